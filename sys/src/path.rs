@@ -1,0 +1,320 @@
+//! Paths, resolved from directory fds, never by joining strings.
+//!
+//! What comes from a container, an image or another user may be a symbolic link to anywhere. So a path inside a
+//! container is resolved with openat2(2) from an fd of its root: [`Links::Refuse`] for the mounts that the runtime
+//! makes by itself, [`Links::InRoot`] (links stay below the root, as after chroot) for those a user asked for.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+
+use crate::error::{Call, Errno, Error, Result};
+
+/// What happens to symbolic links on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Any symbolic link is an error (ELOOP).
+    Refuse,
+    /// Links are followed as if the root fd were `/`; magic links of /proc are refused.
+    InRoot,
+}
+
+impl Links {
+    fn resolve_flags(self) -> ResolveFlags {
+        let base = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        match self {
+            Self::Refuse => base | ResolveFlags::NO_SYMLINKS,
+            Self::InRoot => base,
+        }
+    }
+}
+
+/// Opens a directory of the caller's own for reading.
+pub fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).call(|| format!("open({path:?}, O_DIRECTORY)"))
+}
+
+/// Opens the directory `name` below `dir`, refusing a symbolic link as last component.
+pub fn open_dir_at(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+        .call(|| format!("openat({}, {name:?}, O_DIRECTORY|O_NOFOLLOW)", dir.as_raw_fd()))
+}
+
+/// Takes hold of a path of the caller's own without opening it (O_PATH), following links.
+pub fn take(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?}, O_PATH)"))
+}
+
+/// Opens `path` below `root` with the given flags.
+pub fn open_in(root: BorrowedFd<'_>, path: &Path, links: Links, flags: OFlags) -> Result<OwnedFd> {
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), links.resolve_flags())
+        .call(|| format!("openat2({}, {path:?}, {flags:?}, {links:?})", root.as_raw_fd()))
+}
+
+/// Takes hold of `path` below `root` without opening it (O_PATH).
+pub fn take_in(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd> {
+    open_in(root, path, links, OFlags::PATH)
+}
+
+/// Takes hold of the directory `path` below `root`, making it and its parents (mode `mode`) where they are missing.
+///
+/// # Errors
+/// A component that is not a directory, or with [`Links::Refuse`] a symbolic link; `..` components (EINVAL).
+pub fn make_dirs_in(root: BorrowedFd<'_>, path: &Path, links: Links, mode: u32) -> Result<OwnedFd> {
+    if let Ok(found) = open_in(root, path, links, OFlags::PATH | OFlags::DIRECTORY) {
+        return Ok(found);
+    }
+    let mut so_far = std::path::PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir => continue,
+            Component::Normal(name) => {
+                let parent = take_dir_in(root, &so_far, links)?;
+                match make_dir(parent.as_fd(), name, mode) {
+                    Err(e) if e.errno() != Errno::EEXIST => return Err(e),
+                    _ => so_far.push(name),
+                }
+            }
+            _ => return Err(Error::new(format!("mkdir -p {path:?}"), Errno::EINVAL)),
+        }
+    }
+    take_dir_in(root, &so_far, links)
+}
+
+fn take_dir_in(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    open_in(root, path, links, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+/// Takes hold of the file `path` below `root`, making an empty one (and its parents) where it is missing.
+pub fn make_file_in(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd> {
+    if let Ok(found) = take_in(root, path, links) {
+        return Ok(found);
+    }
+    let name = path.file_name().ok_or_else(|| Error::new(format!("touch {path:?}"), Errno::EINVAL))?;
+    let parent = make_dirs_in(root, path.parent().unwrap_or(Path::new("/")), links, 0o755)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+        .call(|| format!("openat({}, {name:?}, O_CREAT|O_NOFOLLOW)", parent.as_raw_fd()))?;
+    take_in(root, path, links)
+}
+
+/// Makes the directory `name` below `dir`.
+pub fn make_dir(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<()> {
+    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))
+        .call(|| format!("mkdirat({}, {name:?}, {mode:04o})", dir.as_raw_fd()))
+}
+
+/// Makes the symbolic link `name` below `dir` that points to `target`.
+pub fn make_symlink(target: &Path, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    rustix::fs::symlinkat(target, dir, name)
+        .call(|| format!("symlinkat({target:?}, {}, {name:?})", dir.as_raw_fd()))
+}
+
+/// Returns the status of an open file.
+pub fn status(fd: BorrowedFd<'_>) -> Result<Stat> {
+    rustix::fs::fstat(fd).call(|| format!("fstat({})", fd.as_raw_fd()))
+}
+
+/// Returns the status of `name` below `dir`, of a symbolic link itself.
+pub fn status_at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Stat> {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .call(|| format!("fstatat({}, {name:?}, AT_SYMLINK_NOFOLLOW)", dir.as_raw_fd()))
+}
+
+/// Tells whether an open file is a directory.
+pub fn is_dir(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(FileType::from_raw_mode(status(fd)?.st_mode) == FileType::Directory)
+}
+
+/// Returns the magic number of the file system that an open file is on. Source: statfs(2).
+pub fn filesystem_magic(fd: BorrowedFd<'_>) -> Result<u64> {
+    let found = rustix::fs::fstatfs(fd).call(|| format!("fstatfs({})", fd.as_raw_fd()))?;
+    Ok(found.f_type as u64)
+}
+
+/// Reads a small text file below `dir`.
+///
+/// # Errors
+/// EFBIG when it holds more than `cap` bytes: a file that someone else may have written never fills the memory.
+pub fn read_small(dir: BorrowedFd<'_>, name: &Path, cap: u64) -> Result<Vec<u8>> {
+    let call = || format!("openat({}, {name:?}, O_RDONLY)", dir.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).call(call)?);
+    let mut bytes = Vec::new();
+    file.take(cap + 1).read_to_end(&mut bytes).call(|| format!("read({name:?})"))?;
+    if bytes.len() as u64 > cap {
+        Err(Error::new(format!("read({name:?})"), Errno::EFBIG))
+    } else {
+        Ok(bytes)
+    }
+}
+
+/// Writes `bytes` with one write(2) to an existing file below `dir`, as kernel files want it.
+pub fn write_existing(dir: BorrowedFd<'_>, name: &Path, bytes: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())
+        .call(|| format!("openat({}, {name:?}, O_WRONLY)", dir.as_raw_fd()))?;
+    let text = || format!("write({name:?}, {:?})", String::from_utf8_lossy(bytes));
+    let written = rustix::io::write(&file, bytes).call(text)?;
+    if written == bytes.len() { Ok(()) } else { Err(Error::new(text(), Errno::EIO)) }
+}
+
+/// Replaces the file `name` below `dir` by one with the given bytes: a new file, synced, then renamed over it.
+pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
+    let mut temporary = OsStr::new(".").to_owned();
+    temporary.push(name);
+    temporary.push(".new");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let call = || format!("openat({}, {temporary:?}, O_CREAT|O_TRUNC)", dir.as_raw_fd());
+    let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(mode)).call(call)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes).call(|| format!("write({temporary:?})"))?;
+    file.sync_all().call(|| format!("fsync({temporary:?})"))?;
+    rustix::fs::renameat(dir, &temporary, dir, name)
+        .call(|| format!("renameat({}, {temporary:?}, {name:?})", dir.as_raw_fd()))
+}
+
+/// Removes the file `name` below `dir`.
+pub fn remove_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    rustix::fs::unlinkat(dir, name, AtFlags::empty())
+        .call(|| format!("unlinkat({}, {name:?})", dir.as_raw_fd()))
+}
+
+/// Removes the empty directory `name` below `dir`.
+pub fn remove_dir(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+        .call(|| format!("unlinkat({}, {name:?}, AT_REMOVEDIR)", dir.as_raw_fd()))
+}
+
+/// Returns the names in a directory, without `.` and `..`. The fd must be open for reading.
+pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::OsString>> {
+    let call = || format!("getdents64({})", dir.as_raw_fd());
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir).call(call)? {
+        let entry = entry.call(call)?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Changes owner and group of an open file (O_PATH is enough).
+pub fn set_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    set_owner_at(fd, OsStr::new(""), uid, gid)
+}
+
+/// Changes owner and group of `name` below `dir`, of a symbolic link itself.
+pub fn set_owner_at(dir: BorrowedFd<'_>, name: &OsStr, uid: u32, gid: u32) -> Result<()> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let (owner, group) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    rustix::fs::chownat(dir, name, Some(owner), Some(group), flags)
+        .call(|| format!("fchownat({}, {name:?}, {uid}, {gid})", dir.as_raw_fd()))
+}
+
+/// Changes the mode of an open file (not O_PATH).
+pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))
+        .call(|| format!("fchmod({}, {mode:04o})", fd.as_raw_fd()))
+}
+
+/// Changes the working directory.
+pub fn change_dir(dir: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(dir).call(|| format!("fchdir({})", dir.as_raw_fd()))
+}
+
+/// Changes the root directory to `dir` and enters it.
+pub fn change_root(dir: BorrowedFd<'_>) -> Result<()> {
+    change_dir(dir)?;
+    rustix::process::chroot(".").call(|| "chroot(\".\")".to_owned())
+}
+
+/// Returns the path by which /proc names an open fd of this process: it reaches the file itself, whatever has
+/// happened to its name since.
+pub fn of_fd(fd: impl AsFd) -> std::path::PathBuf {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into()
+}
+
+/// Tries to lock an open file for this holder alone (flock(2)); `Ok(false)` when somebody else holds it.
+pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool> {
+    match rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e).call(|| format!("flock({}, LOCK_EX|LOCK_NB)", fd.as_raw_fd())),
+    }
+}
+
+/// Opens, and makes with the given mode where it is missing, a file of the caller's own below `dir`.
+pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))
+        .call(|| format!("openat({}, {name:?}, O_RDWR|O_CREAT|O_NOFOLLOW)", dir.as_raw_fd()))
+}
+
+/// Opens a file of the caller's own, by path or relative to the working directory, for reading.
+pub fn open_read(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?}, O_RDONLY)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn scratch(name: &str) -> (std::path::PathBuf, OwnedFd) {
+        let dir = std::env::temp_dir().join(format!("bryo-path-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let fd = open_dir(&dir).unwrap();
+        (dir, fd)
+    }
+
+    #[test]
+    fn links_out_of_the_root_stay_inside_or_are_refused() {
+        let (dir, root) = scratch("links");
+        std::fs::create_dir(dir.join("etc")).unwrap();
+        symlink("/etc", dir.join("abs")).unwrap();
+        symlink("../../../../etc", dir.join("rel")).unwrap();
+        let inside = status(take_in(root.as_fd(), Path::new("etc"), Links::Refuse).unwrap().as_fd()).unwrap();
+        for link in ["abs", "rel"] {
+            let found = take_in(root.as_fd(), Path::new(link), Links::InRoot).unwrap();
+            assert_eq!(status(found.as_fd()).unwrap().st_ino, inside.st_ino);
+            let refused = take_in(root.as_fd(), Path::new(link), Links::Refuse).unwrap_err();
+            assert_eq!(refused.errno(), Errno::ELOOP);
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn directories_are_made_below_the_root_alone() {
+        let (dir, root) = scratch("mkdir");
+        make_dirs_in(root.as_fd(), Path::new("/a/b/c"), Links::Refuse, 0o755).unwrap();
+        assert!(dir.join("a/b/c").is_dir());
+        symlink("/", dir.join("out")).unwrap();
+        assert!(make_dirs_in(root.as_fd(), Path::new("out/x"), Links::Refuse, 0o755).is_err());
+        make_dirs_in(root.as_fd(), Path::new("out/x"), Links::InRoot, 0o755).unwrap();
+        assert!(dir.join("x").is_dir());
+        assert!(make_dirs_in(root.as_fd(), Path::new("a/../../y"), Links::Refuse, 0o755).is_err());
+        make_file_in(root.as_fd(), Path::new("f/g"), Links::Refuse).unwrap();
+        assert!(dir.join("f/g").is_file());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_larger_than_the_cap_is_an_error() {
+        let (dir, root) = scratch("cap");
+        std::fs::write(dir.join("f"), vec![b'x'; 100]).unwrap();
+        assert_eq!(read_small(root.as_fd(), Path::new("f"), 100).unwrap().len(), 100);
+        assert_eq!(read_small(root.as_fd(), Path::new("f"), 99).unwrap_err().errno(), Errno::EFBIG);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,330 @@
+//! Processes: clone, pidfds, waiting, exec, and the process's own settings.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use types::Signal;
+
+use crate::error::{Call, Errno, Error, Result, cvt};
+
+/// Namespaces and options of a clone, as clone3(2) takes them.
+///
+/// libc's `CLONE_INTO_CGROUP` is an int and evaluates to 0; these are the kernel's own 64-bit values.
+pub mod flags {
+    /// A new mount namespace.
+    pub const NEWNS: u64 = 0x0002_0000;
+    /// A new cgroup namespace.
+    pub const NEWCGROUP: u64 = 0x0200_0000;
+    /// A new UTS namespace.
+    pub const NEWUTS: u64 = 0x0400_0000;
+    /// A new IPC namespace.
+    pub const NEWIPC: u64 = 0x0800_0000;
+    /// A new user namespace.
+    pub const NEWUSER: u64 = 0x1000_0000;
+    /// A new PID namespace.
+    pub const NEWPID: u64 = 0x2000_0000;
+    /// A new network namespace.
+    pub const NEWNET: u64 = 0x4000_0000;
+    /// A new time namespace (for unshare(2); its offsets are frozen once a process is in it).
+    pub const NEWTIME: u64 = 0x0000_0080;
+    pub(super) const PIDFD: u64 = 0x0000_1000;
+    pub(super) const INTO_CGROUP: u64 = 0x2_0000_0000;
+}
+
+/// Which side of a clone this is.
+#[derive(Debug)]
+pub enum Cloned {
+    /// The caller: the child's pid and a pidfd of it.
+    Parent {
+        /// The child's pid in the caller's PID namespace.
+        pid: i32,
+        /// A pidfd of the child.
+        pidfd: OwnedFd,
+    },
+    /// The new process, with a copy of the caller's memory.
+    Child,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By exit(2) with this status.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Returns the status as shells show it: the code, or 128 plus the signal.
+    pub fn shell_status(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Clones the process with clone3(2) into new namespaces, and into a cgroup if one is given.
+///
+/// # Errors
+/// EBUSY when the caller has more than one thread: the child could deadlock in an allocator lock that a thread,
+/// absent in the child, holds.
+pub fn clone(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
+    let text = || format!("clone3({new:#x}{})", if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" });
+    if thread_count()? != 1 {
+        return Err(Error::new(text(), Errno::EBUSY));
+    }
+    let mut pidfd: RawFd = -1;
+    let into = cgroup.map_or(0, |_| flags::INTO_CGROUP);
+    let args = libc::clone_args {
+        flags: new | flags::PIDFD | into,
+        pidfd: (&raw mut pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: `args` is a complete clone_args whose pointer members are null or point to `pidfd`, which outlives the
+    // call. Without CLONE_VM the child has its own copy of the memory, and the caller is its only thread, so no lock
+    // of the allocator can be held by a thread that the child lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    match cvt(pid, text)? {
+        0 => Ok(Cloned::Child),
+        // SAFETY: CLONE_PIDFD made the kernel store a new fd, which nobody else owns.
+        pid => Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+/// Forks: [`clone`] without namespaces.
+pub fn fork() -> Result<Cloned> {
+    clone(0, None)
+}
+
+/// Returns how many threads the process has, from the link count of /proc/self/task.
+fn thread_count() -> Result<u64> {
+    let task = rustix::fs::stat("/proc/self/task").call(|| "stat(\"/proc/self/task\")".to_owned())?;
+    Ok(task.st_nlink.saturating_sub(2))
+}
+
+/// Opens a pidfd of a process.
+pub fn pidfd(pid: i32) -> Result<OwnedFd> {
+    let call = || format!("pidfd_open({pid})");
+    let target = Pid::from_raw(pid).ok_or_else(|| Error::new(call(), Errno::ESRCH))?;
+    rustix::process::pidfd_open(target, PidfdFlags::empty()).call(call)
+}
+
+/// Sends a signal to the process of a pidfd.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<()> {
+    // SAFETY: the call takes no pointer but a null siginfo.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal.number(),
+            std::ptr::null::<u8>(),
+            0,
+        )
+    };
+    cvt(sent, || format!("pidfd_send_signal({signal})")).map(drop)
+}
+
+/// Tells whether the process of a pidfd has ended (a zombie has).
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    crate::event::readable(pidfd, Some(std::time::Duration::ZERO)).unwrap_or(false)
+}
+
+/// Waits for a child to end, and reaps it.
+pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Exit> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => return Ok(exit_of(&status)),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).call(|| "waitid(P_PIDFD, WEXITED)".to_owned()),
+        }
+    }
+}
+
+/// Reaps every child that has ended. For a process that adopts orphans.
+pub fn reap_ended() {
+    while let Ok(Some(_)) =
+        rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    {}
+}
+
+fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Signal(libc::SIGKILL),
+    }
+}
+
+/// Turns strings into what execve(2) takes.
+///
+/// # Errors
+/// EINVAL when one holds a NUL byte.
+pub fn c_strings<S: AsRef<OsStr>>(strings: &[S]) -> Result<Vec<CString>> {
+    let one = |s: &S| {
+        let bytes = s.as_ref().as_bytes();
+        CString::new(bytes).map_err(|_| Error::new(format!("execve({:?})", s.as_ref()), Errno::EINVAL))
+    };
+    strings.iter().map(one).collect()
+}
+
+/// What execve(2) is given.
+#[derive(Debug)]
+pub struct Exec {
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+}
+
+impl Exec {
+    /// Makes argument and environment lists.
+    ///
+    /// # Errors
+    /// EINVAL when a string holds a NUL byte or there is no argument at all.
+    pub fn new<S: AsRef<OsStr>>(argv: &[S], envp: &[S]) -> Result<Self> {
+        if argv.is_empty() {
+            return Err(Error::new("execve()", Errno::EINVAL));
+        }
+        Ok(Self { argv: c_strings(argv)?, envp: c_strings(envp)? })
+    }
+
+    /// Replaces the process by the program at `path`. Returns only on failure.
+    pub fn path(&self, path: &Path) -> Error {
+        match CString::new(path.as_os_str().as_bytes()) {
+            Ok(path) => self.at(libc::AT_FDCWD, &path, 0),
+            Err(_) => Error::new(format!("execve({path:?})"), Errno::EINVAL),
+        }
+    }
+
+    /// Replaces the process by the program behind an fd. Returns only on failure.
+    pub fn fd(&self, program: BorrowedFd<'_>) -> Error {
+        self.at(program.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+    }
+
+    fn at(&self, dir: RawFd, path: &std::ffi::CStr, flags: libc::c_int) -> Error {
+        let list = |strings: &[CString]| {
+            strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+        };
+        let (argv, envp) = (list(&self.argv), list(&self.envp));
+        // SAFETY: both lists end with a null pointer and point to strings that `self` keeps alive.
+        unsafe { libc::syscall(libc::SYS_execveat, dir, path.as_ptr(), argv.as_ptr(), envp.as_ptr(), flags) };
+        let shown = if path.is_empty() { self.argv[0].as_c_str() } else { path };
+        Error::last(format!("execve({shown:?})"))
+    }
+}
+
+/// Lets an fd survive exec.
+pub fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+        .call(|| format!("fcntl({}, F_SETFD, 0)", fd.as_raw_fd()))
+}
+
+/// Marks every fd from 3 on close-on-exec.
+pub fn close_on_exec_from_3() -> Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing; it sets a flag that only exec looks at.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    cvt(done, || "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)".to_owned()).map(drop)
+}
+
+/// Takes over an fd that was inherited under a number known by agreement.
+///
+/// # Errors
+/// EBADF when no such fd is open.
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_GETFD only looks at the number, and a closed one answers EBADF.
+    cvt(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into(), || format!("fcntl({fd}, F_GETFD)"))?;
+    // SAFETY: the fd is open, and by the agreement between the two programs this process owns it; callers name each
+    // number once, first thing in main.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC).call(|| format!("fcntl({fd}, F_SETFD)"))?;
+    Ok(owned)
+}
+
+fn prctl(option: libc::c_int, value: libc::c_ulong, name: &str) -> Result<()> {
+    // SAFETY: the options used in this module take an integer and no pointer.
+    cvt(unsafe { libc::prctl(option, value, 0, 0, 0) }.into(), || format!("prctl({name}, {value})")).map(drop)
+}
+
+/// Sets the signal that this process gets when its parent dies; `None` clears it.
+pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, signal.map_or(0, |s| s.number() as libc::c_ulong), "PR_SET_PDEATHSIG")
+}
+
+/// Sets whether the process's owner may look into it (ptrace, /proc/PID/...).
+pub fn set_dumpable(dumpable: bool) -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into(), "PR_SET_DUMPABLE")
+}
+
+/// Gives up gaining rights by exec, for good.
+pub fn set_no_new_privs() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
+}
+
+/// Makes orphans among the descendants children of this process.
+pub fn adopt_orphans() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+}
+
+/// Sets the name of the process as ps shows it (15 bytes; the rest is cut).
+pub fn set_name(name: &str) -> Result<()> {
+    let bytes: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).chain([0]).collect();
+    // SAFETY: the kernel copies at most 16 bytes from the pointer and stops at the NUL that ends `bytes`.
+    cvt(unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr(), 0, 0, 0) }.into(), || {
+        format!("prctl(PR_SET_NAME, {name:?})")
+    })
+    .map(drop)
+}
+
+/// Makes the process the leader of a session of its own, without a terminal.
+pub fn new_session() -> Result<()> {
+    rustix::process::setsid().call(|| "setsid()".to_owned()).map(drop)
+}
+
+/// Sets the hostname of the UTS namespace.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).call(|| format!("sethostname({name:?})"))
+}
+
+/// Sets the execution domain, as setarch(8) does.
+pub fn set_personality(persona: u64) -> Result<()> {
+    // SAFETY: the call takes an integer.
+    cvt(unsafe { libc::personality(persona) }.into(), || format!("personality({persona:#x})")).map(drop)
+}
+
+/// Sets the file mode creation mask.
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
+/// Ends the process at once, without running destructors: for a child that shares open files with its parent.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Puts `fd` at the number `target` (0, 1 or 2 for the standard streams), where it survives exec.
+pub fn place_at(fd: BorrowedFd<'_>, target: RawFd) -> Result<()> {
+    if fd.as_raw_fd() == target {
+        return keep_on_exec(fd);
+    }
+    // SAFETY: dup2 closes what was at `target`; callers give only 0 to 2, which no OwnedFd of ours holds.
+    cvt(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into(), || {
+        format!("dup2({}, {target})", fd.as_raw_fd())
+    })
+    .map(drop)
+}
+
+/// Returns the pid of this process in its own PID namespace.
+pub fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}

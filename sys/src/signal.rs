@@ -1,0 +1,72 @@
+//! Signals: read as data by the monitor, and put back to normal before an exec.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::error::{Result, cvt};
+
+/// Blocks the given signals and returns an fd (non-blocking) from which they are read instead.
+pub fn read_as_data(signals: &[i32]) -> Result<OwnedFd> {
+    let mask = mask_of(signals);
+    set_mask(&mask)?;
+    // SAFETY: `mask` is an initialised signal set that outlives the call.
+    let fd = unsafe { libc::signalfd(-1, &raw const mask, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    cvt(fd.into(), || format!("signalfd({signals:?})"))?;
+    // SAFETY: signalfd returned a new fd that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Returns the number of the next signal, if one has arrived.
+pub fn next(signalfd: BorrowedFd<'_>) -> Option<i32> {
+    // SAFETY: all members of signalfd_siginfo are integers, for which zero is a value.
+    let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the kernel writes at most `size` bytes to `info`, which is that large.
+    let got = unsafe { libc::read(signalfd.as_raw_fd(), (&raw mut info).cast(), size) };
+    (got == size as isize).then_some(info.ssi_signo as i32)
+}
+
+/// Gives every signal its default action and blocks none, for the program that exec starts.
+///
+/// Needed since ignored signals survive exec (Rust's std ignores SIGPIPE) and so does the mask.
+pub fn reset_all() -> Result<()> {
+    for signal in 1..=64 {
+        if matches!(signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33) {
+            continue;
+        }
+        // SAFETY: SIG_DFL installs no handler, so no code of ours can be called by it.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    set_mask(&mask_of(&[]))
+}
+
+/// Gives SIGPIPE its default action, so that a closed pipe ends the process without a word.
+pub fn die_on_closed_pipe() {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Ignores the given signals.
+pub fn ignore(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: SIG_IGN installs no handler.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
+fn mask_of(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: sigset_t is an array of integers, for which zero is a value; sigemptyset then initialises it.
+    let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `mask` outlives both calls.
+    unsafe { libc::sigemptyset(&raw mut mask) };
+    for signal in signals {
+        // SAFETY: as above; a number that is no signal is refused with EINVAL.
+        unsafe { libc::sigaddset(&raw mut mask, *signal) };
+    }
+    mask
+}
+
+fn set_mask(mask: &libc::sigset_t) -> Result<()> {
+    // SAFETY: the kernel reads one signal set from the pointer; the old one is not asked for.
+    let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
+    cvt(done.into(), || "sigprocmask(SIG_SETMASK)".to_owned()).map(drop)
+}

@@ -1,0 +1,187 @@
+//! Unix sockets: messages with fds between processes of Bryo, and the names that LXC looks for.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use types::HostUid;
+
+use crate::error::{Call, Errno, Error, Result};
+
+/// The most fds that one message carries.
+pub const MAX_FDS: usize = 16;
+
+/// A received message. An empty one means that the other side has closed.
+#[derive(Debug)]
+pub struct Message {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The fds that came along, close-on-exec.
+    pub fds: Vec<OwnedFd>,
+}
+
+fn new(kind: SocketType) -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .call(|| format!("socket(AF_UNIX, {kind:?})"))
+}
+
+/// Makes two connected sockets that keep the borders of messages.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)".to_owned())
+}
+
+/// Makes two connected sockets that carry a stream of bytes.
+pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .call(|| "socketpair(AF_UNIX, SOCK_STREAM)".to_owned())
+}
+
+/// Sends one message with fds.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let call = || format!("sendmsg({}, {} bytes, {} fds)", socket.as_raw_fd(), bytes.len(), fds.len());
+    if fds.len() > MAX_FDS {
+        return Err(Error::new(call(), Errno::E2BIG));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            sent => return sent.call(call).map(drop),
+        }
+    }
+}
+
+/// Receives one message of at most `cap` bytes.
+///
+/// # Errors
+/// EMSGSIZE when it is longer or carries more fds than [`MAX_FDS`]: what another process sends never fills the memory.
+pub fn receive(socket: BorrowedFd<'_>, cap: usize) -> Result<Message> {
+    let call = || format!("recvmsg({})", socket.as_raw_fd());
+    let mut bytes = vec![0; cap];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            received => break received.call(call)?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Error::new(call(), Errno::EMSGSIZE));
+    }
+    bytes.truncate(got.bytes);
+    Ok(Message { bytes, fds })
+}
+
+/// Returns the user at the other end of a connection.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<HostUid> {
+    let peer = rustix::net::sockopt::socket_peercred(socket).call(|| "getsockopt(SO_PEERCRED)".to_owned())?;
+    Ok(HostUid(peer.uid.as_raw()))
+}
+
+/// Listens on the socket file `name` below `dir`, replacing one that is left over.
+///
+/// The name is given through the fd of the directory: a path of any length works, and no component can be swapped.
+pub fn listen_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let _absent = crate::path::remove_file(dir, name.as_ref());
+    let socket = new(SocketType::SEQPACKET)?;
+    let call = || format!("bind({}, {name:?})", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(crate::path::of_fd(dir).join(name)).call(call)?;
+    rustix::net::bind(&socket, &address).call(call)?;
+    rustix::net::listen(&socket, 64).call(|| format!("listen({name:?})"))?;
+    Ok(socket)
+}
+
+/// Connects to the socket file `name` below `dir`.
+pub fn connect_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let socket = new(SocketType::SEQPACKET)?;
+    let call = || format!("connect({}, {name:?})", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(crate::path::of_fd(dir).join(name)).call(call)?;
+    rustix::net::connect(&socket, &address).call(call)?;
+    Ok(socket)
+}
+
+/// Accepts a connection.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::net::accept_with(listener, SocketFlags::CLOEXEC).call(|| "accept4()".to_owned())
+}
+
+/// Binds an abstract name without listening on it: nobody else can take it, and nobody can connect.
+///
+/// # Errors
+/// EADDRINUSE when somebody has it.
+pub fn hold_abstract_name(name: &[u8]) -> Result<OwnedFd> {
+    let socket = new(SocketType::STREAM)?;
+    let call = || format!("bind(@{:?})", String::from_utf8_lossy(name));
+    let address = SocketAddrUnix::new_abstract_name(name).call(call)?;
+    rustix::net::bind(&socket, &address).call(call)?;
+    Ok(socket)
+}
+
+/// Connects to an abstract name and returns the user that listens there, or `None` when nobody does.
+pub fn abstract_listener(name: &[u8]) -> Result<Option<HostUid>> {
+    let socket = new(SocketType::STREAM)?;
+    let call = || format!("connect(@{:?})", String::from_utf8_lossy(name));
+    let address = SocketAddrUnix::new_abstract_name(name).call(call)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => peer_uid(socket.as_fd()).map(Some),
+        Err(rustix::io::Errno::CONNREFUSED) => Ok(None),
+        Err(e) => Err(e).call(call),
+    }
+}
+
+/// Shuts the writing side of a connection, so that the other side sees the end.
+pub fn end_writing(socket: BorrowedFd<'_>) -> Result<()> {
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Write).call(|| "shutdown(SHUT_WR)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_borders_and_carry_fds() {
+        let (a, b) = pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        send(a.as_fd(), b"one", &[file.as_fd()]).unwrap();
+        send(a.as_fd(), b"two", &[]).unwrap();
+        let first = receive(b.as_fd(), 64).unwrap();
+        assert_eq!((first.bytes.as_slice(), first.fds.len()), (&b"one"[..], 1));
+        assert_eq!(receive(b.as_fd(), 64).unwrap().bytes, b"two");
+        drop(a);
+        assert!(receive(b.as_fd(), 64).unwrap().bytes.is_empty());
+    }
+
+    #[test]
+    fn a_message_longer_than_the_cap_is_an_error() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), &[0; 65], &[]).unwrap();
+        assert_eq!(receive(b.as_fd(), 64).unwrap_err().errno(), Errno::EMSGSIZE);
+    }
+
+    #[test]
+    fn a_held_name_has_no_listener_and_cannot_be_taken() {
+        let name = format!("bryo-test-{}", std::process::id());
+        let held = hold_abstract_name(name.as_bytes()).unwrap();
+        assert_eq!(abstract_listener(name.as_bytes()).unwrap(), None);
+        assert_eq!(hold_abstract_name(name.as_bytes()).unwrap_err().errno(), Errno::EADDRINUSE);
+        drop(held);
+        assert_eq!(abstract_listener(name.as_bytes()).unwrap(), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! The vocabulary of Bryo: names, ids, states and signals as types, parsed once at the border.
+//!
+//! Every crate may use this one, the privileged helpers included, so it does no I/O and depends on nothing
+//! (`serde` is optional, and never enabled by the helpers).
+
+mod idmap;
+mod ids;
+mod name;
+mod signal;
+mod state;
+
+pub use idmap::{IdExtent, IdKind, IdMap, IdMapError};
+pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
+pub use name::{ContainerName, NameError};
+pub use signal::{Signal, SignalError};
+pub use state::{State, StateError};
