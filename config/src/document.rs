@@ -1,0 +1,256 @@
+//! The text of a configuration file, kept for saving.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::keys::{self, Shape};
+use crate::line::{self, Line};
+use crate::{Fault, HwAddr, legacy};
+
+/// The text of one file with its comments, its order and the lines that nobody understands. What it includes stays
+/// an include.
+///
+/// Line breaks are those of Unix; files with others are saved with these, as LXC does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    lines: Vec<Vec<u8>>,
+}
+
+impl Document {
+    /// Takes the text of a file, which may hold comments in any encoding.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        if text.is_empty() {
+            return Self::default();
+        }
+        let lines = text.split(|byte| *byte == b'\n');
+        Self { lines: lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()).collect() }
+    }
+
+    /// Returns the text. What is no text is replaced there, and kept in [`bytes`](Self::bytes).
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// Returns the bytes of the file.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+    }
+
+    /// Adds a line at the end, as LXC's `set_config_item` does. A value that would not read back is quoted.
+    ///
+    /// # Errors
+    /// A key that does not exist, or a value with a line break or a NUL.
+    pub fn append(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        keys::find(key)?;
+        self.lines.push(line::write(key, value)?.into_bytes());
+        Ok(())
+    }
+
+    /// Replaces the last line with `key` where it stands and removes the others; adds one where there is none.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        keys::find(key)?;
+        let new = line::write(key, value)?.into_bytes();
+        match self.lines.iter().rposition(|line| is_for(line, key)) {
+            Some(last) => {
+                self.lines[last] = new;
+                let mut number = 0;
+                self.lines.retain(|line| {
+                    number += 1;
+                    number - 1 == last || !is_for(line, key)
+                });
+            }
+            None => self.lines.push(new),
+        }
+        Ok(())
+    }
+
+    /// Removes the lines that set `key`, also by a name of LXC 1 or 2. For a family, a group or a network device
+    /// those are the lines of all its keys.
+    ///
+    /// LXC: removes all lines that start with the text of the key, so that clearing `lxc.cgroup.dir` loses
+    /// `lxc.cgroup.dir.monitor` from the file.
+    ///
+    /// # Errors
+    /// A key that does not exist.
+    pub fn remove(&mut self, key: &str) -> Result<(), Fault> {
+        keys::find(key)?;
+        self.lines.retain(|line| !is_for(line, key));
+        Ok(())
+    }
+
+    /// Replaces the open digits of hardware addresses, so that the next save makes them last. Returns how many
+    /// addresses that were.
+    pub fn fill_hwaddrs(&mut self, mut chance: impl FnMut() -> [u8; 6]) -> usize {
+        let mut filled = 0;
+        for line in &mut self.lines {
+            let Some((key, template)) = open_hwaddr(line) else { continue };
+            let address = HwAddr::from(template.fill(chance()));
+            *line = format!("{key} = {address}").into_bytes();
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Writes the file in one step: others see the old text or the new one, whatever happens meanwhile. A link is
+    /// followed, so that it still points to the file.
+    ///
+    /// # Errors
+    /// What creating, writing or renaming a file in the same directory can fail with. The old file is then as it was.
+    pub fn save(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let new = beside(&path);
+        let written = write_new(&new, &self.bytes(), mode).and_then(|()| fs::rename(&new, &path));
+        if let Err(error) = written {
+            // What is left of the new file is of no use; the first error says more than one of its removal.
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
+        // The rename itself lasts once the directory is written.
+        File::open(directory(&path))?.sync_all()
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Returns a name in the same directory that no other process uses.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    directory(path).join(name)
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    // A file of a process that died with the same id; create_new never follows a link.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // The umask is for files that nobody named a mode for.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Tells whether a line sets `key` or a key that clearing `key` clears.
+fn is_for(line: &[u8], key: &str) -> bool {
+    let Line::Setting(setting) = line::read(line) else { return false };
+    let today = legacy::plain(setting.key);
+    let name = today.as_deref().unwrap_or(setting.key);
+    name == key || belongs_to(name, key)
+}
+
+/// Tells whether the key `name` is one of those that `head` stands for.
+fn belongs_to(name: &str, head: &str) -> bool {
+    let below = name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
+    let (Ok((item, _)), Ok((head_item, head_slot))) = (keys::find(name), keys::find(head)) else {
+        return false;
+    };
+    match head_item.shape {
+        Shape::Family => below && head_slot.name.is_empty() && std::ptr::eq(item, head_item),
+        // Clearing the hooks leaves their version.
+        Shape::Group => below && item.name != "lxc.hook.version",
+        Shape::Scalar | Shape::List => false,
+    }
+}
+
+fn open_hwaddr(line: &[u8]) -> Option<(String, HwAddr)> {
+    let Line::Setting(setting) = line::read(line) else { return None };
+    let is_address = setting.key.ends_with(".hwaddr") && setting.key.starts_with("lxc.net");
+    let address: HwAddr = is_address.then(|| setting.value.parse().ok())??;
+    (!address.is_fixed()).then(|| (setting.key.to_owned(), address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# a comment\n\nfoo = bar\nlxc.uts.name = a\n  lxc.net.0.type = veth\nlxc.net.1.type = veth\n\
+                        lxc.cgroup.dir = x\nlxc.cgroup.dir.monitor = y\nlxc.utsname = b\n";
+
+    fn document() -> Document {
+        Document::from_bytes(TEXT.as_bytes())
+    }
+
+    #[test]
+    fn what_is_not_touched_is_kept_to_the_byte() {
+        assert_eq!(document().text(), TEXT);
+        let latin1 = b"# caf\xe9\nlxc.uts.name = a\n";
+        assert_eq!(Document::from_bytes(latin1).bytes(), latin1);
+        assert_eq!(Document::from_bytes(b"a\r\nb").bytes(), b"a\nb\n");
+        assert_eq!(Document::from_bytes(b"").bytes(), b"");
+    }
+
+    #[test]
+    fn appending_adds_a_line_and_refuses_what_would_add_two() {
+        let mut document = document();
+        document.append("lxc.uts.name", " c ").unwrap();
+        assert_eq!(document.text(), format!("{TEXT}lxc.uts.name = \" c \"\n"));
+        assert_eq!(document.append("lxc.uts.name", "a\nlxc.hook.start = /evil"), Err(Fault::Unwritable));
+        assert!(document.append("lxc.uts.nam", "a").is_err());
+    }
+
+    #[test]
+    fn setting_replaces_in_place_and_by_any_name() {
+        let mut document = document();
+        document.set("lxc.uts.name", "c").unwrap();
+        let text = document.text();
+        assert!(text.ends_with("lxc.uts.name = c\n") && text.matches("uts").count() == 1, "{text}");
+        document.set("lxc.cgroup.dir", "z").unwrap();
+        assert!(document.text().contains("lxc.cgroup.dir = z\nlxc.cgroup.dir.monitor = y\n"));
+    }
+
+    #[test]
+    fn removing_takes_the_lines_of_a_device_or_family_and_no_others() {
+        let mut document = document();
+        document.remove("lxc.net.0").unwrap();
+        document.remove("lxc.cgroup").unwrap();
+        document.remove("lxc.uts.name").unwrap();
+        let left = "# a comment\n\nfoo = bar\nlxc.net.1.type = veth\nlxc.cgroup.dir = x\nlxc.cgroup.dir.monitor = y\n";
+        assert_eq!(document.text(), left);
+    }
+
+    #[test]
+    fn open_digits_of_hardware_addresses_are_filled_in_the_text() {
+        let mut document = Document::from_bytes(
+            b"lxc.net.0.hwaddr = 10:66:6a:xx:xx:xx\nlxc.net.1.hwaddr = 10:66:6a:00:00:00\n",
+        );
+        assert_eq!(document.fill_hwaddrs(|| [0xab; 6]), 1);
+        assert_eq!(
+            document.text(),
+            "lxc.net.0.hwaddr = 10:66:6a:ab:ab:ab\nlxc.net.1.hwaddr = 10:66:6a:00:00:00\n"
+        );
+    }
+
+    #[test]
+    fn saving_replaces_the_file_in_one_step_and_follows_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("config"), directory.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        document().save(&link, 0o640).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), TEXT);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_save_that_fails_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("config");
+        fs::create_dir(&target).unwrap();
+        assert!(document().save(&target, 0o600).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

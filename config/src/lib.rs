@@ -1,0 +1,50 @@
+//! LXC's configuration language: the keys, the files, and what each of them means.
+//!
+//! Text goes in by [`load`] or [`parse`] and comes out as a [`Config`], with the top file's own text kept as a
+//! [`Document`] for saving. Every key is one item of the table in [`keys`]; parser, `get`, `set`, `clear` and the
+//! names of LXC 1 and 2 all come from it. Files are read with `std::fs`, and nothing else of the host is asked.
+
+#[macro_use]
+mod word;
+
+mod arch;
+mod capability;
+mod config;
+mod document;
+mod environment;
+mod hook;
+pub mod keys;
+mod legacy;
+mod line;
+mod load;
+mod log;
+mod mount;
+mod namespace;
+mod nearest;
+mod net;
+mod prlimit;
+mod problem;
+mod rootfs;
+pub mod share;
+pub mod system;
+mod units;
+
+pub use arch::Arch;
+pub use capability::{Capabilities, Capability};
+pub use config::Config;
+pub use document::Document;
+pub use environment::EnvVar;
+pub use hook::Hook;
+pub use load::{Loaded, load, parse};
+pub use log::LogLevel;
+pub use mount::{
+    CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,
+};
+pub use namespace::Namespace;
+pub use net::{
+    Cidr, Gateway, HwAddr, Ipv4Address, IpvlanIsolation, IpvlanMode, MacvlanMode, NetDevice, NetKind, Veth,
+    VethMode, VethVlan,
+};
+pub use prlimit::Prlimit;
+pub use problem::{Fault, Place, Problem, Problems};
+pub use rootfs::RootfsPath;

@@ -1,0 +1,305 @@
+//! What can be wrong with a configuration, where, and what to write instead.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::NetKind;
+
+/// What is wrong, or worth a warning.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A line that starts with `lxc.` has no `=`.
+    #[error("the line has no '='")]
+    NoEquals,
+    /// A key's line is not UTF-8 text, or holds a NUL.
+    #[error("the line is not text")]
+    NotText,
+    /// No such key is known.
+    #[error("there is no key '{key}'")]
+    UnknownKey {
+        /// The key as written.
+        key: String,
+        /// A key that looks like it.
+        nearest: Option<String>,
+    },
+    /// A name from LXC 1 or 2. A warning where a file is read, an error where a key is set.
+    #[error("'{old}' is called '{new}' since LXC 2.1")]
+    Renamed {
+        /// The name as written.
+        old: String,
+        /// Today's name.
+        new: String,
+    },
+    /// A key of LXC 1 or 2 that has no meaning any more.
+    #[error("'{key}' has had no effect since LXC 2.1")]
+    Dropped {
+        /// The key.
+        key: String,
+    },
+    /// `lxc.network.*` without an index, before any `lxc.network.type`.
+    #[error("'{key}' comes before any 'lxc.network.type'")]
+    NetworkBeforeType {
+        /// The key.
+        key: String,
+    },
+    /// A key of cgroup v1, which LXC 7 refuses.
+    #[error("'{key}' acts on cgroup v1 alone")]
+    CgroupV1 {
+        /// The key.
+        key: String,
+        /// The key of cgroup v2 with the same purpose, if there is one.
+        modern: Option<&'static str>,
+    },
+    /// A line that is ignored although it was probably meant.
+    #[error("the line is ignored: keys are written in lower case")]
+    WrongCase {
+        /// The key in lower case.
+        key: String,
+    },
+    /// A value that is not what the key takes.
+    #[error("'{value}' is not {expected}")]
+    Value {
+        /// The part of the value that is wrong.
+        value: String,
+        /// What the key takes.
+        expected: &'static str,
+        /// What was probably meant.
+        meant: Option<String>,
+    },
+    /// An empty value for a key that cannot be cleared.
+    #[error("'{key}' cannot be empty")]
+    Empty {
+        /// The key.
+        key: String,
+    },
+    /// A value for a key that stands for a whole family.
+    #[error("'{key}' stands for all keys below it and takes no value itself")]
+    WholeFamily {
+        /// The key.
+        key: String,
+    },
+    /// Two keys that exclude each other.
+    #[error("'{key}' cannot be given beside '{other}'")]
+    Exclusive {
+        /// The key of this line.
+        key: &'static str,
+        /// The key that was set before.
+        other: &'static str,
+    },
+    /// A key that has no value that could be shown.
+    #[error("'{key}' has no value to show")]
+    NothingToShow {
+        /// The key.
+        key: String,
+    },
+    /// A key for another kind of network device, or for a device that does not exist.
+    #[error("'{key}' does not apply to a device of type {kind}")]
+    WrongKind {
+        /// The key.
+        key: String,
+        /// The device's kind.
+        kind: NetKind,
+    },
+    /// A value that no line of a configuration can hold.
+    #[error("a value cannot hold a line break or a NUL")]
+    Unwritable,
+    /// An included file does not exist.
+    #[error("the file to include, {}, does not exist", .path.display())]
+    IncludeMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file includes itself, directly or through others.
+    #[error("{} includes itself", .path.display())]
+    IncludeCycle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Includes that include includes, without a sensible end.
+    #[error("more than {limit} files are included")]
+    IncludeTooMany {
+        /// How many may be.
+        limit: usize,
+    },
+    /// Something in an included file is wrong, where a key is set rather than a file read.
+    #[error("{0}")]
+    Included(Box<Problems>),
+    /// A file of LXC's own that this host lacks; Bryo's takes its place.
+    #[error("{} does not exist; Bryo's own {name} takes its place", .path.display())]
+    BuiltIn {
+        /// The file that the configuration names.
+        path: PathBuf,
+        /// The shipped file.
+        name: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read: {why}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why, in the system's words.
+        why: String,
+    },
+}
+
+impl Fault {
+    /// Returns the fault of a value that is not what it should be.
+    pub(crate) fn value(value: &str, expected: &'static str) -> Self {
+        Self::Value { value: value.to_owned(), expected, meant: None }
+    }
+
+    /// Adds what was probably meant.
+    pub(crate) fn meaning(self, meant: Option<String>) -> Self {
+        match self {
+            Self::Value { value, expected, meant: None } => Self::Value { value, expected, meant },
+            other => other,
+        }
+    }
+
+    /// Returns what to write instead, if that is known.
+    pub fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::NoEquals => Some("write KEY = VALUE, or remove the line".to_owned()),
+            Self::UnknownKey { nearest: Some(key), .. } | Self::Value { meant: Some(key), .. } => {
+                Some(format!("write {key}"))
+            }
+            Self::Renamed { new, .. } | Self::WrongCase { key: new } => Some(format!("write {new}")),
+            Self::CgroupV1 { modern: Some(key), .. } => Some(format!("write {key}")),
+            Self::CgroupV1 { modern: None, .. } => Some("use a key of lxc.cgroup2".to_owned()),
+            Self::Dropped { .. } => Some("remove the line".to_owned()),
+            Self::NetworkBeforeType { .. } => Some("write lxc.net.0.type = veth before it".to_owned()),
+            Self::IncludeMissing { .. } => Some("correct the path, or remove the line".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the fault lies in the key rather than in its value.
+    fn is_in_key(&self) -> bool {
+        use Fault::*;
+        matches!(
+            self,
+            NoEquals
+                | NotText
+                | UnknownKey { .. }
+                | Renamed { .. }
+                | Dropped { .. }
+                | NetworkBeforeType { .. }
+                | CgroupV1 { .. }
+                | WrongCase { .. }
+                | WholeFamily { .. }
+                | Exclusive { .. }
+        )
+    }
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1; 0 where the file as a whole is meant.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// Something wrong, or worth a warning, at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub fault: Fault,
+}
+
+impl Problem {
+    /// Places `fault` in a line whose key and value start at the given byte offsets.
+    pub(crate) fn at(
+        file: &std::path::Path,
+        line: usize,
+        text: &str,
+        key_at: usize,
+        value_at: usize,
+        fault: Fault,
+    ) -> Self {
+        let offset = if fault.is_in_key() { key_at } else { value_at };
+        let column = text.char_indices().take_while(|(at, _)| *at < offset).count() + 1;
+        Self { place: Place { file: file.to_owned(), line, column, text: text.to_owned() }, fault }
+    }
+
+    /// Returns the problem of a file as a whole.
+    pub(crate) fn of_file(file: &std::path::Path, fault: Fault) -> Self {
+        Self { place: Place { file: file.to_owned(), line: 0, column: 0, text: String::new() }, fault }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Writes place and fault, the line with a mark below the column, and the suggestion.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { file, line, column, text } = &self.place;
+        match line {
+            0 => write!(f, "{}: {}", file.display(), printable(&self.fault.to_string()))?,
+            _ => {
+                writeln!(f, "{}:{line}:{column}: {}", file.display(), printable(&self.fault.to_string()))?;
+                writeln!(f, "    {}", printable(text))?;
+                write!(f, "    {:blanks$}^", "", blanks = column.saturating_sub(1))?;
+            }
+        }
+        match self.fault.suggestion() {
+            Some(suggestion) => write!(f, "\n    help: {}", printable(&suggestion)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the text without control characters, which could make a terminal show something else. A file that comes
+/// with an image is somebody else's text. Each becomes one character, so that columns stay.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\t' => ' ',
+        '\n' => '\n',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// All the problems of a configuration, in the order of its lines; never none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            let gap = if i == 0 { "" } else { "\n" };
+            write!(f, "{gap}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_shows_its_place_its_line_and_what_to_write() {
+        let fault = Fault::value("yes", "0 or 1").meaning(Some("1".into()));
+        let problem = Problem::at("/c".as_ref(), 3, "lxc.autodev = yes", 0, 14, fault);
+        let shown =
+            "/c:3:15: 'yes' is not 0 or 1\n    lxc.autodev = yes\n                  ^\n    help: write 1";
+        assert_eq!(problem.to_string(), shown);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let fault = Fault::UnknownKey { key: "lxc.\x1b[31m".into(), nearest: None };
+        let problem = Problem::at("/c".as_ref(), 1, "lxc.\x1b[31m = \x07", 0, 0, fault);
+        assert!(!problem.to_string().contains(['\x1b', '\x07']));
+    }
+}

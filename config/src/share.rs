@@ -1,0 +1,93 @@
+//! The files that LXC installs below `share/lxc/config`, in Bryo's own words.
+//!
+//! Configurations of distribution images include them by path. Where the host has LXC's, those are used; else these
+//! take their place, so that the same configuration works without LXC.
+
+use std::path::Path;
+
+/// A shipped file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Its name, as in `share/lxc/config`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The start of new containers' configurations where the host has no `default.conf`.
+pub const DEFAULT: Shipped = Shipped { name: "default.conf", text: include_str!("../share/default.conf") };
+/// What containers of all distributions have in common.
+pub const COMMON: Shipped = Shipped { name: "common.conf", text: include_str!("../share/common.conf") };
+/// What containers in a user namespace have to change about it.
+pub const USERNS: Shipped = Shipped { name: "userns.conf", text: include_str!("../share/userns.conf") };
+/// What containers need to run containers themselves.
+pub const NESTING: Shipped = Shipped { name: "nesting.conf", text: include_str!("../share/nesting.conf") };
+/// System calls that no container needs.
+pub const SECCOMP: Shipped =
+    Shipped { name: "common.seccomp", text: include_str!("../share/common.seccomp") };
+
+/// All shipped files.
+pub const ALL: [Shipped; 5] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP];
+
+/// Files of a distribution, which stand for the plain ones.
+const FOR_DISTRIBUTIONS: [(&str, Shipped); 2] = [(".common.conf", COMMON), (".userns.conf", USERNS)];
+
+/// Returns the shipped file that takes the place of `path` when the host does not have it: one below any
+/// `share/lxc/config`, by its name; `DISTRIBUTION.common.conf` and `DISTRIBUTION.userns.conf` become the plain ones.
+///
+/// Callers look at the host first. Profiles of `lxc.seccomp.profile` are found here as well.
+pub fn instead_of(path: &Path) -> Option<Shipped> {
+    if !path.parent()?.ends_with("share/lxc/config") {
+        return None;
+    }
+    let name = path.file_name()?.to_str()?;
+    let plain = ALL.into_iter().find(|file| file.name == name);
+    plain.or_else(|| {
+        let known = FOR_DISTRIBUTIONS.into_iter().find(|(ending, _)| name.ends_with(ending));
+        known.map(|(_, file)| file)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Capabilities, Config, SysMount, parse};
+
+    fn read(texts: &[Shipped]) -> Config {
+        let all: String = texts.iter().map(|file| file.text).collect();
+        parse(&all, Path::new("/test")).unwrap().config
+    }
+
+    #[test]
+    fn names_are_found_below_any_share_and_nowhere_else() {
+        let name = |path: &str| instead_of(Path::new(path)).map(|file| file.name);
+        assert_eq!(name("/usr/share/lxc/config/common.conf"), Some("common.conf"));
+        assert_eq!(name("/opt/x/share/lxc/config/alpine.userns.conf"), Some("userns.conf"));
+        assert_eq!(name("/nix/share/lxc/config/common.seccomp"), Some("common.seccomp"));
+        assert_eq!(name("/usr/share/lxc/config/other.conf"), None);
+        assert_eq!(name("/etc/lxc/common.conf"), None);
+        assert_eq!(name("/srv/lxc/config/common.conf"), None);
+    }
+
+    #[test]
+    fn every_shipped_configuration_parses_without_a_warning() {
+        for file in [DEFAULT, COMMON, USERNS, NESTING] {
+            let loaded = parse(file.text, Path::new(file.name)).unwrap();
+            assert_eq!(loaded.warnings, [], "{}", file.name);
+            assert_ne!(loaded.config, Config::default(), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn userns_takes_back_what_a_user_cannot_have() {
+        let common = read(&[COMMON]);
+        assert!(!common.cgroup2.is_empty() && common.tty_dir.is_some());
+        assert!(matches!(common.capabilities, Capabilities::Drop(_)));
+        let both = read(&[COMMON, USERNS]);
+        assert_eq!((both.cgroup2.len(), both.tty_dir), (0, None));
+        assert_eq!(both.capabilities, Capabilities::Default);
+        assert_eq!(both.mount_auto.sys, Some(SysMount::Rw));
+        assert_eq!(both.mount_auto.proc, common.mount_auto.proc);
+        assert_eq!((both.tty_max, both.pty_max), (4, 1024));
+    }
+}

@@ -1,0 +1,94 @@
+//! One test: what it needs, the lab it runs in, and the words with which it is skipped.
+
+use std::env;
+use std::io::Write;
+use std::path::Path;
+
+use crate::subject::{LXC_START, Subject, subject};
+use crate::{Lab, View, account, rootfs, view};
+
+/// Something a test cannot do without, beyond the lab and its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The subject is Bryo: the test uses its own verbs.
+    Bryo,
+    /// The real lxc tools are installed beside the subject.
+    Lxc,
+    /// The Debian root file system with systemd.
+    Debian,
+    /// strace, which kills a process at a chosen system call.
+    Strace,
+}
+
+/// Lists the tests of a suite, each with the views it runs in and, after `needs`, what it cannot do without.
+///
+/// `name: hybrid unified, needs Bryo;` makes the tests `name::hybrid` and `name::unified`, which call the function
+/// `name(&Lab)`. A function that is not listed is dead code, so none is forgotten.
+#[macro_export]
+macro_rules! claims {
+    ($($claim:ident: $($view:ident)+ $(, needs $($need:ident)+)?;)+) => {$(
+        mod $claim {
+            const NEEDS: &[$crate::Need] = &[$($($crate::Need::$need),+)?];
+            $(
+                #[test]
+                fn $view() {
+                    let name = concat!(env!("CARGO_CRATE_NAME"), "::", stringify!($claim), "::", stringify!($view));
+                    $crate::claim(name, stringify!($view), NEEDS, super::$claim);
+                }
+            )+
+        }
+    )+};
+}
+
+/// Runs `story` in a lab of its own and fails when it leaves something behind; or says why it cannot.
+///
+/// # Panics
+/// The story fails, or the lab cannot be set up, or something is left behind.
+pub fn claim(name: &str, view: &str, needs: &[Need], story: fn(&Lab)) {
+    let view = if view == View::Unified.name() { View::Unified } else { View::Hybrid };
+    if let Some(reason) = cannot_run(view, needs) {
+        return skip(name, &reason);
+    }
+    let lab = match Lab::new(view) {
+        Ok(lab) => lab,
+        Err(error) => panic!("the lab for {name} cannot be set up: {error:#}"),
+    };
+    story(&lab);
+    lab.finish(name);
+}
+
+fn cannot_run(view: View, needs: &[Need]) -> Option<String> {
+    account::check_tools()
+        .err()
+        .map(|error| error.to_string())
+        .or_else(|| view::missing(view).map(str::to_owned))
+        .or_else(|| subject().missing())
+        .or_else(|| rootfs::busybox().err().map(|error| format!("no busybox root file system: {error:#}")))
+        .or_else(|| needs.iter().find_map(|need| need.missing()))
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Bryo => (subject() != Subject::Bryo).then(|| "a test of Bryo's own verbs".to_owned()),
+            Self::Lxc => (!Path::new(LXC_START).exists()).then(|| format!("{LXC_START} is not installed")),
+            Self::Debian => {
+                rootfs::debian().err().map(|error| format!("no Debian root file system: {error:#}"))
+            }
+            Self::Strace => (!has_tool("strace")).then(|| "strace is not installed".to_owned()),
+        }
+    }
+}
+
+/// Tells whether `tool` is in the `PATH` of the test.
+pub(crate) fn has_tool(tool: &str) -> bool {
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|directory| directory.join(tool).exists()))
+}
+
+/// Prints the skip past libtest's capture of output, which would swallow it in a test that passes.
+fn skip(name: &str, reason: &str) {
+    // In one write, or lines of tests that run at the same time would mix.
+    let line = format!("SKIP: {name}: {reason}\n");
+    let _unheard_without_stderr = std::io::stderr().write_all(line.as_bytes());
+}

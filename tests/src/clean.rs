@@ -1,0 +1,44 @@
+//! Removal of everything that labs make on this machine.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::{Context, Result};
+
+use crate::account::{self, Account, HOMES, PEOPLE};
+use crate::lab::{RUN, SLOTS, Slot};
+use crate::{cgroups, processes};
+
+/// Ends what still runs in the labs and removes their users, homes and cgroup directories. Waits for labs in use.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn clean() -> Result<()> {
+    for slot in 1..=SLOTS {
+        let slot = Slot::wait_for(slot)?;
+        remove_slot(slot.number())?;
+    }
+    remove_if_there(HOMES)?;
+    remove_if_there(RUN)
+}
+
+fn remove_slot(slot: usize) -> Result<()> {
+    for person in PEOPLE {
+        let login = account::login(slot, person);
+        if let Some(account) = Account::look_up(person, &login)? {
+            processes::end_all(&[&account])?;
+            account.remove_home()?;
+        }
+        account::remove_user(&login)?;
+    }
+    cgroups::of_slot(slot)
+        .iter()
+        .try_for_each(|directory| cgroups::remove(directory).with_context(|| directory.display().to_string()))
+}
+
+fn remove_if_there(directory: &str) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context(directory.to_owned()),
+        _ => Ok(()),
+    }
+}

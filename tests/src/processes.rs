@@ -1,0 +1,81 @@
+//! The processes of the lab's users, as /proc shows them.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::account::Account;
+use crate::command::wait_until;
+
+/// A process of a lab's user or of one of its containers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// Its process id on the machine.
+    pub pid: i32,
+    /// The user it runs as, on the machine.
+    pub uid: u32,
+    /// Its command line, or in brackets its name where it has none.
+    pub command: String,
+}
+
+impl Process {
+    /// Ends the process as `kill -9` does. One that is gone already is no error.
+    pub fn kill(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            let _gone_already = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (uid {}) {}", self.pid, self.uid, self.command)
+    }
+}
+
+/// Returns the processes that belong to one of `accounts`. A zombie counts as long as it has a parent of its own: one
+/// that the machine's init inherited is dead, and reaped when that finds the time.
+pub(crate) fn of(accounts: &[&Account]) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?, accounts)).collect()
+}
+
+/// Reads one process. Its owner is taken from the real uid, since /proc/PID of a process that is not dumpable
+/// belongs to root.
+fn read(pid: i32, accounts: &[&Account]) -> Option<Process> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let uid: u32 = field("Uid:")?.split_whitespace().next()?.parse().ok()?;
+    (field("PPid:")? != "1" || !field("State:")?.starts_with('Z')).then_some(())?;
+    accounts.iter().any(|account| account.owns(uid)).then_some(())?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
+    let command =
+        if command.is_empty() { format!("[{}] {}", field("Name:")?, field("State:")?) } else { command };
+    Some(Process { pid, uid, command })
+}
+
+/// Ends every process of `accounts`, and returns when none is left.
+///
+/// # Errors
+/// Some are still there after ten seconds.
+pub(crate) fn end_all(accounts: &[&Account]) -> Result<()> {
+    let all_gone = wait_until(Duration::from_secs(10), || {
+        let left = of(accounts);
+        left.iter().for_each(Process::kill);
+        left.is_empty()
+    });
+    if !all_gone {
+        bail!("processes that do not end: {:?}", of(accounts));
+    }
+    Ok(())
+}
+
+/// Returns the inode of a namespace of process `pid`, as `/proc/PID/ns/NAME` shows it.
+pub(crate) fn namespace(pid: i32, name: &str) -> Option<u64> {
+    fs::metadata(format!("/proc/{pid}/ns/{name}")).ok().map(|metadata| metadata.ino())
+}

@@ -1,0 +1,184 @@
+//! Making containers: from directories and archives, with every property of every file kept; and unmaking them.
+
+use std::fs;
+
+use tests::{Lab, User};
+
+tests::claims! {
+    the_local_template_keeps_every_property: hybrid;
+    a_directory_keeps_every_property: hybrid, needs Bryo;
+    a_tar_keeps_every_property: hybrid, needs Bryo;
+    a_tar_gz_keeps_every_property: hybrid, needs Bryo;
+    a_tar_xz_keeps_every_property: hybrid, needs Bryo;
+    a_tar_zst_keeps_every_property: hybrid, needs Bryo;
+    what_create_made_starts: hybrid unified, needs Bryo;
+    an_archive_that_is_none_leaves_nothing: hybrid, needs Bryo;
+    an_archive_cut_short_leaves_nothing: hybrid, needs Bryo;
+    a_name_with_a_slash_is_refused: hybrid;
+    a_create_that_is_killed_is_removed_by_the_next_command: hybrid, needs Bryo;
+    template_none_writes_the_default_config: hybrid;
+    the_id_map_is_written_into_the_config: hybrid;
+    nobody_else_can_reach_the_files_of_a_container: hybrid;
+    destroy_does_not_follow_links: hybrid;
+}
+
+/// What `stat` and its kin say of the files that the busybox root file system has for this, in busybox' words.
+const KEPT: &str = "\
+plain 640 1000:1000 links=2 mtime=1000000000
+hard-link 640 1000:1000 links=2 mtime=1000000000
+setuid 4750 0:1000 links=1
+directory 2775 1000:1000 mtime=1000000000
+fifo p
+soft-link -> plain
+long
+";
+
+/// Prints, inside the container, the lines of [`KEPT`].
+const LOOK: &str = r#"cd /srv/kept
+for file in plain hard-link; do stat -c "$file %a %u:%g links=%h mtime=%Y" $file; done
+stat -c 'setuid %a %u:%g links=%h' setuid
+stat -c 'directory %a %u:%g mtime=%Y' directory
+test -p fifo && echo fifo p
+echo "soft-link -> $(readlink soft-link)"
+cat a-name-*/a-name-*
+"#;
+
+fn bryo_create<'lab>(lab: &'lab Lab, source: &str) -> User<'lab> {
+    let ana = lab.user("ana");
+    ana.bryo(["create", "web", &format!("/run/bryo-lab/rootfs/{source}")]).succeeds();
+    ana
+}
+
+/// Requires that everything in `/srv/kept` came through, then destroys the container.
+fn keeps_every_property(ana: &User<'_>) {
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("attach", ["-n", "web", "--", "sh", "-c", LOOK]).succeeds().stdout_is(KEPT);
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    let kept = ana.lxcpath().join("web/rootfs/srv/kept");
+    assert_eq!(ana.xattr(&kept.join("plain"), "user.note"), Some(b"kept".to_vec()));
+    let capability = ana.xattr(&kept.join("capable"), "security.capability");
+    assert!(capability.is_some_and(|bytes| bytes.len() >= 20), "the file capability is lost");
+    ana.destroy("web");
+}
+
+fn the_local_template_keeps_every_property(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("attach", ["-n", "web", "--", "sh", "-c", LOOK]).succeeds().stdout_is(KEPT);
+    ana.destroy("web");
+}
+
+fn a_directory_keeps_every_property(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("old");
+    ana.bryo(["create", "web", "./.local/share/lxc/old/rootfs"]).succeeds();
+    ana.destroy("old");
+    keeps_every_property(&ana);
+}
+
+fn a_tar_keeps_every_property(lab: &Lab) {
+    keeps_every_property(&bryo_create(lab, "busybox.tar"));
+}
+
+fn a_tar_gz_keeps_every_property(lab: &Lab) {
+    keeps_every_property(&bryo_create(lab, "busybox.tar.gz"));
+}
+
+fn a_tar_xz_keeps_every_property(lab: &Lab) {
+    keeps_every_property(&bryo_create(lab, "busybox.tar.xz"));
+}
+
+fn a_tar_zst_keeps_every_property(lab: &Lab) {
+    keeps_every_property(&bryo_create(lab, "busybox.tar.zst"));
+}
+
+fn what_create_made_starts(lab: &Lab) {
+    let ana = bryo_create(lab, "busybox.tar.zst");
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn an_archive_that_is_none_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("bad.tar.zst", "this is no archive");
+    ana.bryo(["create", "web", "./bad.tar.zst"]).exits(1).stderr_contains("bad.tar.zst");
+    ana.bryo(["create", "web", "./missing.tar"]).exits(1).stderr_contains("missing.tar");
+}
+
+fn an_archive_cut_short_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    for kind in ["tar", "tar.gz", "tar.xz", "tar.zst"] {
+        ana.sh(&format!("head -c 300000 /run/bryo-lab/rootfs/busybox.{kind} >cut.{kind}")).succeeds();
+        ana.bryo(["create", "web", &format!("./cut.{kind}")]).exits(1);
+        assert!(!ana.lxcpath().join("web").exists(), "a half-made container of a {kind} stays");
+    }
+}
+
+fn a_name_with_a_slash_is_refused(lab: &Lab) {
+    let ana = lab.user("ana");
+    for name in ["a/b", "../web"] {
+        ana.lxc("create", ["-n", name, "-t", "none"]).exits(1);
+    }
+}
+
+fn a_create_that_is_killed_is_removed_by_the_next_command(lab: &Lab) {
+    let ana = lab.user("ana");
+    let archive = "/run/bryo-lab/rootfs/busybox.tar.xz";
+    for moment in [5, 20, 60, 120] {
+        let mut create = ana.bryo(["create", "web", archive]).background();
+        std::thread::sleep(std::time::Duration::from_millis(moment));
+        create.kill();
+        create.wait();
+        ana.bryo(["ls"]).succeeds();
+        if ana.lxcpath().join("web/config").exists() {
+            ana.destroy("web");
+        }
+        assert!(!ana.lxcpath().join("web").exists(), "killed after {moment} ms, a half-made container stays");
+    }
+    ana.bryo(["create", "web", archive]).succeeds();
+    ana.destroy("web");
+}
+
+fn template_none_writes_the_default_config(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.lxc("create", ["-n", "web", "-t", "none"]).succeeds();
+    ana.lxc("info", ["-n", "web", "-H", "-c", "lxc.net.0.type"]).succeeds().stdout_is("empty\n");
+    ana.destroy("web");
+}
+
+fn the_id_map_is_written_into_the_config(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let (uids, gids) = (&ana.account().subuids, &ana.account().subgids);
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    for line in
+        [format!("lxc.idmap = u 0 {} 65536", uids.start), format!("lxc.idmap = g 0 {} 65536", gids.start)]
+    {
+        assert!(config.lines().any(|have| have == line), "no line {line:?} in\n{config}");
+    }
+    ana.destroy("web");
+}
+
+fn nobody_else_can_reach_the_files_of_a_container(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    ana.busybox("web");
+    ana.open_home_for_real_lxc();
+    let rootfs = ana.lxcpath().join("web/rootfs/bin/busybox");
+    ben.run("test", ["-e".as_ref(), rootfs.as_os_str()]).exits(1);
+    ana.destroy("web");
+}
+
+fn destroy_does_not_follow_links(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.write("precious/file", "kept");
+    let home = ana.home().display().to_string();
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let link = format!("ln -s {home}/precious /root/link; ln -s {home}/precious/file /root/file");
+    ana.lxc("attach", ["-n", "web", "--", "sh", "-c", &link]).succeeds();
+    ana.destroy("web");
+    ana.sh("cat precious/file").succeeds().stdout_is("kept");
+}

@@ -1,0 +1,143 @@
+//! Death at any moment: the command line and the monitor are killed while a container starts and stops. The next
+//! command works, and the leak check finds nothing.
+
+use std::time::Duration;
+
+use tests::{Lab, Process, User};
+
+tests::claims! {
+    the_command_line_killed_during_a_start: hybrid unified, needs Bryo;
+    the_command_line_killed_at_a_system_call_of_a_start: hybrid unified, needs Bryo Strace;
+    the_monitor_killed_during_a_start: hybrid unified, needs Bryo;
+    the_command_line_killed_during_a_stop: hybrid unified, needs Bryo;
+    the_monitor_killed_during_a_stop: hybrid unified, needs Bryo;
+    the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo;
+    init_killed_while_the_container_runs: hybrid unified, needs Bryo;
+}
+
+/// How many moments of a start or a stop are tried.
+const MOMENTS: u32 = 20;
+
+fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
+    (0..MOMENTS).map(move |moment| whole * moment / MOMENTS)
+}
+
+/// Makes the container and returns how long its start takes.
+fn measured(user: &User<'_>) -> Duration {
+    user.busybox("web");
+    let start = user.lxc("start", ["-n", "web"]).succeeds();
+    user.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    start.took
+}
+
+/// Requires that a container works after whatever happened: it is stopped, starts, answers, and stops again.
+fn works(user: &User<'_>, after: &str) {
+    let stop = user.lxc("stop", ["-n", "web", "-k"]).output();
+    assert!([0, 2].contains(&stop.status()), "{after}: stop exits {}\n{}", stop.status(), stop.stderr);
+    let start = user.lxc("start", ["-n", "web"]).output();
+    assert!(start.status() == 0, "{after}: start exits {}\n{}", start.status(), start.stderr);
+    user.lxc("attach", ["-n", "web", "--", "true"]).succeeds();
+    user.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    tests::eventually("no process is left", || user.processes().is_empty());
+}
+
+/// Returns the first monitor of the user to appear while `goes_on`.
+fn monitor(user: &User<'_>, mut goes_on: impl FnMut() -> bool) -> Option<Process> {
+    while goes_on() {
+        if let Some(monitor) = user.monitors().pop() {
+            return Some(monitor);
+        }
+    }
+    None
+}
+
+fn the_command_line_killed_during_a_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    for moment in moments(measured(&ana)) {
+        let mut start = ana.lxc("start", ["-n", "web"]).background();
+        std::thread::sleep(moment);
+        start.kill();
+        start.wait();
+        works(&ana, &format!("the command line killed {moment:?} into a start"));
+    }
+    ana.destroy("web");
+}
+
+fn the_command_line_killed_at_a_system_call_of_a_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    measured(&ana);
+    let calls = ana.count_syscalls(["start", "web"]);
+    works(&ana, "a traced start");
+    for moment in 0..MOMENTS {
+        let call = 1 + calls * moment / MOMENTS;
+        ana.bryo(["start", "web"]).inject(&format!("all:signal=KILL:when={call}")).output();
+        works(&ana, &format!("the command line killed at system call {call} of {calls} of a start"));
+    }
+    ana.destroy("web");
+}
+
+fn the_monitor_killed_during_a_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    for moment in moments(measured(&ana)) {
+        let mut start = ana.lxc("start", ["-n", "web"]).background();
+        if let Some(monitor) = monitor(&ana, || start.runs()) {
+            std::thread::sleep(moment);
+            monitor.kill();
+        }
+        start.wait();
+        works(&ana, &format!("the monitor killed {moment:?} into its life"));
+    }
+    ana.destroy("web");
+}
+
+fn the_command_line_killed_during_a_stop(lab: &Lab) {
+    let ana = lab.user("ana");
+    let whole = measured(&ana);
+    for moment in moments(whole) {
+        ana.lxc("start", ["-n", "web"]).succeeds();
+        let mut stop = ana.lxc("stop", ["-n", "web"]).background();
+        std::thread::sleep(moment);
+        stop.kill();
+        stop.wait();
+        works(&ana, &format!("the command line killed {moment:?} into a stop"));
+    }
+    ana.destroy("web");
+}
+
+fn the_monitor_killed_during_a_stop(lab: &Lab) {
+    let ana = lab.user("ana");
+    let whole = measured(&ana);
+    for moment in moments(whole) {
+        ana.lxc("start", ["-n", "web"]).succeeds();
+        let stop = ana.lxc("stop", ["-n", "web"]).background();
+        std::thread::sleep(moment);
+        ana.monitors().iter().for_each(Process::kill);
+        stop.wait();
+        works(&ana, &format!("the monitor killed {moment:?} into a stop"));
+    }
+    ana.destroy("web");
+}
+
+fn the_monitor_killed_while_the_container_runs(lab: &Lab) {
+    let ana = lab.user("ana");
+    measured(&ana);
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.monitors().iter().for_each(Process::kill);
+    // Whether init outlives its monitor or not: what info says is what stop and start then find.
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds();
+    works(&ana, "the monitor killed while the container runs");
+    ana.destroy("web");
+}
+
+fn init_killed_while_the_container_runs(lab: &Lab) {
+    let ana = lab.user("ana");
+    measured(&ana);
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let init = ana.init_of("web");
+    ana.processes().iter().filter(|process| process.pid == init).for_each(Process::kill);
+    tests::eventually("web is stopped", || {
+        ana.lxc("info", ["-n", "web", "-sH"]).output().stdout == "STOPPED\n"
+    });
+    works(&ana, "init killed while the container runs");
+    ana.destroy("web");
+}

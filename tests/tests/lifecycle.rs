@@ -1,0 +1,277 @@
+//! A container from create to destroy: start, info, ls, stop, and what each says to the wrong state.
+
+use tests::{Lab, eventually};
+
+tests::claims! {
+    a_container_goes_from_create_to_destroy: hybrid unified;
+    the_container_has_namespaces_of_its_own: hybrid unified;
+    ls_shows_names_and_states: hybrid;
+    the_config_asked_for_is_printed: hybrid;
+    starting_a_running_container_says_so_and_exits_0: hybrid;
+    starting_an_unknown_container_fails: hybrid;
+    stopping_a_stopped_container_exits_2: hybrid;
+    info_of_an_unknown_container_exits_1: hybrid;
+    creating_over_an_existing_container_fails_and_keeps_it: hybrid;
+    destroy_refuses_a_running_container: hybrid;
+    stop_waits_for_init: hybrid unified;
+    kill_does_not_wait_for_init: hybrid unified;
+    the_pidfile_names_the_monitor: hybrid;
+    a_foreground_start_exits_0_whatever_init_returned: hybrid unified;
+    a_foreground_start_in_a_terminal_shows_the_console: hybrid;
+    an_init_that_does_not_exist_fails_the_start: hybrid unified;
+    two_users_do_not_see_each_other: hybrid;
+    two_containers_run_side_by_side: hybrid unified;
+    start_returns_when_the_container_runs: hybrid, needs Bryo;
+    dry_run_starts_nothing: hybrid, needs Bryo;
+    ls_and_info_speak_json: hybrid, needs Bryo;
+    a_start_without_a_writable_cgroup_says_what_is_missing: hybrid unified, needs Bryo;
+    a_runtime_directory_is_used_and_left_clean: hybrid unified, needs Bryo;
+    containers_live_in_a_home_that_nobody_else_may_enter: hybrid unified, needs Bryo;
+}
+
+fn a_container_goes_from_create_to_destroy(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("RUNNING\n");
+    ana.lxc("stop", ["-n", "web"]).succeeds();
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ana.lxc("destroy", ["-n", "web"]).succeeds();
+    ana.lxc("ls", ["-1"]).succeeds().stdout_is("");
+}
+
+fn the_container_has_namespaces_of_its_own(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let init = ana.init_of("web");
+    for name in ["user", "mnt", "pid", "net", "uts", "ipc", "cgroup"] {
+        let own = ana.namespace_of(init, name);
+        assert!(
+            own.is_some() && own != ana.namespace_of(1, name),
+            "{name} namespace is shared with the machine"
+        );
+    }
+    ana.lxc("attach", ["-n", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
+    ana.lxc("attach", ["-n", "web", "--", "id", "-u"]).succeeds().stdout_is("0\n");
+    ana.destroy("web");
+}
+
+fn ls_shows_names_and_states(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("db");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("ls", ["-1"]).succeeds().stdout_is("db\nweb\n");
+    ana.lxc("ls", ["-1", "--running"]).succeeds().stdout_is("web\n");
+    ana.lxc("ls", ["-1", "--stopped"]).succeeds().stdout_is("db\n");
+    ana.lxc("ls", ["-f", "-F", "NAME,STATE"])
+        .succeeds()
+        .stdout_is("NAME STATE   \ndb   STOPPED \nweb  RUNNING \n");
+    ana.destroy("web");
+    ana.destroy("db");
+}
+
+fn the_config_asked_for_is_printed(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("info", ["-n", "web", "-c", "lxc.uts.name"]).succeeds().stdout_is("lxc.uts.name = web\n");
+    ana.lxc("info", ["-n", "web", "-H", "-c", "lxc.uts.name"]).succeeds().stdout_is("web\n");
+    ana.destroy("web");
+}
+
+fn starting_a_running_container_says_so_and_exits_0(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let init = ana.init_of("web");
+    ana.lxc("start", ["-n", "web"]).succeeds().stderr_contains("already running");
+    assert_eq!(ana.init_of("web"), init);
+    ana.destroy("web");
+}
+
+fn starting_an_unknown_container_fails(lab: &Lab) {
+    lab.user("ana").lxc("start", ["-n", "nothing"]).exits(1);
+}
+
+fn stopping_a_stopped_container_exits_2(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("stop", ["-n", "web"]).exits(2).stderr_contains("web is not running");
+    ana.lxc("stop", ["-n", "nothing"]).exits(2).stderr_contains("nothing is not running");
+    ana.destroy("web");
+}
+
+fn info_of_an_unknown_container_exits_1(lab: &Lab) {
+    lab.user("ana").lxc("info", ["-n", "nothing"]).exits(1).stderr_contains("nothing doesn't exist");
+}
+
+fn creating_over_an_existing_container_fails_and_keeps_it(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("create", ["-n", "web", "-t", "none"]).exits(1);
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.destroy("web");
+}
+
+fn destroy_refuses_a_running_container(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("destroy", ["-n", "web"]).exits(1);
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("RUNNING\n");
+    ana.destroy("web");
+}
+
+fn stop_waits_for_init(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let init = ana.init_of("web");
+    ana.lxc("stop", ["-n", "web"]).succeeds();
+    assert_eq!(ana.namespace_of(init, "pid"), None, "init is alive after stop");
+    ana.destroy("web");
+}
+
+fn kill_does_not_wait_for_init(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    // An init that ignores every signal it may ignore.
+    ana.lxc(
+        "start",
+        ["-n", "web", "--", "/bin/sh", "-c", "trap '' HUP INT TERM USR1 PWR; while :; do sleep 1; done"],
+    )
+    .succeeds();
+    ana.lxc("stop", ["-n", "web", "--nokill", "-t", "1"]).exits(1);
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ana.destroy("web");
+}
+
+fn the_pidfile_names_the_monitor(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web", "-p", "pidfile"]).succeeds();
+    let pid = ana.sh("cat pidfile").succeeds().stdout;
+    assert_eq!(
+        ana.monitors().iter().map(|monitor| monitor.pid.to_string()).collect::<Vec<_>>(),
+        [pid.trim()]
+    );
+    ana.destroy("web");
+}
+
+fn a_foreground_start_exits_0_whatever_init_returned(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web", "-F", "--", "/bin/sh", "-c", "exit 3"]).succeeds();
+    ana.destroy("web");
+}
+
+fn a_foreground_start_in_a_terminal_shows_the_console(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let start =
+        ana.lxc("start", ["-n", "web", "-F", "--", "/bin/sh", "-c", "echo here; read word; echo got $word"]);
+    let mut terminal = start.in_terminal(24, 80);
+    terminal.shows("here").types("moss\n").shows("got moss");
+    terminal.exits(0);
+    ana.destroy("web");
+}
+
+fn an_init_that_does_not_exist_fails_the_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web", "--", "/no/such/init"]).exits(1);
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ana.destroy("web");
+}
+
+fn two_users_do_not_see_each_other(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ben.lxc("ls", ["-1"]).succeeds().stdout_is("");
+    ben.busybox("web");
+    ben.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ben.lxc("start", ["-n", "web"]).succeeds();
+    assert_ne!(ana.init_of("web"), ben.init_of("web"));
+    ben.destroy("web");
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("RUNNING\n");
+    ana.destroy("web");
+}
+
+fn two_containers_run_side_by_side(lab: &Lab) {
+    let ana = lab.user("ana");
+    for name in ["one", "two"] {
+        ana.busybox(name);
+        ana.lxc("start", ["-n", name]).succeeds();
+    }
+    ana.lxc("stop", ["-n", "one"]).succeeds();
+    ana.lxc("info", ["-n", "two", "-sH"]).succeeds().stdout_is("RUNNING\n");
+    ana.destroy("one");
+    ana.destroy("two");
+}
+
+fn start_returns_when_the_container_runs(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "true"]).succeeds();
+    ana.bryo(["stop", "web"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn dry_run_starts_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let plan = ana.bryo(["start", "--dry-run", "web"]).succeeds();
+    assert!(!plan.stdout.is_empty(), "a dry run prints the plan");
+    assert!(ana.monitors().is_empty());
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    ana.destroy("web");
+}
+
+fn ls_and_info_speak_json(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let list = ana.bryo(["ls", "--json"]).succeeds().json();
+    assert_eq!(list[0]["name"], "web");
+    assert_eq!(list[0]["state"], "RUNNING");
+    let info = ana.bryo(["info", "--json", "web"]).succeeds().json();
+    assert_eq!(info["name"], "web");
+    assert_eq!(info["pid"], ana.init_of("web"));
+    ana.destroy("web");
+}
+
+fn a_start_without_a_writable_cgroup_says_what_is_missing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.take_cgroups_back();
+    ana.lxc("start", ["-n", "web"]).succeeds().stderr_contains("cgroup");
+    eventually("web runs", || ana.lxc("info", ["-n", "web", "-sH"]).output().stdout == "RUNNING\n");
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    ana.destroy("web");
+}
+
+fn a_runtime_directory_is_used_and_left_clean(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).in_session().succeeds();
+    ana.lxc("attach", ["-n", "web", "--", "true"]).in_session().succeeds();
+    // Found also by a command without the variable, such as one of a cron job.
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("RUNNING\n");
+    ana.lxc("stop", ["-n", "web"]).in_session().succeeds();
+    ana.lxc("destroy", ["-n", "web"]).in_session().succeeds();
+}
+
+fn containers_live_in_a_home_that_nobody_else_may_enter(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("stat -c %a .").succeeds().stdout_is("700\n");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("attach", ["-n", "web", "--", "ls", "/bin/busybox"]).succeeds();
+    ana.sh("stat -c %a .").succeeds().stdout_is("700\n");
+    ana.destroy("web");
+}

@@ -1,0 +1,84 @@
+//! Builds the programs that are installed.
+//!
+//! Each is a cargo invocation of its own: in one invocation cargo unifies the features of shared dependencies, and
+//! the small programs would carry what only the large ones use.
+
+use std::env::consts::ARCH;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::shell::{cargo, step, target};
+
+/// Which directory of the prefix a program goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `bin`: for users.
+    Bin,
+    /// `libexec/bryo`: for Bryo itself.
+    Libexec,
+}
+
+/// How a program finds the C library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Linked {
+    /// As usual; the helpers need it for the name service.
+    Dynamically,
+    /// Inside the program, which then runs in any root file system.
+    Statically,
+}
+
+/// A program that is installed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    /// The name of its file.
+    pub(crate) name: &'static str,
+    /// Where it is installed.
+    pub(crate) place: Place,
+    package: &'static str,
+    profile: &'static str,
+    linked: Linked,
+}
+
+/// Every program that is installed.
+pub(crate) const PROGRAMS: [Program; 5] = [
+    program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
+    program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
+    program("bryo-monitor", Place::Libexec, "container", "small", Linked::Dynamically),
+    program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
+    program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
+];
+
+const fn program(
+    name: &'static str,
+    place: Place,
+    package: &'static str,
+    profile: &'static str,
+    linked: Linked,
+) -> Program {
+    Program { name, place, package, profile, linked }
+}
+
+impl Program {
+    /// Builds the program and returns the path of its file.
+    ///
+    /// # Errors
+    /// The build fails.
+    pub(crate) fn build(&self) -> Result<PathBuf> {
+        let mut build = self.command();
+        let mut directory = target();
+        if self.linked == Linked::Statically {
+            // With a target named, the flags reach the program alone and not the build scripts and macros.
+            let triple = format!("{ARCH}-unknown-linux-gnu");
+            build.args(["--target", &triple]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+            directory.push(triple);
+        }
+        step(&mut build)?;
+        Ok(directory.join(self.profile).join(self.name))
+    }
+
+    fn command(&self) -> Command {
+        cargo(&["build", "--quiet", "--profile", self.profile, "--package", self.package, "--bin", self.name])
+    }
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask`: every habit of the project as one command each.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod install;
+mod lint;
+mod packages;
+mod shell;
+mod test;
+mod trial;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds Bryo, sets up what it can, and runs a command in a container.
+    Try,
+    /// Runs everything that this machine can test, and says what it skipped.
+    Test {
+        /// Run only this suite of the lab, such as `lifecycle`; may be repeated.
+        #[arg(long = "suite", value_name = "NAME")]
+        suites: Vec<String>,
+        /// Test the system's own lxc tools instead of Bryo.
+        #[arg(long)]
+        lxc: bool,
+    },
+    /// Checks format, lints, the direction of imports, and the licences of dependencies.
+    Lint,
+    /// Builds and installs Bryo with its helpers.
+    Install {
+        /// Where to [default: /usr/local for root, else ~/.local].
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+    },
+    /// Measures Bryo beside the system's lxc tools.
+    Bench {
+        /// How often each command is run.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        runs: usize,
+        /// Print one JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Enters the lab as a test user, with the installed Bryo in the PATH.
+    Lab {
+        /// Show the pure cgroup2 view instead of the hybrid one.
+        #[arg(long)]
+        unified: bool,
+        /// The command to run [default: a shell].
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Removes the users, cgroups and files that the lab made on this machine.
+    Clean,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Try => trial::run(),
+        Task::Test { suites, lxc } => match test::run(&suites, lxc) {
+            Ok(true) => Ok(()),
+            // The summary has said it all, and its counts are the last line.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        Task::Lint => lint::run(),
+        Task::Install { prefix } => install::run(prefix),
+        Task::Bench { runs, json } => bench::run(runs, json),
+        Task::Lab { unified, command } => test::enter_lab(unified, &command),
+        Task::Clean => tests::clean(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

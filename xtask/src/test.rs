@@ -1,0 +1,217 @@
+//! `cargo xtask test`: everything this machine can test, and a summary that hides nothing.
+
+use std::env;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use tests::subject::subject;
+use tests::{Lab, View};
+
+use crate::shell::{cargo, is_root};
+use crate::{install, lint, packages};
+
+/// Results of tests, as they are summed up at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+/// Installs what the tests need, builds, and runs all tests or the named suites. Tells whether nothing failed; the last
+/// line printed has the counts.
+///
+/// # Errors
+/// Something that comes before the tests fails.
+pub(crate) fn run(suites: &[String], lxc: bool) -> Result<bool> {
+    packages::install()?;
+    let mut tally = Tally::default();
+    if !lxc {
+        prepare_prefix()?;
+    }
+    if suites.is_empty() {
+        tally.add(lint::check_all());
+        tally.watch(&mut cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]))?;
+    }
+    tally.watch(&mut lab_tests(suites, lxc))?;
+    if is_root()
+        && let Err(error) = tests::clean()
+    {
+        tally.failed.push(format!("removing what the lab made: {error:#}"));
+    }
+    tally.summary();
+    Ok(tally.failed.is_empty())
+}
+
+/// Installs into the prefix that labs show to their users.
+fn prepare_prefix() -> Result<()> {
+    let prefix = tests::subject::prefix();
+    install::into(&prefix)?;
+    install::grant(&prefix)
+}
+
+fn lab_tests(suites: &[String], lxc: bool) -> Command {
+    let mut command = cargo(&["test", "--package", "tests", "--no-fail-fast"]);
+    for suite in suites {
+        command.args(["--test", suite]);
+    }
+    if lxc {
+        command.env("BRYO_SUBJECT", "lxc");
+    }
+    command.env("RUST_BACKTRACE", "0");
+    command
+}
+
+impl Tally {
+    /// Counts each check of the lint as one test.
+    fn add(&mut self, results: lint::Results) {
+        self.passed += results.passed + results.skipped.len();
+        self.skipped.extend(results.skipped);
+        self.failed.extend(results.failed);
+    }
+
+    /// Runs cargo test, shows its output and counts the results.
+    fn watch(&mut self, command: &mut Command) -> Result<()> {
+        let mut suite = String::new();
+        let mut results = false;
+        let before = self.failed.len();
+        let ended_well = each_line(command, |line| {
+            println!("{line}");
+            results |= self.read(line, &mut suite);
+        })?;
+        if !ended_well && self.failed.len() == before {
+            self.failed.push(if results { suite } else { "the build of the tests".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Takes one line of cargo's or libtest's output, and tells whether it was the last one of a suite.
+    fn read(&mut self, line: &str, suite: &mut String) -> bool {
+        if let Some(running) =
+            line.trim_start().strip_prefix("Running ").or(line.trim_start().strip_prefix("Doc-tests "))
+        {
+            running.split(" (").next().unwrap_or(running).clone_into(suite);
+        } else if let Some(skip) = line.find("SKIP: ") {
+            self.skipped.push(line[skip + 6..].to_owned());
+        } else if let Some(test) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            self.failed.push(format!("{suite} {test}"));
+        } else if let Some(counts) = line.strip_prefix("test result: ") {
+            self.passed += count_of(counts, "passed");
+            self.skipped
+                .extend((0..count_of(counts, "ignored")).map(|_| format!("{suite}: an ignored test")));
+            return true;
+        }
+        false
+    }
+
+    /// Prints what was skipped, what failed, and the counts. A skipped test has passed as far as libtest knows.
+    fn summary(&self) {
+        println!();
+        self.skipped.iter().for_each(|skip| println!("skipped  {skip}"));
+        self.failed.iter().for_each(|name| println!("failed   {name}"));
+        println!("{}", self.last_line());
+    }
+
+    fn last_line(&self) -> String {
+        let ignored = self.skipped.iter().filter(|skip| skip.ends_with(": an ignored test")).count();
+        let passed = self.passed.saturating_sub(self.skipped.len() - ignored);
+        format!("{passed} passed, {} failed, {} skipped", self.failed.len(), self.skipped.len())
+    }
+}
+
+/// Returns the number before `word` in a result line of libtest.
+fn count_of(counts: &str, word: &str) -> usize {
+    let words: Vec<_> = counts.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+    words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+/// Runs a command and calls `take` for each line of its two outputs, in the order of their arrival. Tells whether it
+/// ended well.
+fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<bool> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (sender, lines) = mpsc::channel();
+    let stdout = child.stdout.take().context("the command has a stdout")?;
+    let stderr = child.stderr.take().context("the command has a stderr")?;
+    for stream in [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)] {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
+            lines
+                .map(|line| String::from_utf8_lossy(&line).into_owned())
+                .try_for_each(|line| sender.send(line))
+        });
+    }
+    drop(sender);
+    lines.iter().for_each(|line| take(&line));
+    Ok(child.wait()?.success())
+}
+
+/// Runs a command, or a shell, as a user of a fresh lab.
+///
+/// # Errors
+/// The lab cannot be set up, or the command fails.
+pub(crate) fn enter_lab(unified: bool, command: &[String]) -> Result<()> {
+    tests::account::check_tools()?;
+    if let Some(why) = subject().missing() {
+        bail!("{why}: run cargo xtask install --prefix target/lab-prefix first");
+    }
+    tests::rootfs::busybox()?;
+    let lab = Lab::new(if unified { View::Unified } else { View::Hybrid })?;
+    let ana = lab.user("ana");
+    let shell = ["sh".to_owned()];
+    let words = if command.is_empty() { &shell } else { command };
+    if std::io::stdin().is_terminal() {
+        println!(
+            "{} in the {} view; root file systems are in /run/bryo-lab/rootfs",
+            ana.account().login,
+            lab.view().name()
+        );
+    }
+    let term = env::var_os("TERM").unwrap_or_else(|| "dumb".into());
+    match ana.run(&words[0], &words[1..]).env("TERM", term).interactive()? {
+        0 => Ok(()),
+        status => bail!("{} exits with {status}", words[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests_of_the_tally {
+    use super::*;
+
+    fn tally(text: &str) -> Tally {
+        let (mut tally, mut suite) = (Tally::default(), String::new());
+        text.lines().for_each(|line| {
+            tally.read(line, &mut suite);
+        });
+        tally
+    }
+
+    const OUTPUT: &str = "\
+     Running tests/lifecycle.rs (target/debug/deps/lifecycle-b69766d751f804cb)
+test one::hybrid ... ok
+SKIP: lifecycle::two::hybrid: strace is not installed
+test two::hybrid ... ok
+test three::hybrid ... FAILED
+test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 28.18s
+";
+
+    #[test]
+    fn a_skipped_test_does_not_count_as_passed() {
+        assert_eq!(tally(OUTPUT).last_line(), "1 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn a_failed_test_is_named_with_its_suite() {
+        assert_eq!(tally(OUTPUT).failed, ["tests/lifecycle.rs three::hybrid"]);
+    }
+
+    #[test]
+    fn a_reason_is_kept() {
+        assert_eq!(tally(OUTPUT).skipped[0], "lifecycle::two::hybrid: strace is not installed");
+    }
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask try`: from a source tree to a command in a container.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::install;
+use crate::shell::{has, is_root, program, read, root, step};
+
+/// What runs inside.
+const HELLO: &str = "echo hello from a container; id; hostname";
+
+/// Builds Bryo into a private prefix, sets up what it can, and runs a command in a container.
+///
+/// # Errors
+/// A build fails, or the container does.
+pub(crate) fn run() -> Result<()> {
+    let prefix = root().join("target/try");
+    install::into(&prefix)?;
+    set_up(&prefix)?;
+    let bryo = prefix.join("bin/bryo");
+    let mut hello = program(&bryo.to_string_lossy(), &["run", "--", "sh", "-c", HELLO]);
+    step(&mut hello)?;
+    println!("that was {}; next: {0} --help", bryo.display());
+    Ok(())
+}
+
+/// Gives the helper its capabilities when the caller may.
+fn set_up(prefix: &Path) -> Result<()> {
+    if !is_root() && has("sudo") && read(&mut program("sudo", &["-n", "true"])).is_ok() {
+        return install::grant_by_sudo(prefix);
+    }
+    install::grant(prefix)
+}
