@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::error::{Call, Errno, Error, Result};
 
+pub use rustix::fs::OFlags as OpenFlags;
+
 /// What happens to symbolic links on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
@@ -134,6 +136,23 @@ pub fn is_dir(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(FileType::from_raw_mode(status(fd)?.st_mode) == FileType::Directory)
 }
 
+/// Tells whether an open file is a regular file.
+pub fn is_regular(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(FileType::from_raw_mode(status(fd)?.st_mode) == FileType::RegularFile)
+}
+
+/// Reads an open file to its end.
+///
+/// # Errors
+/// EFBIG when it holds more than `cap` bytes.
+pub fn read_all(fd: OwnedFd, cap: u64) -> Result<Vec<u8>> {
+    let call = || format!("read({})", fd.as_raw_fd());
+    let mut bytes = Vec::new();
+    let copy = fd.try_clone().call(call)?;
+    std::fs::File::from(copy).take(cap + 1).read_to_end(&mut bytes).call(call)?;
+    if bytes.len() as u64 > cap { Err(Error::new(call(), Errno::EFBIG)) } else { Ok(bytes) }
+}
+
 /// Returns the magic number of the file system that an open file is on. Source: statfs(2).
 pub fn filesystem_magic(fd: BorrowedFd<'_>) -> Result<u64> {
     let found = rustix::fs::fstatfs(fd).call(|| format!("fstatfs({})", fd.as_raw_fd()))?;
@@ -180,6 +199,14 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Re
     file.sync_all().call(|| format!("fsync({temporary:?})"))?;
     rustix::fs::renameat(dir, &temporary, dir, name)
         .call(|| format!("renameat({}, {temporary:?}, {name:?})", dir.as_raw_fd()))
+}
+
+/// Writes a small file of the caller's own below `dir` for readers that can do without it: replaced as a whole, not synced.
+pub fn write_new(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let call = || format!("openat({}, {name:?}, O_CREAT|O_TRUNC)", dir.as_raw_fd());
+    let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode)).call(call)?;
+    std::fs::File::from(fd).write_all(bytes).call(|| format!("write({name:?})"))
 }
 
 /// Removes the file `name` below `dir`.
@@ -253,6 +280,11 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
+/// Returns the offset of an open file, which everybody who inherited it shares.
+pub fn offset(fd: BorrowedFd<'_>) -> Result<u64> {
+    rustix::fs::tell(fd).call(|| format!("lseek({}, 0, SEEK_CUR)", fd.as_raw_fd()))
+}
+
 /// Opens, and makes with the given mode where it is missing, a file of the caller's own below `dir`.
 pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -264,6 +296,70 @@ pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<Owne
 pub fn open_read(path: &Path) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
         .call(|| format!("open({path:?}, O_RDONLY)"))
+}
+
+/// Tells whether the caller, by its effective ids, may write to `name` below `dir` (`.`: `dir` itself; of a
+/// directory: make and remove entries). The error is the refusal.
+pub fn may_write(dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    let access = rustix::fs::Access::WRITE_OK;
+    rustix::fs::accessat(dir, name, access, AtFlags::EACCESS)
+        .call(|| format!("faccessat({}, {name:?}, W_OK, AT_EACCESS)", dir.as_raw_fd()))
+}
+
+/// Opens the existing file `name` below `dir` for reading, to be read again and again with [`reread`].
+pub fn open_read_at(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+        .call(|| format!("openat({}, {name:?}, O_RDONLY|O_NOFOLLOW)", dir.as_raw_fd()))
+}
+
+/// Opens the existing file `name` below `dir` for writing, to be written later with [`write_once`]: the kernel checks
+/// the right to write now.
+pub fn open_write_at(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+        .call(|| format!("openat({}, {name:?}, O_WRONLY|O_NOFOLLOW)", dir.as_raw_fd()))
+}
+
+/// Writes `bytes` with one write(2) to an open file, as kernel files want it.
+pub fn write_once(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    let text = || format!("write({}, {:?})", file.as_raw_fd(), String::from_utf8_lossy(bytes));
+    let written = rustix::io::write(file, bytes).call(text)?;
+    if written == bytes.len() { Ok(()) } else { Err(Error::new(text(), Errno::EIO)) }
+}
+
+/// Reads an open small kernel file from its beginning with one pread(2) of at most `cap` bytes.
+pub fn reread(file: BorrowedFd<'_>, cap: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; cap];
+    let got = rustix::io::pread(file, &mut bytes, 0).call(|| format!("pread({})", file.as_raw_fd()))?;
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
+/// Waits until a kernel file (cgroup.events, mountinfo) tells of a change since it was last read through this fd;
+/// `Ok(false)` when the time is over first. A signal ends the wait early.
+pub fn wait_change(file: BorrowedFd<'_>, timeout: std::time::Duration) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::from_borrowed_fd(file, PollFlags::PRI)];
+    let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+    match poll(&mut polled, Some(&limit)) {
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        done => Ok(done.call(|| format!("poll({}, POLLPRI)", file.as_raw_fd()))? > 0),
+    }
+}
+
+/// Returns the names of the directories in a directory. The fd must be open for reading; it is read from the start.
+pub fn dir_names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::OsString>> {
+    let call = || format!("getdents64({})", dir.as_raw_fd());
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir).call(call)? {
+        let entry = entry.call(call)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if entry.file_type() == FileType::Directory && name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use types::Signal;
@@ -74,7 +76,7 @@ impl Exit {
 /// absent in the child, holds.
 pub fn clone(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let text = || format!("clone3({new:#x}{})", if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" });
-    if thread_count()? != 1 {
+    if !is_single_threaded() {
         return Err(Error::new(text(), Errno::EBUSY));
     }
     let mut pidfd: RawFd = -1;
@@ -108,10 +110,11 @@ pub fn fork() -> Result<Cloned> {
     clone(0, None)
 }
 
-/// Returns how many threads the process has, from the link count of /proc/self/task.
-fn thread_count() -> Result<u64> {
-    let task = rustix::fs::stat("/proc/self/task").call(|| "stat(\"/proc/self/task\")".to_owned())?;
-    Ok(task.st_nlink.saturating_sub(2))
+/// Asks the kernel whether the caller is the process's only thread. unshare(2) of CLONE_THREAD changes nothing for one
+/// that is, and answers EINVAL else; unlike /proc it can be asked in a container, whose /proc may be anything.
+fn is_single_threaded() -> bool {
+    // SAFETY: the call takes an integer and with this flag never changes anything.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 /// Opens a pidfd of a process.
@@ -227,6 +230,24 @@ impl Exec {
 pub fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<()> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
         .call(|| format!("fcntl({}, F_SETFD, 0)", fd.as_raw_fd()))
+}
+
+/// Starts a program that inherits the given fds under their own numbers. In the caller they stay close-on-exec, so no
+/// other program that it starts gets them.
+pub fn spawn_with(command: &mut Command, fds: &[BorrowedFd<'_>]) -> std::io::Result<Child> {
+    let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let keep = move || {
+        for fd in &numbers {
+            // SAFETY: F_SETFD takes integers; the numbers are open in this copy of the caller until exec.
+            if unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) } == -1 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec `keep` makes only fcntl calls and allocates nothing.
+    unsafe { command.pre_exec(keep) };
+    command.spawn()
 }
 
 /// Marks every fd from 3 on close-on-exec.

@@ -43,6 +43,18 @@ pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message with fds.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_with(socket, bytes, fds, SendFlags::NOSIGNAL)
+}
+
+/// Sends one message with fds, without waiting.
+///
+/// # Errors
+/// EAGAIN when the other side has not read what was sent before.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    send_with(socket, bytes, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: SendFlags) -> Result<()> {
     let call = || format!("sendmsg({}, {} bytes, {} fds)", socket.as_raw_fd(), bytes.len(), fds.len());
     if fds.len() > MAX_FDS {
         return Err(Error::new(call(), Errno::E2BIG));
@@ -53,7 +65,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
         control.push(SendAncillaryMessage::ScmRights(fds));
     }
     loop {
-        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             sent => return sent.call(call).map(drop),
         }

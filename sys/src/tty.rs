@@ -104,6 +104,11 @@ impl Drop for Raw {
     }
 }
 
+/// Reads what a terminal has, at most what fits.
+pub fn read(terminal: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    rustix::io::read(terminal, buffer).call(|| format!("read({})", terminal.as_raw_fd()))
+}
+
 /// Opens /dev/null for reading and writing.
 pub fn null() -> Result<OwnedFd> {
     rustix::fs::open(Path::new("/dev/null"), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())

@@ -1,0 +1,1 @@
+//! The bryo command line, which also answers to the lxc-* names.

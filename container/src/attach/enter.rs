@@ -1,0 +1,324 @@
+//! The attaching process: a fresh exec of the monitor's program that joins the container and runs one program there.
+//!
+//! It is not dumpable from before it joins until exec, so that nobody in the container can look into it; every fd of
+//! the host's is close-on-exec; the working directory is inside before the program runs.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sys::path::OpenFlags;
+use sys::process::{self, Cloned, Exec, Exit, flags};
+use sys::{cap, cred, memfd, namespace, path, signal, socket, tty};
+use types::Signal;
+
+use super::AttachRequest;
+use crate::command::{self, AttachSignal, Reply};
+use crate::error::{Doing, Error, Kind, Result};
+
+/// What the monitor hands to the attaching process, beside fds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Namespaces that the container has, as flags.
+    pub namespaces: u64,
+    /// Capabilities that the configuration leaves.
+    pub capabilities: u64,
+    /// `lxc.no_new_privs`.
+    pub no_new_privs: bool,
+    /// Environment that the configuration gives to programs.
+    pub environment: Vec<String>,
+    /// setgroups(2) is denied in the container.
+    pub keep_groups: bool,
+}
+
+/// The fds, in the order in which the monitor's arguments name them.
+#[derive(Debug)]
+pub struct Fds {
+    /// The connection to the asking command.
+    pub connection: OwnedFd,
+    /// Standard input, output, error.
+    pub streams: [OwnedFd; 3],
+    /// The caller's working directory.
+    pub cwd: OwnedFd,
+    /// The [`AttachRequest`], sealed.
+    pub request: OwnedFd,
+    /// The [`Entry`], sealed.
+    pub entry: OwnedFd,
+    /// A pidfd of the container's init.
+    pub init: OwnedFd,
+    /// The root of the container's devpts.
+    pub devpts: Option<OwnedFd>,
+    /// cgroup.procs files of the payload cgroups.
+    pub cgroups: Vec<OwnedFd>,
+}
+
+/// Runs the program and reports to the connection. Returns the status of the process.
+pub fn run(fds: &Fds) -> i32 {
+    let told = match start(fds) {
+        Ok(child) => follow(fds, &child),
+        Err(failure) => Err(failure),
+    };
+    match told {
+        Ok(status) => {
+            let _gone = command::send(fds.connection.as_fd(), &Reply::Exited(status), &[]);
+            0
+        }
+        Err(failure) => {
+            let _gone = command::send(fds.connection.as_fd(), &Reply::Failed(failure), &[]);
+            1
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(fd: &OwnedFd) -> Result<T> {
+    let copy = fd.try_clone().map_err(crate::place::from_io)?;
+    let bytes = memfd::read_sealed(copy)?;
+    postcard::from_bytes(&bytes)
+        .map_err(|_| Error::new(Kind::Build, "the request makes no sense to this build"))
+}
+
+/// Joins the container and starts the program.
+fn start(fds: &Fds) -> Result<OwnedFd> {
+    let request: AttachRequest = read(&fds.request)?;
+    let entry: Entry = read(&fds.entry)?;
+    process::set_dumpable(false)?;
+    let kinds =
+        if request.namespaces == 0 { entry.namespaces } else { request.namespaces & entry.namespaces };
+    let cwd = std::env::current_dir().ok();
+    // All in one call: joining some of them first would take the right to join the others.
+    namespace::join(fds.init.as_fd(), kinds).doing("joining the container's namespaces")?;
+    let (ours, theirs) = socket::pair()?;
+    match process::fork().doing("making the process")? {
+        Cloned::Child => {
+            drop(ours);
+            let Err(failure) = become_program(fds, &request, &entry, kinds, cwd.as_deref(), theirs.as_fd());
+            let bytes = postcard::to_stdvec(&failure).unwrap_or_default();
+            let _gone = socket::send(theirs.as_fd(), &bytes, &[]);
+            process::exit_now(1)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(theirs);
+            let started = place(fds, pid).and_then(|()| accompany(fds, ours.as_fd()));
+            match started {
+                Ok(()) => Ok(pidfd),
+                Err(failure) => {
+                    let _dead = process::send_signal(pidfd.as_fd(), Signal::KILL);
+                    process::wait(pidfd.as_fd())?;
+                    Err(failure)
+                }
+            }
+        }
+    }
+}
+
+/// Moves the new process into the container's cgroups, by files that the monitor opened when it still could.
+fn place(fds: &Fds, pid: i32) -> Result<()> {
+    for procs in &fds.cgroups {
+        crate::cgroups::place_by(procs.as_fd(), pid)?;
+    }
+    Ok(())
+}
+
+/// Lets the placed child go on, passes its terminal to the asking command, and sees it exec.
+fn accompany(fds: &Fds, child: BorrowedFd<'_>) -> Result<()> {
+    socket::send(child, b"placed", &[])?;
+    let ready = socket::receive(child, 64 * 1024)?;
+    if ready.bytes != b"ready" {
+        return Err(failure(&ready.bytes));
+    }
+    let terminal: Vec<BorrowedFd<'_>> = ready.fds.iter().map(AsFd::as_fd).collect();
+    socket::send(child, b"go", &[])?;
+    let last = socket::receive(child, 64 * 1024)?;
+    if !last.bytes.is_empty() {
+        return Err(failure(&last.bytes));
+    }
+    command::send(fds.connection.as_fd(), &Reply::Started, &terminal)
+}
+
+fn failure(bytes: &[u8]) -> Error {
+    postcard::from_bytes(bytes)
+        .unwrap_or_else(|_| Error::new(Kind::Died, "the process died before it was ready"))
+}
+
+/// The child: placed, then a member of the container in every way, then the program.
+fn become_program(
+    fds: &Fds,
+    request: &AttachRequest,
+    entry: &Entry,
+    kinds: u64,
+    cwd: Option<&Path>,
+    parent: BorrowedFd<'_>,
+) -> Result<Infallible> {
+    socket::receive(parent, 16)?;
+    if kinds & flags::NEWUSER != 0 {
+        cred::become_user(0, 0, &[], entry.keep_groups)?;
+    }
+    process::new_session()?;
+    let pair = terminal(fds, request)?;
+    streams(fds, request, pair.as_ref())?;
+    let master: Vec<BorrowedFd<'_>> = pair.iter().map(|p| p.master.as_fd()).collect();
+    let user = User::of(request);
+    go_inside(request, &user, cwd)?;
+    let environment = [&request.environment[..], &entry.environment[..]].concat();
+    let argv = if request.argv.is_empty() { vec![user.shell.clone()] } else { request.argv.clone() };
+    let programs = programs(&argv[0], &environment);
+    let shown = if request.login {
+        format!("-{}", argv[0].rsplit('/').next().unwrap_or("sh"))
+    } else {
+        argv[0].clone()
+    };
+    let exec = Exec::new(&[vec![shown], argv[1..].to_vec()].concat(), &environment)?;
+    if !request.elevated {
+        cap::limit_bounding_set(entry.capabilities)?;
+    }
+    if request.uid != 0 || request.gid != 0 || !request.groups.is_empty() {
+        cred::become_user(request.uid, request.gid, &request.groups, entry.keep_groups)
+            .doing_with(|| format!("becoming user {} and group {}", request.uid, request.gid))?;
+    } else if !request.elevated {
+        cap::limit_own(entry.capabilities)?;
+    }
+    if entry.no_new_privs && !request.elevated {
+        process::set_no_new_privs()?;
+    }
+    socket::send(parent, b"ready", &master)?;
+    socket::receive(parent, 16)?;
+    signal::reset_all()?;
+    process::close_on_exec_from_3()?;
+    Err(run_first(&exec, &programs, &argv[0]))
+}
+
+/// Makes a pseudo-terminal in the container's own devpts when a stream is a terminal.
+fn terminal(fds: &Fds, request: &AttachRequest) -> Result<Option<tty::Pair>> {
+    if !request.terminals.contains(&true) {
+        return Ok(None);
+    }
+    let Some(devpts) = &fds.devpts else {
+        return Err(Error::new(
+            Kind::Usage,
+            "the container has no devpts for a terminal; redirect input and output",
+        ));
+    };
+    let pair = tty::open_pair(devpts.as_fd()).doing("making a terminal in the container")?;
+    if let Some((rows, columns)) = request.size {
+        tty::set_size(pair.master.as_fd(), tty::Size { rows, columns })?;
+    }
+    tty::make_controlling(pair.slave.as_fd())?;
+    Ok(Some(pair))
+}
+
+fn streams(fds: &Fds, request: &AttachRequest, pair: Option<&tty::Pair>) -> Result<()> {
+    for (target, (stream, terminal)) in fds.streams.iter().zip(request.terminals).enumerate() {
+        let source = match pair {
+            Some(pair) if terminal => pair.slave.as_fd(),
+            _ => stream.as_fd(),
+        };
+        process::place_at(source, target as i32)?;
+    }
+    Ok(())
+}
+
+/// A user as the container's own passwd file has it.
+#[derive(Debug)]
+struct User {
+    home: String,
+    shell: String,
+}
+
+impl User {
+    /// Looks the user up in the container's /etc/passwd. The file is the container's: it is read with a cap and only
+    /// if it is a regular file, and no library of the container is loaded for it.
+    fn of(request: &AttachRequest) -> Self {
+        let fallback = Self { home: "/".to_owned(), shell: "/bin/sh".to_owned() };
+        let Ok(root) = path::open_dir(Path::new("/")) else { return fallback };
+        // Not blocking: it may be a FIFO, which would wait for a writer for ever.
+        let flags = OpenFlags::RDONLY | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+        let found = path::open_in(root.as_fd(), Path::new("etc/passwd"), path::Links::InRoot, flags)
+            .ok()
+            .filter(|fd| path::is_regular(fd.as_fd()).unwrap_or(false))
+            .and_then(|fd| path::read_all(fd, 1 << 20).ok());
+        let text = String::from_utf8_lossy(found.as_deref().unwrap_or_default()).into_owned();
+        let entry = text
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.len() == 7 && fields[2].parse() == Ok(request.uid));
+        match entry {
+            Some(fields) => Self {
+                home: Some(fields[5]).filter(|h| !h.is_empty()).unwrap_or("/").to_owned(),
+                shell: Some(fields[6]).filter(|s| !s.is_empty()).unwrap_or("/bin/sh").to_owned(),
+            },
+            None => fallback,
+        }
+    }
+}
+
+fn go_inside(request: &AttachRequest, user: &User, cwd: Option<&Path>) -> Result<()> {
+    let wanted = match (&request.cwd, request.login) {
+        (Some(asked), _) => {
+            return std::env::set_current_dir(asked)
+                .map_err(crate::place::from_io)
+                .doing_with(|| format!("entering {asked}"));
+        }
+        (None, true) => Path::new(&user.home),
+        (None, false) => cwd.unwrap_or(Path::new("/")),
+    };
+    // LXC: stays in / when the caller's directory does not exist inside.
+    std::env::set_current_dir(wanted)
+        .or_else(|_| std::env::set_current_dir("/"))
+        .map_err(crate::place::from_io)
+}
+
+/// Lists where a program may be, by the PATH that it will have.
+fn programs(name: &str, environment: &[String]) -> Vec<std::path::PathBuf> {
+    if name.contains('/') {
+        return vec![name.into()];
+    }
+    let path = environment.iter().rev().find_map(|v| v.strip_prefix("PATH="));
+    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(':').map(|dir| Path::new(dir).join(name)).collect()
+}
+
+/// Executes the first candidate that exists. Says ENOENT only if none does.
+fn run_first(exec: &Exec, programs: &[std::path::PathBuf], name: &str) -> Error {
+    let mut kind = Kind::ProgramMissing;
+    for program in programs {
+        let failed = exec.path(program);
+        if !matches!(failed.errno(), sys::Errno::ENOENT | sys::Errno::ENOTDIR) {
+            kind = Kind::ProgramNotExecutable;
+            return Error::from(failed).of_kind(kind).doing(format!("running {name}"));
+        }
+    }
+    Error::new(kind, format!("{name}: no such program in the container"))
+}
+
+/// Waits for the program while signals from the asking command are passed on. When that command goes away the program
+/// gets SIGHUP, as from a terminal that closes.
+fn follow(fds: &Fds, child: &OwnedFd) -> Result<i32> {
+    let connection = fds.connection.as_fd();
+    let mut connected = true;
+    loop {
+        let mut watched = vec![(child.as_fd(), sys::event::Ready::READ)];
+        if connected {
+            watched.push((connection, sys::event::Ready::READ));
+        }
+        let ready = sys::event::wait(&watched, None)?;
+        if ready[0].read {
+            return process::wait(child.as_fd()).map(Exit::shell_status).map_err(Error::from);
+        }
+        if ready.get(1).is_some_and(|r| r.read) {
+            connected = pass_signal(connection, child.as_fd());
+        }
+    }
+}
+
+fn pass_signal(connection: BorrowedFd<'_>, child: BorrowedFd<'_>) -> bool {
+    let asked = command::receive::<AttachSignal>(connection);
+    let signal = match asked {
+        Ok(Some((AttachSignal::Send(number), _))) => Signal::new(number).ok(),
+        _ => Some(Signal::HUP),
+    };
+    if let Some(signal) = signal {
+        let _ended = process::send_signal(child, signal);
+    }
+    matches!(asked, Ok(Some(_)))
+}

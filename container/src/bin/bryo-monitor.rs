@@ -1,0 +1,67 @@
+//! `bryo-monitor`: the process that owns a running container, and, in a fresh exec of itself, the one that attaches
+//! to it. Started by `bryo` alone; its arguments are numbers of inherited fds.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use container::attach::{self, Fds};
+use container::plan::StartPlan;
+use container::{Error, Kind, Result, monitor};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let status = match words.split_first() {
+        Some((&"start", fds)) => start(fds),
+        Some((&"attach", rest)) => enter(rest),
+        _ => Err(Error::new(Kind::Usage, "bryo-monitor is started by bryo")),
+    };
+    match status {
+        Ok(status) => ExitCode::from(status as u8),
+        Err(e) => {
+            eprintln!("bryo-monitor: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn taken(numbers: &[&str]) -> Result<Vec<OwnedFd>> {
+    let one = |number: &&str| {
+        let number = number.parse().map_err(|_| Error::new(Kind::Usage, format!("{number:?} is no fd")))?;
+        Ok(sys::process::inherited(number)?)
+    };
+    numbers.iter().map(one).collect()
+}
+
+fn start(numbers: &[&str]) -> Result<i32> {
+    let mut fds = taken(numbers)?.into_iter();
+    let (Some(plan), Some(report)) = (fds.next(), fds.next()) else {
+        return Err(Error::new(Kind::Usage, "start needs the fds of plan and report"));
+    };
+    let streams: Option<[OwnedFd; 3]> = fds.collect::<Vec<_>>().try_into().ok();
+    let plan =
+        sys::memfd::read_sealed(plan).map_err(Error::from).and_then(|bytes| StartPlan::from_bytes(&bytes));
+    match plan {
+        Ok(plan) => Ok(monitor::run(&plan, report, streams.as_ref())),
+        Err(failure) => Ok(monitor::refuse(report, failure)),
+    }
+}
+
+fn enter(words: &[&str]) -> Result<i32> {
+    let Some((&devpts, numbers)) = words.split_first() else {
+        return Err(Error::new(Kind::Usage, "attach needs fds"));
+    };
+    let mut fds = taken(numbers)?.into_iter();
+    let mut next = || fds.next().ok_or_else(|| Error::new(Kind::Usage, "attach needs more fds"));
+    let fds = Fds {
+        connection: next()?,
+        streams: [next()?, next()?, next()?],
+        cwd: next()?,
+        request: next()?,
+        entry: next()?,
+        init: next()?,
+        devpts: if devpts == "devpts" { Some(next()?) } else { None },
+        cgroups: fds.collect(),
+    };
+    Ok(attach::enter(&fds))
+}

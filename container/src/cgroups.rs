@@ -1,0 +1,283 @@
+//! A container's cgroups: those of its monitor and of its payload, made through the crate `cgroup`.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use cgroup::{Applied, BaseGroup, Group, Handle, Host, Layout, Limit, Names, Placer, Settings, Version};
+use config::Config;
+use serde::{Deserialize, Serialize};
+use types::{ContainerName, IdMap};
+
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::{Caller, HostFacts, IdWriter};
+use crate::idmap::MappedNamespace;
+
+/// How long a freeze or thaw may take.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the kernel may take to let go of a cgroup whose processes have ended.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is decided about cgroups.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    /// What the host allows.
+    pub host: Host,
+    /// The names wished for.
+    pub names: Names,
+    /// Limits, in the order of the configuration.
+    pub limits: Vec<Limit>,
+    /// What a mount of the container's view consists of.
+    pub trees: Vec<Tree>,
+}
+
+/// One hierarchy, as it is mounted in the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// The directory below /sys/fs/cgroup.
+    pub name: String,
+    /// Mount options of a v1 hierarchy; none for v2.
+    pub v1_options: Option<Vec<(String, String)>>,
+}
+
+/// Which rung of the ladder the container's cgroups are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// A scope of the user's systemd, delegated with its controllers.
+    Scope,
+    /// Below the cgroup that the starting command was in.
+    Writable,
+    /// None: no limits and no freezer.
+    None,
+}
+
+impl Rung {
+    /// Returns the word for the one line that a start prints.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Scope => "systemd scope",
+            Self::Writable => "writable",
+            Self::None => "none (no limits, no freezer)",
+        }
+    }
+}
+
+impl CgroupPlan {
+    /// Decides the cgroups of a container.
+    pub fn decide(name: &ContainerName, config: &Config, facts: &HostFacts) -> Result<Self> {
+        let settings = Settings {
+            dir: config.cgroup_dir.clone(),
+            monitor: config.cgroup_dir_monitor.clone(),
+            container: config.cgroup_dir_container.clone(),
+            inner: config.cgroup_dir_container_inner.clone(),
+        };
+        let names = Names::new(name, &settings).map_err(|e| Error::new(Kind::Config, e.to_string()))?;
+        let limit = |version| {
+            move |(key, value): &(String, String)| Limit { version, key: key.clone(), value: value.clone() }
+        };
+        let v2 = config.cgroup2.iter().map(limit(Version::V2));
+        let v1 = config.cgroup1.iter().map(limit(Version::V1));
+        Ok(Self {
+            host: Host::probe(&facts.cgroups),
+            names,
+            limits: v2.chain(v1).collect(),
+            trees: trees(&facts.cgroups),
+        })
+    }
+
+    /// Returns the rung that this host allows.
+    pub fn rung(&self) -> Rung {
+        if self.host.accesses.iter().any(cgroup::Access::is_usable) { Rung::Writable } else { Rung::None }
+    }
+}
+
+fn trees(layout: &Layout) -> Vec<Tree> {
+    let tree = |hierarchy: &cgroup::Hierarchy| {
+        let name = hierarchy.mountpoint.file_name()?.to_string_lossy().into_owned();
+        Some(Tree {
+            name,
+            v1_options: (hierarchy.version == Version::V1).then(|| v1_options(&hierarchy.controllers)),
+        })
+    };
+    layout.hierarchies.iter().filter_map(tree).collect()
+}
+
+/// Options that name a v1 hierarchy: its controllers, or `none,name=NAME` for one without.
+fn v1_options(controllers: &[String]) -> Vec<(String, String)> {
+    let option = |controller: &String| match controller.strip_prefix("name=") {
+        Some(name) => vec![("none".to_owned(), String::new()), ("name".to_owned(), name.to_owned())],
+        None => vec![(controller.clone(), String::new())],
+    };
+    controllers.iter().flat_map(option).collect()
+}
+
+/// The cgroups of one monitor, for its whole life.
+#[derive(Debug)]
+pub struct Cgroups {
+    base: BaseGroup,
+    names: Names,
+    monitor: Group,
+}
+
+impl Cgroups {
+    /// Claims the names and moves the calling process into the monitor's cgroup.
+    pub fn claim(plan: &CgroupPlan) -> Result<Self> {
+        let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
+        let names = base.claim(&plan.names).map_err(failed)?;
+        let monitor = base.make(&names.monitor).map_err(failed)?;
+        if let Err(e) = monitor.place(0) {
+            let _left = monitor.remove(Duration::ZERO);
+            return Err(failed(e));
+        }
+        Ok(Self { base, names, monitor })
+    }
+
+    /// Makes the payload's cgroups.
+    pub fn payload(&self) -> Result<Payload> {
+        let (limited, _kept) = self.base.make_with_controllers(&self.names.payload).map_err(failed)?;
+        let made = self.base.make(&self.names.inner).and_then(|inner| Ok((inner.placer()?, inner)));
+        match made {
+            Ok((placer, inner)) => Ok(Payload { limited, inner, placer }),
+            Err(e) => {
+                let _left = limited.remove(Duration::ZERO);
+                Err(failed(e))
+            }
+        }
+    }
+
+    /// Writes the monitor's cgroup down for a later command.
+    pub fn handle(&self) -> Handle {
+        self.monitor.handle()
+    }
+
+    /// Leaves the monitor's cgroup and removes it.
+    pub fn release(&self) {
+        let left = self.base.take_back(0).map_err(failed);
+        let removed = left.and_then(|()| self.monitor.remove(REMOVE_PATIENCE).map_err(failed));
+        if let Err(e) = removed {
+            log::warn!("leaving the monitor's cgroup: {e}");
+        }
+    }
+}
+
+/// The cgroups of a container's processes.
+#[derive(Debug)]
+pub struct Payload {
+    limited: Group,
+    inner: Group,
+    placer: Placer,
+}
+
+impl Payload {
+    /// Tells whether there are none.
+    pub fn is_nowhere(&self) -> bool {
+        self.inner.is_nowhere()
+    }
+
+    /// Returns the directory to clone into, where that places a process in all hierarchies.
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.clone_target().filter(|_| self.inner.is_unified())
+    }
+
+    /// Moves a process into them.
+    pub fn place(&self, pid: i32) -> Result<()> {
+        self.placer.place(pid).map_err(failed)
+    }
+
+    /// Returns the files by which a process is moved into them, for the attaching process.
+    pub fn placing_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.placer.files()
+    }
+
+    /// Gives the cgroup in which the container is to the caller and container root together, both as numbers of the
+    /// calling process's namespace.
+    pub fn hand_over(&self, owner: u32, group: u32) -> Result<()> {
+        self.inner.hand_over(owner, group).map_err(failed)
+    }
+
+    /// Sets limits; the first that cannot be had is the error, with what to do about it.
+    pub fn apply(&self, limits: &[Limit]) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        for outcome in self.limited.apply(limits) {
+            match outcome.result {
+                Ok(Applied::Written) => {}
+                Ok(Applied::DeviceRuleSkipped) => {
+                    notes.push(format!(
+                        "lxc.cgroup*.{}: device rules need root, and are not needed",
+                        outcome.limit.key
+                    ));
+                }
+                Err(refusal) => return Err(refused(&refusal)),
+            }
+        }
+        notes.dedup();
+        Ok(notes)
+    }
+
+    /// Freezes all processes.
+    pub fn freeze(&self) -> Result<()> {
+        self.limited.freeze(FREEZE_PATIENCE).map_err(failed)
+    }
+
+    /// Thaws them.
+    pub fn thaw(&self) -> Result<()> {
+        self.limited.thaw(FREEZE_PATIENCE).map_err(failed)
+    }
+
+    /// Removes them, with those that the container made below. `inside` gives a place to be container root in, where
+    /// the caller alone may not.
+    pub fn remove(&self, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+        remove(&self.limited, inside)
+    }
+
+    /// Writes them down for a later command.
+    pub fn handle(&self) -> Handle {
+        self.limited.handle()
+    }
+}
+
+fn remove(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+    if group.remove(REMOVE_PATIENCE).is_ok() {
+        return Ok(());
+    }
+    inside()?.run(|| {
+        // What is not container root's stays, for the caller to remove.
+        let _left = group.remove(Duration::ZERO);
+        Ok(())
+    })?;
+    group.remove(REMOVE_PATIENCE).map_err(failed)
+}
+
+/// Ends and removes the cgroups that a killed monitor has left.
+pub fn clean_up(handle: &Handle, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
+    let group = handle.open().map_err(failed)?;
+    if group.is_nowhere() {
+        return Ok(());
+    }
+    group.kill(Duration::from_secs(5)).map_err(failed).doing("ending what is left in the cgroups")?;
+    remove(&group, || MappedNamespace::new(idmap, writer, caller))
+}
+
+fn refused(refusal: &cgroup::Refusal) -> Error {
+    let hint = refusal.hint().map(|h| format!(" ({h})")).unwrap_or_default();
+    Error::new(Kind::Cgroup, format!("{}{hint}", chain(refusal)))
+}
+
+fn failed(error: impl std::error::Error) -> Error {
+    Error::new(Kind::Cgroup, chain(&error))
+}
+
+/// Joins an error with its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Moves a process by a file of [`Payload::placing_files`].
+pub fn place_by(file: BorrowedFd<'_>, pid: i32) -> Result<()> {
+    sys::path::write_once(file, pid.to_string().as_bytes()).doing("moving into the container's cgroup")
+}

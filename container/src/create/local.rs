@@ -1,0 +1,117 @@
+//! Template `local`: LXC's pair of archives, metadata and root file system.
+//!
+//! The metadata comes from an image, which is not trusted: of its configuration only the keys of [`ALLOWED`] are taken,
+//! and includes only from LXC's own share directory. A hook or mount of an image would run as the user, or show the
+//! user's files.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use sys::path;
+
+use super::{Filled, Filling, text};
+use crate::error::{Doing, Result};
+
+/// Keys that an image may set.
+const ALLOWED: [&str; 10] = [
+    "lxc.arch",
+    "lxc.signal.halt",
+    "lxc.signal.reboot",
+    "lxc.signal.stop",
+    "lxc.init.cmd",
+    "lxc.tty.max",
+    "lxc.pty.max",
+    "lxc.tty.dir",
+    "lxc.environment",
+    "lxc.mount.auto",
+];
+/// What images write for LXC's share directory, and what it stands for.
+const SHARE: [&str; 2] = ["LXC_TEMPLATE_CONFIG", "/usr/share/lxc/config"];
+/// Files of the metadata that hold the configuration: for ordinary users first.
+const CONFIGS: [&str; 2] = ["config-user", "config"];
+/// The most that is read of one.
+const CAP: u64 = 1 << 20;
+
+impl Filling<'_> {
+    pub(super) fn local(
+        &mut self,
+        metadata: &OwnedFd,
+        rootfs: &OwnedFd,
+        no_dev: bool,
+        config: &mut text::Builder,
+    ) -> Result<Filled> {
+        let image = self.image_config(metadata).doing("reading the metadata")?;
+        let mut notes = Vec::new();
+        if image.is_empty() {
+            config.system_container()?;
+        }
+        for (key, value) in lines(&image) {
+            match allowed(key, value) {
+                Some(value) => config.set(key, &value)?,
+                None => notes.push(format!("the image's {key} = {value} is not taken")),
+            }
+        }
+        let words: &[&str] = if no_dev { &["unpack", "--exclude-dev"] } else { &["unpack"] };
+        let unpacked = Some(self.unpack(rootfs, words)?);
+        Ok(Filled { unpacked, notes })
+    }
+
+    /// Unpacks the metadata into a directory that container root may write, and reads the configuration in it.
+    fn image_config(&mut self, metadata: &OwnedFd) -> Result<String> {
+        let name = std::ffi::OsStr::new("metadata");
+        let dir = path::open_dir(&self.place.dir())?;
+        // Below the rootfs, which is container root's, and gone again before the root file system comes.
+        self.namespace()?.run(|| Ok(path::make_dir(self.root, name, 0o755)?))?;
+        let target = path::open_dir_at(self.root, Path::new(name))?;
+        let unpacked = self.unpack_to(target.as_fd(), metadata, &["metadata"]);
+        let read = unpacked.map(|_| {
+            let flags = path::OpenFlags::RDONLY | path::OpenFlags::NONBLOCK;
+            let open =
+                |file: &&str| path::open_in(target.as_fd(), Path::new(file), path::Links::Refuse, flags).ok();
+            let found = CONFIGS.iter().find_map(open);
+            let regular = found.filter(|fd| path::is_regular(fd.as_fd()).unwrap_or(false));
+            regular.and_then(|fd| path::read_all(fd, CAP).ok()).unwrap_or_default()
+        });
+        drop(dir);
+        self.namespace()?.run(|| Ok(sys::file::remove_tree(self.root, name)?))?;
+        Ok(String::from_utf8_lossy(&read?).into_owned())
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with("lxc."));
+    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()))
+}
+
+/// Returns the value to write, if an image may set the key to it.
+fn allowed(key: &str, value: &str) -> Option<String> {
+    if key == "lxc.include" {
+        let file = value.strip_prefix(SHARE[0]).or_else(|| value.strip_prefix(SHARE[1]))?;
+        let name = file.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'))?;
+        return Some(format!("{}/{name}", SHARE[1]));
+    }
+    ALLOWED.contains(&key).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_sets_what_is_harmless_and_nothing_else() {
+        assert_eq!(allowed("lxc.arch", "amd64").as_deref(), Some("amd64"));
+        let share = "/usr/share/lxc/config/debian.common.conf";
+        assert_eq!(allowed("lxc.include", "LXC_TEMPLATE_CONFIG/debian.common.conf").as_deref(), Some(share));
+        for (key, value) in [
+            ("lxc.hook.pre-start", "rm -rf ~"),
+            ("lxc.mount.entry", "/home home none bind"),
+            ("lxc.include", "/home/ana/evil"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/../../../home/ana/evil"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG"),
+            ("lxc.idmap", "u 0 0 1"),
+            ("lxc.rootfs.path", "/"),
+        ] {
+            assert_eq!(allowed(key, value), None, "{key} = {value}");
+        }
+    }
+}

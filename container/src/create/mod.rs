@@ -1,0 +1,285 @@
+//! Creating a container: its directory, its root file system, its configuration.
+//!
+//! ```text
+//! lock -> remove what an interrupted creation left -> `partial` marker
+//!      -> rootfs, made or unpacked by processes inside the mapped user namespace
+//!      -> config (written whole, synced, renamed) -> marker gone
+//! ```
+//! A container exists from the moment its marker goes. Whatever fails before, or dies, leaves a marker without a lock,
+//! which any next command of that name removes together with everything else.
+//!
+//! LXC: gives the container's directory to container root and the caller's group, mode 0770, where the group may be
+//! shared with other users. Here it stays the caller's, with container root's group, mode 0710: container root can walk
+//! through it (LXC needs that), nobody else can.
+
+mod busybox;
+mod host;
+mod local;
+mod text;
+mod unpack;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use sys::path;
+use types::IdMap;
+
+pub use text::default_text;
+pub use unpack::{Progress, Unpacked};
+
+use crate::destroy;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::HostFacts;
+use crate::idmap::{self, MappedNamespace};
+use crate::place::{Lock, Place, from_io};
+
+/// Where the root file system comes from.
+#[derive(Debug)]
+pub enum Template {
+    /// A directory, copied.
+    Directory(PathBuf),
+    /// An archive: tar, plain or compressed.
+    Archive(OwnedFd),
+    /// LXC's `local`: a metadata archive and the archive of the root file system.
+    Local {
+        /// `-m`
+        metadata: OwnedFd,
+        /// `-f`
+        rootfs: OwnedFd,
+        /// `--no-dev`
+        no_dev: bool,
+    },
+    /// A static busybox.
+    Busybox {
+        /// The program.
+        program: PathBuf,
+    },
+    /// The host's own /usr, read-only, under a private root. For application shells, not for systemd.
+    Host,
+    /// Nothing: a configuration alone.
+    None,
+}
+
+/// What is to be created.
+pub struct CreateRequest<'a> {
+    /// Which container.
+    pub place: Place,
+    /// Its root file system.
+    pub template: Template,
+    /// The configuration that every new container of the caller begins with.
+    pub base: String,
+    /// Where `base` stands, for messages.
+    pub base_path: PathBuf,
+    /// Comment lines for the top of the configuration: the template and its arguments.
+    pub header: Vec<String>,
+    /// Told about progress now and then.
+    pub progress: &'a mut dyn FnMut(Progress),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Created {
+    /// The map in which it was made.
+    pub idmap: IdMap,
+    /// What was unpacked, if something was.
+    pub unpacked: Option<Unpacked>,
+    /// What the user should know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Creates the container.
+///
+/// # Errors
+/// Whatever fails; then nothing of the container is left.
+pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> {
+    let place = request.place.clone();
+    if place.is_defined() && !is_half_made(&place) {
+        return Err(Error::new(
+            Kind::Exists,
+            format!("{} exists already in {}", place.name, place.lxcpath.display()),
+        ));
+    }
+    let (idmap, base_has_map) = idmap_of(&request, facts)?;
+    remove_half_made(&place, facts)?;
+    let lock = begin(&place)?;
+    let made = fill(request, facts, &idmap, base_has_map);
+    let finished = made.and_then(|created| {
+        std::fs::remove_file(place.partial_marker()).map_err(from_io)?;
+        place.remove_state_dir()?;
+        Ok(created)
+    });
+    drop(lock);
+    if finished.is_err() {
+        destroy::remove_files(&place, &idmap, &facts.id_writer, &facts.caller)
+            .unwrap_or_else(|e| log::warn!("{e}"));
+    }
+    finished
+}
+
+/// The map that the base configuration names, else the caller's own choice.
+fn idmap_of(request: &CreateRequest<'_>, facts: &HostFacts) -> Result<(IdMap, bool)> {
+    let base = config::parse(&request.base, &request.base_path)
+        .map_err(|problems| Error::new(Kind::Config, problems.to_string()))?;
+    let named = !base.config.idmap.is_empty();
+    let map = if named { base.config.idmap } else { idmap::choose(facts) };
+    idmap::check_granted(&map, facts)?;
+    Ok((map, named))
+}
+
+/// Tells whether a creation did not come to its end: the marker is there. Who holds the lock is another question.
+pub fn is_half_made(place: &Place) -> bool {
+    place.partial_marker().exists()
+}
+
+/// Removes what an interrupted creation has left.
+///
+/// # Errors
+/// [`Kind::Busy`] when the creation still goes on.
+pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
+    if !is_half_made(place) {
+        return Ok(false);
+    }
+    let lock = place.make_state_dir()?.try_lock()?;
+    // LXC keeps no lock in this directory, but one on its marker.
+    let marker = path::open_read(&place.partial_marker());
+    let lxc_free = marker.is_ok_and(|fd| path::try_lock(fd.as_fd()).unwrap_or(false));
+    if lock.is_none() || !lxc_free {
+        return Err(Error::new(Kind::Busy, format!("{} is being created", place.name)));
+    }
+    let idmap = idmap::choose(facts);
+    destroy::remove_files(place, &idmap, &facts.id_writer, &facts.caller)
+        .doing_with(|| format!("removing what an interrupted creation of {} left", place.name))?;
+    Ok(true)
+}
+
+/// Takes the container's lock and marks its directory as half-made.
+fn begin(place: &Place) -> Result<Lock> {
+    let state = place.make_state_dir()?;
+    let busy = || Error::new(Kind::Busy, format!("another command works on {}", place.name));
+    let lock = state.try_lock()?.ok_or_else(busy)?;
+    std::fs::File::create(place.partial_marker())
+        .map_err(from_io)
+        .doing_with(|| format!("writing {}", place.partial_marker().display()))?;
+    Ok(lock)
+}
+
+fn fill(
+    mut request: CreateRequest<'_>,
+    facts: &HostFacts,
+    idmap: &IdMap,
+    base_has_map: bool,
+) -> Result<Created> {
+    let place = request.place.clone();
+    let mut created = Created { idmap: idmap.clone(), ..Created::default() };
+    let mut config = text::Builder::new(&request.header, &request.base);
+    if !base_has_map {
+        config.idmap(idmap)?;
+    }
+    config.set("lxc.uts.name", place.name.as_str())?;
+    if !matches!(request.template, Template::None) {
+        let root = make_rootfs(&place, idmap, facts)?;
+        let template = std::mem::replace(&mut request.template, Template::None);
+        let mut work =
+            Filling { root: root.as_fd(), facts, idmap, place: &place, progress: request.progress };
+        let filled = work.fill(template, &mut config)?;
+        created.unpacked = filled.unpacked;
+        created.notes = filled.notes;
+        config.set("lxc.rootfs.path", &format!("dir:{}", place.rootfs().display()))?;
+    }
+    let dir = path::open_dir(&place.dir())?;
+    path::replace(dir.as_fd(), OsStr::new("config"), 0o640, config.text().as_bytes())
+        .doing("writing the config")?;
+    Ok(created)
+}
+
+/// Makes the directory of the root file system: container root's own, reachable by it and its owner alone.
+fn make_rootfs(place: &Place, idmap: &IdMap, facts: &HostFacts) -> Result<OwnedFd> {
+    let dir = path::open_dir(&place.dir())?;
+    path::make_dir(dir.as_fd(), OsStr::new("rootfs"), 0o755).doing("making the rootfs directory")?;
+    let root = path::open_dir_at(dir.as_fd(), Path::new("rootfs"))?;
+    path::set_mode(root.as_fd(), 0o755)?;
+    if idmap::is_own_id_only(idmap, &facts.caller) {
+        return Ok(root);
+    }
+    let both = idmap.with_caller(facts.caller.uid, facts.caller.gid);
+    let owner = both.ns_uid(facts.caller.uid).map_or(0, |uid| uid.0);
+    MappedNamespace::new(&both, &facts.id_writer, &facts.caller)?
+        .run(|| {
+            path::set_owner(root.as_fd(), 0, 0)?;
+            Ok(path::set_owner(dir.as_fd(), owner, 0)?)
+        })
+        .doing("giving the rootfs to container root")?;
+    path::set_mode(dir.as_fd(), 0o710)?;
+    Ok(root)
+}
+
+/// The filling of a new root file system.
+struct Filling<'a> {
+    root: BorrowedFd<'a>,
+    facts: &'a HostFacts,
+    idmap: &'a IdMap,
+    place: &'a Place,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+/// What a template did.
+#[derive(Default)]
+struct Filled {
+    unpacked: Option<Unpacked>,
+    notes: Vec<String>,
+}
+
+impl Filling<'_> {
+    fn fill(&mut self, template: Template, config: &mut text::Builder) -> Result<Filled> {
+        match template {
+            Template::None => Ok(Filled::default()),
+            Template::Archive(archive) => {
+                config.system_container()?;
+                let unpacked = Some(self.unpack(&archive, &["unpack"])?);
+                Ok(Filled { unpacked, notes: Vec::new() })
+            }
+            Template::Directory(source) => {
+                config.system_container()?;
+                let unpacked = Some(self.copy(&source)?);
+                Ok(Filled { unpacked, notes: Vec::new() })
+            }
+            Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
+            Template::Busybox { program } => self.busybox(&program, config),
+            Template::Host => self.host(config),
+        }
+    }
+
+    /// Returns a namespace with the container's map.
+    fn namespace(&self) -> Result<MappedNamespace> {
+        MappedNamespace::new(self.idmap, &self.facts.id_writer, &self.facts.caller)
+    }
+
+    /// Runs `work` as container root with the new root file system as `/`.
+    fn inside(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.namespace()?.run(|| {
+            path::change_root(self.root)?;
+            sys::process::set_umask(0o022);
+            work()
+        })
+    }
+}
+
+/// Makes directories with their modes, in the working root.
+fn make_dirs(dirs: &[(&str, u32)]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for (dir, mode) in dirs {
+        let made = std::fs::create_dir_all(dir);
+        made.and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(*mode)))
+            .map_err(from_io)
+            .doing_with(|| format!("making {dir}"))?;
+    }
+    Ok(())
+}
+
+/// Writes small files, in the working root.
+fn write_files(files: &[(&str, &str)]) -> Result<()> {
+    files.iter().try_for_each(|(path, text)| {
+        std::fs::write(path, text).map_err(from_io).doing_with(|| format!("writing {path}"))
+    })
+}

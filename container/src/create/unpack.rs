@@ -1,0 +1,127 @@
+//! Unpacking, by the program `bryo-image` inside the mapped user namespace.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sys::process::{self, Exec};
+use sys::{path, tty};
+
+use super::Filling;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::idmap;
+use crate::place::from_io;
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the archive that have been read; 0 for a directory.
+    pub read: u64,
+    /// Size of the archive, where it is a file.
+    pub total: Option<u64>,
+}
+
+/// What `bryo-image` says at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Unpacked {
+    /// Files, directories, links.
+    pub entries: u64,
+    /// Bytes of file contents.
+    pub bytes: u64,
+    /// Device nodes that no user namespace can make.
+    pub devices_skipped: u64,
+    /// Extended attributes that mean nothing in a container.
+    pub xattrs_dropped: u64,
+}
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Filling<'_> {
+    /// Unpacks an archive below the root with the given verb and options of `bryo-image`.
+    pub(super) fn unpack(&mut self, archive: &OwnedFd, words: &[&str]) -> Result<Unpacked> {
+        self.unpack_to(self.root, archive, words)
+    }
+
+    pub(super) fn unpack_to(
+        &mut self,
+        root: BorrowedFd<'_>,
+        archive: &OwnedFd,
+        words: &[&str],
+    ) -> Result<Unpacked> {
+        let mut arguments: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+        arguments.extend(["--archive".to_owned(), archive.as_raw_fd().to_string()]);
+        arguments.extend(["--root".to_owned(), root.as_raw_fd().to_string()]);
+        if words == ["unpack"] && idmap::is_own_id_only(self.idmap, &self.facts.caller) {
+            arguments.extend(["--ids".to_owned(), "flatten".to_owned()]);
+        }
+        self.run_image(&arguments, &[archive.as_fd(), root], Some(archive))
+    }
+
+    /// Copies a directory. Where it belongs to ids of the container (a root file system of another container, or one
+    /// made with the same map) they are kept; else the caller's own files become root's.
+    pub(super) fn copy(&mut self, source: &Path) -> Result<Unpacked> {
+        let dir = path::open_dir(source).map_err(|e| Error::from(e).of_kind(Kind::Image))?;
+        let ids = if idmap::is_own_id_only(self.idmap, &self.facts.caller) { "flatten" } else { "as-is" };
+        let arguments =
+            ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
+        let mut arguments = arguments.map(str::to_owned).to_vec();
+        arguments.extend(["--ids".to_owned(), ids.to_owned()]);
+        self.run_image(&arguments, &[dir.as_fd(), self.root], None)
+            .doing_with(|| format!("copying {}", source.display()))
+    }
+
+    fn run_image(
+        &mut self,
+        arguments: &[String],
+        fds: &[BorrowedFd<'_>],
+        archive: Option<&OwnedFd>,
+    ) -> Result<Unpacked> {
+        let program = path::open_read(&self.facts.programs.image).doing("opening bryo-image")?;
+        let (reader, writer) = std::io::pipe().map_err(from_io)?;
+        let work = self.namespace()?.start(|| {
+            process::place_at(tty::null()?.as_fd(), 0)?;
+            process::place_at(writer.as_fd(), 1)?;
+            process::place_at(writer.as_fd(), 2)?;
+            for fd in fds {
+                process::keep_on_exec(*fd)?;
+            }
+            let argv: Vec<String> =
+                std::iter::once("bryo-image".to_owned()).chain(arguments.iter().cloned()).collect();
+            Err(Exec::new(&argv, &[])?.fd(program.as_fd()).into())
+        })?;
+        drop(writer);
+        let total = archive.and_then(size);
+        while !work.has_ended_within(TICK)? {
+            (self.progress)(Progress { read: archive.map_or(0, position), total });
+        }
+        let mut said = String::new();
+        reader.take(1 << 16).read_to_string(&mut said).map_err(from_io)?;
+        match work.wait() {
+            Ok(()) => Ok(said.lines().last().map(summary).unwrap_or_default()),
+            Err(_) => {
+                Err(Error::new(Kind::Image, said.lines().next().unwrap_or("the unpacker died").to_owned()))
+            }
+        }
+    }
+}
+
+/// The archive's size, where it is a file.
+fn size(archive: &OwnedFd) -> Option<u64> {
+    let file = std::fs::File::from(archive.try_clone().ok()?);
+    let found = file.metadata().ok()?;
+    let readable = file.read_at(&mut [0], 0).is_ok();
+    (found.is_file() && readable).then(|| found.size())
+}
+
+/// How much of the archive has been read: the unpacker shares the open file, and so its offset.
+fn position(archive: &OwnedFd) -> u64 {
+    sys::path::offset(archive.as_fd()).unwrap_or(0)
+}
+
+fn summary(line: &str) -> Unpacked {
+    serde_json::from_str(line).unwrap_or_default()
+}

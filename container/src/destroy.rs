@@ -1,0 +1,72 @@
+//! Destroying a container: its files go, by fd and without following links, as container root in its namespace.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use config::Hook;
+use sys::path;
+use types::IdMap;
+
+use crate::command::Client;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::hooks::{self, TakenHooks, Told};
+use crate::host::{Caller, HostFacts, IdWriter};
+use crate::idmap::{self, MappedNamespace};
+use crate::place::Place;
+use crate::plan::StartPlan;
+
+/// Destroys a stopped container.
+///
+/// # Errors
+/// A container that runs, under Bryo or under LXC; one that is not defined.
+pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &HostFacts) -> Result<()> {
+    if !place.dir().is_dir() {
+        return Err(Error::new(
+            Kind::NotDefined,
+            format!("{} does not exist in {}", place.name, place.lxcpath.display()),
+        ));
+    }
+    if Client::connect(place)?.is_some() {
+        return Err(Error::new(Kind::Running, format!("{} is running", place.name)));
+    }
+    crate::beside::refuse_under_lxc(place)?;
+    if let Some(plan) = plan {
+        hooks::run(plan, Hook::Destroy, &Told::default(), &TakenHooks::default())?;
+    }
+    remove_files(place, idmap, &facts.id_writer, &facts.caller)
+}
+
+/// Removes a container whose map is only in its run file or nowhere: its configuration is asked, else what is usual.
+pub(crate) fn remove(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<()> {
+    let idmap = config::load(&place.config()).map(|loaded| loaded.config.idmap).unwrap_or_default();
+    remove_files(place, &idmap, writer, caller)
+}
+
+/// Removes the container's directory with all that is in it.
+///
+/// Container root owns the root file system, the caller the rest, so it takes a namespace where both are mapped. The
+/// configuration goes last: until then the container is still listed, and can be destroyed again.
+pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
+    let doing = || format!("removing {}", place.dir().display());
+    let parent = path::open_dir(&place.lxcpath).doing_with(doing)?;
+    let name = OsStr::new(place.name.as_str());
+    let dir = match path::open_dir_at(parent.as_fd(), Path::new(name)) {
+        Err(e) if e.errno() == sys::Errno::ENOENT => return Ok(()),
+        opened => opened.doing_with(doing)?,
+    };
+    let remove_all = || -> Result<()> {
+        let config = OsStr::new("config");
+        for entry in path::names(dir.as_fd())?.iter().filter(|n| n.as_os_str() != config) {
+            sys::file::remove_tree(dir.as_fd(), entry)?;
+        }
+        Ok(())
+    };
+    if idmap.is_empty() || idmap::is_own_id_only(idmap, caller) || caller.is_root() {
+        remove_all().doing_with(doing)?;
+    } else {
+        let both = idmap.with_caller(caller.uid, caller.gid);
+        MappedNamespace::new(&both, writer, caller)?.run(remove_all).doing_with(doing)?;
+    }
+    sys::file::remove_tree(parent.as_fd(), name).doing_with(doing)
+}

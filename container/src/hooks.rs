@@ -1,0 +1,106 @@
+//! Hooks: commands of the configuration, run at the moments that LXC runs them, with LXC's environment.
+//!
+//! Host hooks run as the user, in the monitor. The hooks `pre-mount`, `mount`, `autodev` and `start` run in the child, as
+//! container root; the first three still see the host's files.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use config::Hook;
+
+use crate::error::{Error, Kind, Result};
+use crate::place::from_io;
+use crate::plan::StartPlan;
+
+/// What a hook is told beside the plan.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// `LXC_PID`: init, for host hooks after the clone.
+    pub init_pid: Option<i32>,
+    /// `LXC_TARGET`: `stop` or `reboot`, for stop and post-stop.
+    pub target: Option<&'static str>,
+}
+
+/// Hook programs taken as the user, for a child that will no longer be able to walk to them.
+#[derive(Debug, Default)]
+pub struct TakenHooks {
+    programs: Vec<(String, OwnedFd)>,
+}
+
+impl TakenHooks {
+    /// Opens the programs of all hooks that run in the child.
+    pub fn take(plan: &StartPlan) -> Self {
+        let moments = [Hook::PreMount, Hook::Mount, Hook::Autodev];
+        let programs = moments.iter().flat_map(|m| plan.hooks.of(*m)).filter_map(|command| {
+            let program = first_word(command);
+            let opened =
+                program.starts_with('/').then(|| sys::path::open_read(Path::new(program)).ok()).flatten()?;
+            Some((program.to_owned(), opened))
+        });
+        Self { programs: programs.collect() }
+    }
+
+    /// Returns the command with its program replaced by an fd of it, if this process cannot reach its path.
+    fn reachable(&self, command: &str) -> Result<String> {
+        let program = first_word(command);
+        let taken = self.programs.iter().find(|(name, _)| name == program);
+        match taken {
+            Some((_, fd)) if std::fs::metadata(program).is_err() => {
+                sys::process::keep_on_exec(fd.as_fd())?;
+                let rest = &command[command.find(program).unwrap_or(0) + program.len()..];
+                Ok(format!("/proc/self/fd/{}{rest}", fd.as_raw_fd()))
+            }
+            _ => Ok(command.to_owned()),
+        }
+    }
+}
+
+fn first_word(command: &str) -> &str {
+    command.split_ascii_whitespace().next().unwrap_or("")
+}
+
+/// Runs the hooks of one moment, in order; the first that fails ends it.
+pub fn run(plan: &StartPlan, moment: Hook, told: &Told, taken: &TakenHooks) -> Result<()> {
+    plan.hooks.of(moment).iter().try_for_each(|command| one(plan, moment, command, told, taken))
+}
+
+fn one(plan: &StartPlan, moment: Hook, command: &str, told: &Told, taken: &TakenHooks) -> Result<()> {
+    let failed = |why: String| Error::new(Kind::Hook, format!("lxc.hook.{moment} = {command}: {why}"));
+    // LXC: runs the line through the shell, with its arguments appended for version 0.
+    let line = match plan.hooks.version {
+        0 => format!("{} {} lxc {moment}", taken.reachable(command)?, plan.place.name),
+        _ => taken.reachable(command)?,
+    };
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &line]).env_clear().envs(environment(plan, moment, told));
+    let output = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = output.map_err(|e| failed(from_io(e).to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().last().unwrap_or("").trim().to_owned();
+    Err(failed(format!("{}{}{said}", output.status, if said.is_empty() { "" } else { ": " })))
+}
+
+fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, String)> {
+    let path = |p: &Path| p.display().to_string();
+    let mut all = vec![
+        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("LXC_NAME".to_owned(), plan.place.name.to_string()),
+        ("LXC_CONFIG_FILE".to_owned(), path(&plan.config_file)),
+        ("LXC_ROOTFS_PATH".to_owned(), path(&plan.rootfs.path)),
+        ("LXC_ROOTFS_MOUNT".to_owned(), path(&plan.rootfs.mount)),
+        ("LXC_CGNS_AWARE".to_owned(), "1".to_owned()),
+        ("LXC_HOOK_VERSION".to_owned(), plan.hooks.version.to_string()),
+    ];
+    if plan.hooks.version == 1 {
+        all.push(("LXC_HOOK_TYPE".to_owned(), moment.to_string()));
+        all.push(("LXC_HOOK_SECTION".to_owned(), "lxc".to_owned()));
+    }
+    all.extend(told.init_pid.map(|pid| ("LXC_PID".to_owned(), pid.to_string())));
+    all.extend(told.target.map(|target| ("LXC_TARGET".to_owned(), target.to_owned())));
+    all.extend(plan.hooks.environment.iter().cloned());
+    all
+}

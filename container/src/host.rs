@@ -1,0 +1,209 @@
+//! What this host offers to this caller: facts, gathered once, on which plans are decided.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use types::{HostGid, HostUid, IdRange};
+
+use crate::error::Result;
+
+/// The most that is read of a system file, in bytes.
+const FILE_CAP: u64 = 1 << 20;
+
+/// The user who runs the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Real user id.
+    pub uid: HostUid,
+    /// Real group id.
+    pub gid: HostGid,
+    /// Login name, where the id has one.
+    pub name: Option<String>,
+}
+
+impl Caller {
+    /// Tells whether the caller is root of this user namespace.
+    pub fn is_root(&self) -> bool {
+        self.uid.0 == 0
+    }
+
+    /// Returns the name for messages and for lines of `/etc/subuid`: the login name, else the number.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.uid.to_string())
+    }
+}
+
+/// How an id map gets written: the ladder of the design's section 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdWriter {
+    /// The runtime writes it itself: the caller is root.
+    Direct,
+    /// Bryo's helper at this path.
+    BryoIdmap(PathBuf),
+    /// The system's `newuidmap` and `newgidmap`.
+    Newuidmap {
+        /// Path of newuidmap.
+        uid: PathBuf,
+        /// Path of newgidmap.
+        gid: PathBuf,
+    },
+    /// None: only the caller's own id can be mapped, which needs no helper.
+    OwnIdOnly,
+}
+
+impl IdWriter {
+    /// Returns the rung's name for the one line that a start prints.
+    pub fn rung(&self) -> &'static str {
+        match self {
+            Self::Direct => "written by root",
+            Self::BryoIdmap(_) => "bryo-idmap",
+            Self::Newuidmap { .. } => "newuidmap",
+            Self::OwnIdOnly => "one id",
+        }
+    }
+}
+
+/// The facts.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// Who asks.
+    pub caller: Caller,
+    /// User ids that `/etc/subuid` grants the caller.
+    pub subuids: Vec<IdRange>,
+    /// Group ids that `/etc/subgid` grants the caller.
+    pub subgids: Vec<IdRange>,
+    /// For root without such lines: a range that nobody else has.
+    pub free_range: Option<IdRange>,
+    /// How a map gets written.
+    pub id_writer: IdWriter,
+    /// no_new_privs is set: no helper can gain its capability.
+    pub no_new_privs: bool,
+    /// The cgroups.
+    pub cgroups: cgroup::Layout,
+    /// Where Bryo's own programs are.
+    pub programs: Programs,
+}
+
+/// Paths of Bryo's own programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The process that owns a running container.
+    pub monitor: PathBuf,
+    /// The unpacker.
+    pub image: PathBuf,
+    /// The init of application containers.
+    pub init: PathBuf,
+    /// The id map helper.
+    pub idmap: PathBuf,
+}
+
+impl Programs {
+    /// Finds the programs next to the running one: `PREFIX/bin/bryo` has them in `PREFIX/libexec/bryo`, and
+    /// in a build directory they lie side by side.
+    pub fn beside(own: &Path) -> Self {
+        let dir = own.parent().unwrap_or(Path::new("/"));
+        let installed = dir.parent().unwrap_or(Path::new("/")).join("libexec/bryo");
+        let base = if installed.join("bryo-monitor").exists() { installed } else { dir.to_owned() };
+        Self {
+            monitor: base.join("bryo-monitor"),
+            image: base.join("bryo-image"),
+            init: base.join("bryo-init"),
+            idmap: base.join("bryo-idmap"),
+        }
+    }
+}
+
+impl HostFacts {
+    /// Gathers the facts for the calling process.
+    pub fn gather() -> Result<Self> {
+        let own = std::fs::read_link("/proc/self/exe").map_err(crate::place::from_io)?;
+        let programs = Programs::beside(&own);
+        let caller = caller();
+        let (subuid, subgid) = (read("/etc/subuid"), read("/etc/subgid"));
+        let owner =
+            policy::subid::Owner { uid: caller.uid.0, name: caller.name.as_deref().map(str::as_bytes) };
+        let no_new_privs = sys::cap::no_new_privs().unwrap_or(false);
+        Ok(Self {
+            subuids: policy::subid::ranges(&subuid, &owner),
+            subgids: policy::subid::ranges(&subgid, &owner),
+            free_range: caller.is_root().then(|| free_range(&subuid, &subgid)).flatten(),
+            id_writer: id_writer(&caller, &programs, no_new_privs),
+            no_new_privs,
+            cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
+            programs,
+            caller,
+        })
+    }
+}
+
+fn caller() -> Caller {
+    let (uid, gid) = (sys::cred::real_uid(), sys::cred::real_gid());
+    let name = uzers::get_user_by_uid(uid.0).and_then(|u| u.name().to_str().map(str::to_owned));
+    Caller { uid, gid, name }
+}
+
+/// Reads a system file; one that is missing or too large grants nothing.
+fn read(path: &str) -> Vec<u8> {
+    sys::path::open_dir(Path::new("/"))
+        .and_then(|root| {
+            sys::path::read_small(
+                std::os::fd::AsFd::as_fd(&root),
+                Path::new(path.trim_start_matches('/')),
+                FILE_CAP,
+            )
+        })
+        .unwrap_or_default()
+}
+
+/// Finds a range for root where `/etc/subuid` has no line for it: one that no line and no account has.
+fn free_range(subuid: &[u8], subgid: &[u8]) -> Option<IdRange> {
+    let accounts = read("/etc/passwd");
+    let text = String::from_utf8_lossy(&accounts).into_owned();
+    let ids =
+        |line: &str| line.split(':').skip(2).take(2).filter_map(|f| f.parse().ok()).collect::<Vec<u32>>();
+    let taken: Vec<u32> = text.lines().flat_map(ids).collect();
+    policy::subid::free_range(&[subuid, subgid], &taken, 65_536)
+}
+
+fn id_writer(caller: &Caller, programs: &Programs, no_new_privs: bool) -> IdWriter {
+    if caller.is_root() {
+        return IdWriter::Direct;
+    }
+    if no_new_privs {
+        return IdWriter::OwnIdOnly;
+    }
+    if gains_rights(&programs.idmap) {
+        return IdWriter::BryoIdmap(programs.idmap.clone());
+    }
+    let system = |name: &str| ["/usr/bin", "/bin", "/usr/local/bin"].map(|d| Path::new(d).join(name));
+    let first = |name: &str| system(name).into_iter().find(|p| gains_rights(p));
+    match (first("newuidmap"), first("newgidmap")) {
+        (Some(uid), Some(gid)) => IdWriter::Newuidmap { uid, gid },
+        _ => IdWriter::OwnIdOnly,
+    }
+}
+
+/// Tells whether a program gains rights when it is run: it is setuid root or has file capabilities.
+fn gains_rights(program: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::metadata(program) else { return false };
+    let setuid_root = found.uid() == 0 && found.mode() & 0o4000 != 0;
+    setuid_root || has_file_capabilities(program)
+}
+
+fn has_file_capabilities(program: &Path) -> bool {
+    use std::os::fd::AsFd;
+    let opened = sys::path::open_read(program);
+    opened.is_ok_and(|fd| sys::file::xattr(fd.as_fd(), "security.capability".as_ref()).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_lie_in_libexec_or_side_by_side() {
+        let beside = Programs::beside(Path::new("/nonexistent/target/release/bryo"));
+        assert_eq!(beside.monitor, Path::new("/nonexistent/target/release/bryo-monitor"));
+    }
+}

@@ -1,0 +1,278 @@
+//! Id maps: choosing one, writing it for a namespace, and working inside a namespace that has it.
+//!
+//! Choosing is pure. Writing goes by [`IdWriter`]: root writes the files itself, everybody else asks a helper.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use sys::process::{Cloned, Exit, flags};
+use sys::{namespace, path, process, socket};
+use types::{IdExtent, IdKind, IdMap, IdRange};
+
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::{Caller, HostFacts, IdWriter};
+
+/// How many ids a system container needs: 0 to 65535, up to `nobody` and `nogroup`.
+pub const FULL_RANGE: u32 = 65_536;
+
+/// Chooses the map of a new container from what the host grants the caller.
+///
+/// All of the caller's ranges are used, in order, as LXC's tools do by default for one line: the first ids of the
+/// first range are 0 and on. Without any range the caller's own id becomes root, alone.
+pub fn choose(facts: &HostFacts) -> IdMap {
+    if facts.id_writer == IdWriter::OwnIdOnly {
+        return own_id_only(&facts.caller);
+    }
+    let spare = facts.free_range.into_iter().collect::<Vec<_>>();
+    let pick = |granted: &[IdRange]| extents(if granted.is_empty() { &spare } else { granted });
+    let map = IdMap { uids: pick(&facts.subuids), gids: pick(&facts.subgids) };
+    if map.uids.is_empty() || map.gids.is_empty() { own_id_only(&facts.caller) } else { map }
+}
+
+/// Returns the map in which the caller is root and nobody else exists.
+pub fn own_id_only(caller: &Caller) -> IdMap {
+    let one = |id: u32| IdExtent::new(0, u64::from(id), 1).into_iter().collect();
+    IdMap { uids: one(caller.uid.0), gids: one(caller.gid.0) }
+}
+
+/// Tells whether a map holds only the caller's own id, so that no helper is needed for it.
+pub fn is_own_id_only(map: &IdMap, caller: &Caller) -> bool {
+    let only =
+        |extents: &[IdExtent], id: u32| matches!(extents, [e] if e.count() == 1 && e.outside.start() == id);
+    only(&map.uids, caller.uid.0) && only(&map.gids, caller.gid.0)
+}
+
+fn extents(ranges: &[IdRange]) -> Vec<IdExtent> {
+    let mut inside = 0;
+    let mut extents = Vec::new();
+    for range in ranges {
+        if let Ok(extent) = IdExtent::new(inside, u64::from(range.start()), u64::from(range.count())) {
+            inside = extent.inside.end();
+            extents.push(extent);
+        }
+    }
+    extents
+}
+
+/// Checks that the host grants every id of a map to the caller.
+///
+/// # Errors
+/// Names the first line that is not granted, and what would grant it.
+pub fn check_granted(map: &IdMap, facts: &HostFacts) -> Result<()> {
+    if facts.caller.is_root() || is_own_id_only(map, &facts.caller) {
+        return Ok(());
+    }
+    for (kind, file, ranges, own) in [
+        (IdKind::User, "/etc/subuid", &facts.subuids, facts.caller.uid.0),
+        (IdKind::Group, "/etc/subgid", &facts.subgids, facts.caller.gid.0),
+    ] {
+        for extent in map.extents(kind) {
+            let own_one = extent.count() == 1 && extent.outside.start() == own;
+            if !own_one && !policy::subid::granted(ranges, extent.outside) {
+                let cause = format!(
+                    "lxc.idmap = {} {extent}: {file} does not grant {} to {}",
+                    kind.letter(),
+                    extent.outside,
+                    facts.caller.label()
+                );
+                return Err(Error::new(Kind::IdRange, cause));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the maps of the user namespace of process `pid`, which waits for it.
+pub fn write(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
+    let written = match writer {
+        _ if is_own_id_only(map, caller) && !caller.is_root() => write_directly(pid, map, true),
+        IdWriter::Direct => write_directly(pid, map, false),
+        IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program),
+        IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid),
+        IdWriter::OwnIdOnly => Err(Error::new(
+            Kind::IdHelper,
+            "the map needs a helper, and neither bryo-idmap nor newuidmap has the rights to write it",
+        )),
+    };
+    written.doing_with(|| format!("writing the id map through {}", writer.rung()))
+}
+
+/// Writes the map files themselves. Denying setgroups first is what lets an ordinary user map an own group
+/// (user_namespaces(7)).
+fn write_directly(pid: i32, map: &IdMap, deny_setgroups: bool) -> Result<()> {
+    let proc = namespace::proc_dir(pid)?;
+    if deny_setgroups {
+        path::write_existing(proc.as_fd(), Path::new("setgroups"), b"deny")?;
+    }
+    let lines = |extents: &[IdExtent]| extents.iter().map(|e| format!("{e}\n")).collect::<String>();
+    path::write_existing(proc.as_fd(), Path::new("uid_map"), lines(&map.uids).as_bytes())?;
+    path::write_existing(proc.as_fd(), Path::new("gid_map"), lines(&map.gids).as_bytes())?;
+    Ok(())
+}
+
+/// Asks Bryo's own helper, which gets the process by an fd of its /proc directory: a pid could be reused.
+fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<()> {
+    let proc = namespace::proc_dir(pid)?;
+    let mut command = Command::new(program);
+    command.arg(proc.as_raw_fd().to_string());
+    for kind in [IdKind::User, IdKind::Group] {
+        for extent in map.extents(kind) {
+            let (inside, outside) = (extent.inside.start(), extent.outside.start());
+            command.arg(format!("{}:{inside}:{outside}:{}", kind.letter(), extent.count()));
+        }
+    }
+    run_helper(command, &[proc.as_fd()])
+}
+
+fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) -> Result<()> {
+    for (program, extents) in [(newuidmap, &map.uids), (newgidmap, &map.gids)] {
+        let mut command = Command::new(program);
+        command.arg(pid.to_string());
+        for extent in extents {
+            command.args(extent.to_string().split(' '));
+        }
+        run_helper(command, &[])?;
+    }
+    Ok(())
+}
+
+/// Runs a helper with no environment and nothing to read; what it says on stderr is the cause when it fails.
+fn run_helper(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let program = Path::new(command.get_program()).display().to_string();
+    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = process::spawn_with(&mut command, fds).and_then(Child::wait_with_output);
+    let output = output.map_err(|e| Error::new(Kind::IdHelper, format!("{program}: {e}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or("it gave no reason").trim();
+    Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
+}
+
+/// A user namespace with a map, held by an fd and no process: the place for work on a container's files.
+#[derive(Debug)]
+pub struct MappedNamespace {
+    user: OwnedFd,
+    keeps_groups: bool,
+}
+
+impl MappedNamespace {
+    /// Makes a namespace with the map.
+    pub fn new(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
+        let (ours, theirs) = socket::pair()?;
+        match process::clone(flags::NEWUSER, None).doing("making a user namespace")? {
+            Cloned::Child => {
+                drop(ours);
+                // The end of the connection, whoever causes it, is the end of this process.
+                let _end = socket::receive(theirs.as_fd(), 1);
+                process::exit_now(0)
+            }
+            Cloned::Parent { pid, pidfd } => {
+                drop(theirs);
+                let made = write(pid, map, writer, caller).and_then(|()| {
+                    let proc = namespace::proc_dir(pid)?;
+                    Ok(namespace::of_process(proc.as_fd(), "user")?)
+                });
+                drop(ours);
+                process::wait(pidfd.as_fd())?;
+                Ok(Self { user: made?, keeps_groups: is_own_id_only(map, caller) && !caller.is_root() })
+            }
+        }
+    }
+
+    /// Wraps the user namespace of a container.
+    pub fn of(user: OwnedFd, map: &IdMap, caller: &Caller) -> Self {
+        Self { user, keeps_groups: is_own_id_only(map, caller) && !caller.is_root() }
+    }
+
+    /// Starts a process as root of the namespace that runs `work` and ends. The process shares no memory with the
+    /// caller; what `work` returns as an error comes back from [`Work::wait`].
+    pub fn start(&self, work: impl FnOnce() -> Result<()>) -> Result<Work> {
+        let (reader, writer) = pipe()?;
+        match process::fork()? {
+            Cloned::Child => {
+                drop(reader);
+                let done = self.enter().and_then(|()| work());
+                if let Err(error) = &done {
+                    let bytes = postcard::to_stdvec(error).unwrap_or_default();
+                    let _gone = std::io::Write::write_all(&mut File::from(writer), &bytes);
+                }
+                process::exit_now(if done.is_ok() { 0 } else { 1 })
+            }
+            Cloned::Parent { pidfd, .. } => Ok(Work { pidfd, errors: File::from(reader) }),
+        }
+    }
+
+    /// Runs `work` as root of the namespace, in a process of its own, and waits for it.
+    pub fn run(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.start(work)?.wait()
+    }
+
+    /// Becomes root of the namespace, not to be looked into by those it is mapped for.
+    fn enter(&self) -> Result<()> {
+        process::set_dumpable(false)?;
+        namespace::join(self.user.as_fd(), flags::NEWUSER)?;
+        sys::cred::become_user(0, 0, &[], self.keeps_groups)?;
+        Ok(())
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// A process that works inside a [`MappedNamespace`].
+#[derive(Debug)]
+pub struct Work {
+    pidfd: OwnedFd,
+    errors: File,
+}
+
+impl Work {
+    /// Tells whether the process has ended, within the given time.
+    pub fn has_ended_within(&self, time: std::time::Duration) -> Result<bool> {
+        Ok(sys::event::readable(self.pidfd.as_fd(), Some(time))?)
+    }
+
+    /// Waits for the process and returns its result.
+    pub fn wait(mut self) -> Result<()> {
+        let mut said = Vec::new();
+        self.errors.by_ref().take(1 << 16).read_to_end(&mut said).map_err(crate::place::from_io)?;
+        match process::wait(self.pidfd.as_fd())? {
+            Exit::Code(0) => Ok(()),
+            exit => Err(postcard::from_bytes(&said).unwrap_or_else(|_| {
+                Error::new(Kind::Died, format!("the process in the user namespace ended with {exit:?}"))
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{HostGid, HostUid, NsUid};
+
+    fn ana() -> Caller {
+        Caller { uid: HostUid(1500), gid: HostGid(1500), name: Some("ana".into()) }
+    }
+
+    #[test]
+    fn ranges_are_mapped_one_after_the_other_from_zero() {
+        let ranges = [IdRange::new(200_000, 1000).unwrap(), IdRange::new(100_000, 65_536).unwrap()];
+        let map = IdMap { uids: extents(&ranges), gids: Vec::new() };
+        assert_eq!(map.host_uid(NsUid(0)), Some(HostUid(200_000)));
+        assert_eq!(map.host_uid(NsUid(1000)), Some(HostUid(100_000)));
+    }
+
+    #[test]
+    fn a_map_of_the_own_id_alone_is_recognised() {
+        let own = own_id_only(&ana());
+        assert!(is_own_id_only(&own, &ana()));
+        assert!(!is_own_id_only(&own.with_caller(HostUid(7), HostGid(7)), &ana()));
+    }
+}

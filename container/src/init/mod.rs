@@ -1,0 +1,213 @@
+//! The child of a start: the process that becomes the container's init.
+//!
+//! A straight list. It runs after clone with a copy of the monitor's memory, reads nothing but the plan, and ends in
+//! execve or in one `Failed` message. Moving a line means changing this table:
+//!
+//! | step | needs | after it the child can no longer |
+//! |---|---|---|
+//! | take rootfs, sources, nodes, hooks | to be the user still | - |
+//! | wait for the cgroups, leave to an own cgroup namespace | v1 places first | - |
+//! | wait for the map, become container root | the id map | walk through the user's 0700 directories |
+//! | be dumpable, die with the monitor | a credential change has reset both | - |
+//! | loopback, hostname | own net and uts namespace | - |
+//! | attach the rootfs, kernel file systems, /dev, entries, hooks | the host's /proc to be visible | - |
+//! | sysctls | an own procfs | - |
+//! | send the terminals, wait for the rest of the world | devpts | be started half |
+//! | change the root | all sources taken | see the host's files |
+//! | start hooks | the new root | - |
+//! | session, terminal, limits, keyring | - | raise limits |
+//! | bounding set, ids, capabilities, no_new_privs | to be root until here | do anything of the above |
+//! | exec | - | - |
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use config::Hook;
+use sys::process::{self, Exec, flags};
+use sys::{cap, cred, namespace, netlink, rlimit, signal, tty};
+
+use crate::error::{Doing, Error, Kind, Result};
+use crate::hooks::{self, TakenHooks, Told};
+use crate::plan::{StartPlan, Stdio};
+use crate::rootfs::{self, Rootfs, Terminals};
+use crate::start::{Channel, FromChild, FromMonitor};
+
+/// What the monitor gives the child beside the plan.
+#[derive(Debug)]
+pub(crate) struct Given<'a> {
+    /// The child's end of the handshake.
+    pub(crate) channel: Channel,
+    /// The caller's standard streams, when the plan wants them.
+    pub(crate) stdio: Option<&'a [OwnedFd; 3]>,
+    /// The cgroup namespace is left after placing, not made by the clone.
+    pub(crate) unshare_cgroup: bool,
+    /// setgroups(2) is denied in the namespace.
+    pub(crate) keep_groups: bool,
+}
+
+/// Runs the child. Ends in the container's program, or tells the monitor why not.
+pub(crate) fn run(plan: &StartPlan, given: &Given<'_>) -> ! {
+    let Err(failure) = steps(plan, given);
+    let _gone = given.channel.send(&FromChild::Failed(failure), &[]);
+    process::exit_now(1)
+}
+
+fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
+    let channel = &given.channel;
+    let taken_hooks = TakenHooks::take(plan);
+    let taken = rootfs::take(plan)?;
+    channel.expect(FromMonitor::Placed)?;
+    if given.unshare_cgroup {
+        namespace::leave(flags::NEWCGROUP).doing("making a cgroup namespace")?;
+    }
+    channel.expect(FromMonitor::IdsWritten)?;
+    become_root(plan, given)?;
+    name_and_loopback(plan)?;
+    let run_hooks = |moment| hooks::run(plan, moment, &Told::default(), &taken_hooks);
+    run_hooks(Hook::PreMount)?;
+    let rootfs = Rootfs::attach(plan, taken.root)?;
+    rootfs.mount_kernel(plan)?;
+    let terminals = rootfs.make_dev(plan, &taken.nodes)?;
+    rootfs.mount_entries(plan, taken.sources)?;
+    run_hooks(Hook::Mount)?;
+    run_hooks(Hook::Autodev)?;
+    rootfs.write_sysctls(plan)?;
+    send_terminals(channel, &terminals)?;
+    channel.expect(FromMonitor::Wired)?;
+    rootfs.enter(plan)?;
+    run_hooks(Hook::Start)?;
+    session(plan, given, &terminals)?;
+    limits(plan)?;
+    give_up_rights(plan, given)?;
+    let exec = command(plan, &terminals)?;
+    channel.send(&FromChild::Exec, &[])?;
+    Err(become_program(plan, &exec, taken.init.as_ref().map(OwnedFd::as_fd)))
+}
+
+/// Becomes root of the namespace. The kernel then clears PDEATHSIG and makes the process not dumpable: the monitor
+/// must be able to look at its own child (hooks do), and the child must not outlive it.
+fn become_root(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
+    cred::become_user(0, 0, &[], given.keep_groups).doing("becoming root of the container")?;
+    process::set_dumpable(true)?;
+    process::set_parent_death_signal(plan.signals.parent_death)?;
+    Ok(())
+}
+
+fn name_and_loopback(plan: &StartPlan) -> Result<()> {
+    if plan.namespaces & flags::NEWNET != 0 {
+        netlink::bring_loopback_up().doing("bringing loopback up")?;
+    }
+    if let Some(name) = plan.hostname.as_deref().filter(|_| plan.namespaces & flags::NEWUTS != 0) {
+        process::set_hostname(name).doing("setting the hostname")?;
+    }
+    if plan.personality_32bit {
+        const PER_LINUX32: u64 = 0x0008;
+        process::set_personality(PER_LINUX32).doing("lxc.arch")?;
+    }
+    Ok(())
+}
+
+/// Sends the terminals up, as many as fit in a message at a time.
+fn send_terminals(channel: &Channel, terminals: &Terminals) -> Result<()> {
+    let masters = |pairs: &[tty::Pair]| pairs.len() as u32;
+    let message = FromChild::RootMounted {
+        devpts: terminals.devpts.is_some(),
+        console: terminals.console.is_some(),
+        ttys: masters(&terminals.ttys),
+    };
+    let devpts = terminals.devpts.iter().map(AsFd::as_fd);
+    let console = terminals.console.iter().map(|pair| pair.master.as_fd());
+    channel.send(&message, &devpts.chain(console).collect::<Vec<_>>())?;
+    for some in terminals.ttys.chunks(sys::socket::MAX_FDS) {
+        let fds: Vec<BorrowedFd<'_>> = some.iter().map(|pair| pair.master.as_fd()).collect();
+        channel.send(&FromChild::Ttys, &fds)?;
+    }
+    Ok(())
+}
+
+/// Leads a session of its own, with the console or the caller's streams as 0, 1 and 2.
+fn session(plan: &StartPlan, given: &Given<'_>, terminals: &Terminals) -> Result<()> {
+    process::new_session()?;
+    let slave = terminals.console.as_ref().map(|pair| pair.slave.as_fd());
+    let null = tty::null();
+    let console = match (slave, &null) {
+        (Some(slave), _) => slave,
+        (None, Ok(null)) => null.as_fd(),
+        // Nothing to read and nowhere to write: the streams the monitor has are /dev/null already.
+        (None, Err(_)) => return Ok(()),
+    };
+    if slave.is_some() && !plan.is_app() {
+        tty::make_controlling(console).doing("taking the console as terminal")?;
+    }
+    let callers = given.stdio.filter(|_| plan.stdio == Stdio::Caller);
+    for target in 0..3 {
+        let own = callers.map(|streams| streams[target as usize].as_fd()).filter(|fd| !tty::is_terminal(*fd));
+        process::place_at(own.unwrap_or(console), target)?;
+    }
+    Ok(())
+}
+
+fn limits(plan: &StartPlan) -> Result<()> {
+    for (resource, soft, hard) in &plan.rlimits {
+        rlimit::set(*resource, *soft, *hard).doing("lxc.prlimit")?;
+    }
+    if plan.new_keyring {
+        // EDQUOT: all containers of a user share 200 keys. A kernel or filter without keyrings has nothing to hide.
+        if let Err(e) = sys::keyring::join_new_session() {
+            log::info!("no session keyring of its own: {e}");
+        }
+    }
+    Ok(())
+}
+
+/// Gives up what the configuration takes away. The order matters: dropping from the bounding set needs CAP_SETPCAP,
+/// changing ids needs CAP_SETUID.
+fn give_up_rights(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
+    cap::limit_bounding_set(plan.capabilities).doing("limiting the bounding set")?;
+    let init = &plan.init;
+    if init.uid != 0 || init.gid != 0 || !init.groups.is_empty() {
+        cred::become_user(init.uid, init.gid, &init.groups, given.keep_groups)
+            .doing_with(|| format!("becoming user {} and group {}", init.uid, init.gid))?;
+    } else {
+        cap::limit_own(plan.capabilities).doing("limiting capabilities")?;
+    }
+    if plan.no_new_privs {
+        process::set_no_new_privs()?;
+    }
+    std::env::set_current_dir(&init.cwd)
+        .map_err(crate::place::from_io)
+        .doing_with(|| format!("entering {}", init.cwd.display()))?;
+    Ok(())
+}
+
+fn command(plan: &StartPlan, terminals: &Terminals) -> Result<Exec> {
+    let mut environment = plan.init.environment.clone();
+    if !terminals.ttys.is_empty() {
+        // systemd starts a login on each (its Container Interface, "container_ttys"); the console has pts/0.
+        let names: Vec<String> = (1..=terminals.ttys.len()).map(|n| format!("pts/{n}")).collect();
+        environment.push(format!("container_ttys={}", names.join(" ")));
+    }
+    Ok(Exec::new(&plan.init.argv, &environment)?)
+}
+
+fn become_program(plan: &StartPlan, exec: &Exec, bryo_init: Option<BorrowedFd<'_>>) -> Error {
+    let prepared = signal::reset_all().and_then(|()| process::close_on_exec_from_3());
+    let failed = match (prepared, bryo_init) {
+        (Err(e), _) => e,
+        (Ok(()), Some(program)) => exec.fd(program),
+        (Ok(()), None) => exec.path(Path::new(&plan.init.argv[0])),
+    };
+    let kind = match failed.errno() {
+        sys::Errno::ENOENT => Kind::ProgramMissing,
+        _ => Kind::ProgramNotExecutable,
+    };
+    Error::from(failed).of_kind(kind).doing_with_init(&plan.init.argv)
+}
+
+impl Error {
+    fn doing_with_init(self, argv: &[String]) -> Self {
+        let program = argv.first().map_or("", String::as_str);
+        self.doing(format!("running the container's init {program}"))
+    }
+}

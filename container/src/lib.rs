@@ -1,0 +1,25 @@
+//! Unprivileged system containers as a library: a container as a [`place::Place`], and its verbs.
+//!
+//! The modules stand in the order of the work. Data flows one way: a request, the configuration and the host's facts
+//! become a [`plan::StartPlan`], which the monitor (a program of its own, see [`monitor`]) turns into a running
+//! container. `plan` decides and touches nothing; everything below it does and decides nothing.
+
+pub mod attach;
+pub mod beside;
+pub mod cgroups;
+pub mod command;
+pub mod create;
+pub mod destroy;
+mod error;
+pub mod hooks;
+pub mod host;
+pub mod idmap;
+mod init;
+pub mod list;
+pub mod monitor;
+pub mod place;
+pub mod plan;
+mod rootfs;
+pub mod start;
+
+pub use error::{Doing, Error, Kind, Result};

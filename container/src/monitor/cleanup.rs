@@ -1,0 +1,49 @@
+//! What a monitor that was killed has left, and how the next command removes it.
+
+use std::os::fd::AsFd;
+
+use sys::process;
+
+use super::RunFile;
+use crate::cgroups;
+use crate::error::{Doing, Result};
+use crate::host::{Caller, IdWriter};
+use crate::place::Place;
+use crate::plan::StartPlan;
+
+/// Removes what a killed monitor has left of a container: its processes, cgroups and files. Does nothing for a
+/// container that runs, that somebody works on, or that has ended as it should.
+///
+/// Returns whether anything was left.
+pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool> {
+    let Some(state) = place.state_dir()? else { return Ok(false) };
+    let Some(_lock) = state.try_lock()? else { return Ok(false) };
+    let left = RunFile::read(&state);
+    if let Some(run) = &left {
+        end_init(run)?;
+        cgroups::clean_up(&run.cgroups, &run.idmap, writer, caller)
+            .doing("cleaning up after a killed monitor")?;
+        if let Some(monitor) = &run.monitor_cgroups {
+            cgroups::clean_up(monitor, &run.idmap, writer, caller)
+                .doing("cleaning up after a killed monitor")?;
+        }
+    }
+    place.remove_state_dir()?;
+    if left.is_some_and(|run| run.ephemeral) {
+        crate::destroy::remove(place, writer, caller)?;
+    }
+    Ok(true)
+}
+
+/// Ends an init whose monitor died without taking it along (`lxc.monitor.signal.pdeath = 0`).
+fn end_init(run: &RunFile) -> Result<()> {
+    let Some(pidfd) = run.living_init() else { return Ok(()) };
+    process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
+    sys::event::readable(pidfd.as_fd(), Some(std::time::Duration::from_secs(5)))?;
+    Ok(())
+}
+
+/// Destroys a container that was to live only once.
+pub(super) fn destroy_ephemeral(plan: &StartPlan) -> Result<()> {
+    crate::destroy::remove_files(&plan.place, &plan.idmap, &plan.id_writer, &plan.caller)
+}

@@ -1,0 +1,177 @@
+//! The process that owns a running container: it starts it, answers for it, and cleans up after it.
+//!
+//! One thread, one poll loop. It is a program of its own (`bryo-monitor`), small because its memory is paid once per
+//! running container. The command line hands it the plan in a sealed file and waits for one [`Report`].
+
+mod cleanup;
+mod clients;
+mod report;
+mod run_file;
+mod serve;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use config::Hook;
+use sys::{process, socket};
+use types::State;
+
+pub use cleanup::recover;
+use report::Starter;
+pub use report::{Monitor, Report, start_container};
+pub use run_file::RunFile;
+
+use crate::cgroups::Cgroups;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::hooks::{self, TakenHooks, Told};
+use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
+use crate::plan::StartPlan;
+use crate::start::{self, Running};
+
+/// What the monitor holds for its whole life.
+#[derive(Debug)]
+struct Held {
+    state: StateDir,
+    listener: OwnedFd,
+    _lock: Lock,
+    _lxc_name: OwnedFd,
+}
+
+/// How one run of the container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It asked to be started again.
+    Reboot,
+    /// It is over, with this status of init as shells show it.
+    Stopped(i32),
+}
+
+/// Runs the monitor: `plan` says what, `report` is the connection to the command that waits. Returns the exit status.
+pub fn run(plan: &StartPlan, report: OwnedFd, stdio: Option<&[OwnedFd; 3]>) -> i32 {
+    let mut starter = Starter::new(report, plan.foreground);
+    match own(plan, &mut starter, stdio) {
+        Ok(status) => {
+            starter.ended(status);
+            0
+        }
+        Err(failure) => {
+            starter.failed(&failure);
+            1
+        }
+    }
+}
+
+/// Tells the starter that the plan cannot be used at all. Returns the exit status.
+pub fn refuse(report: OwnedFd, failure: Error) -> i32 {
+    Starter::new(report, true).failed(&failure);
+    1
+}
+
+fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) -> Result<i32> {
+    detach(plan)?;
+    let held = hold(&plan.place)?;
+    let result = run_until_stopped(plan, &held, starter, stdio);
+    let told = Told { init_pid: None, target: Some("stop") };
+    let after = hooks::run(plan, Hook::PostStop, &told, &TakenHooks::default());
+    if let Err(e) = after {
+        log::warn!("{e}");
+    }
+    let destroyed = if plan.ephemeral { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
+    let removed = plan.place.remove_state_dir();
+    let status = result?;
+    destroyed?;
+    removed?;
+    Ok(status)
+}
+
+/// Leaves the caller's session and directory; a container in the foreground ends with the command that started it.
+fn detach(plan: &StartPlan) -> Result<()> {
+    let _is_leader = process::new_session();
+    process::set_umask(0o022);
+    process::set_name("bryo-monitor")?;
+    if plan.foreground {
+        process::set_parent_death_signal(Some(types::Signal::TERM))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock, the command socket and LXC's name of the container, or says who has them.
+fn hold(place: &Place) -> Result<Held> {
+    let state = place.make_state_dir()?;
+    let lock = lock(place, &state)?;
+    let lxc_name = hold_lxc_name(place)?;
+    let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
+    Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name })
+}
+
+/// Takes the container's lock. A monitor that has just cleaned up may be a moment from its end, so it is tried again.
+fn lock(place: &Place, state: &StateDir) -> Result<Lock> {
+    for _ in 0..10 {
+        if let Some(lock) = state.try_lock()? {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(Error::new(Kind::Busy, format!("another command works on {}", place.name)))
+}
+
+fn hold_lxc_name(place: &Place) -> Result<OwnedFd> {
+    let name = place.lxc_socket_name();
+    match socket::hold_abstract_name(&name) {
+        Ok(held) => Ok(held),
+        Err(e) if e.errno() == sys::Errno::EADDRINUSE => match socket::abstract_listener(&name) {
+            Ok(Some(_)) => Err(Error::new(Kind::UnderLxc, format!("{} runs under LXC", place.name))),
+            _ => Err(Error::new(Kind::Busy, format!("another process holds LXC's name of {}", place.name))),
+        },
+        Err(e) => Err(e).doing("holding LXC's name of the container"),
+    }
+}
+
+/// Starts, serves, and starts again for as long as the container reboots.
+fn run_until_stopped(
+    plan: &StartPlan,
+    held: &Held,
+    starter: &mut Starter,
+    stdio: Option<&[OwnedFd; 3]>,
+) -> Result<i32> {
+    let cgroups = Cgroups::claim(&plan.cgroup).doing("making the monitor's cgroup")?;
+    let result = run_in_cgroups(plan, held, starter, &cgroups, stdio);
+    cgroups.release();
+    result
+}
+
+fn run_in_cgroups(
+    plan: &StartPlan,
+    held: &Held,
+    starter: &mut Starter,
+    cgroups: &Cgroups,
+    stdio: Option<&[OwnedFd; 3]>,
+) -> Result<i32> {
+    let mut server = serve::Server::new(plan)?;
+    loop {
+        let running = start::start(plan, cgroups, stdio)?;
+        let end = server.serve(plan, &running, starter, held, cgroups);
+        let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
+        server.tell(State::Stopping);
+        wind_down(plan, running, target);
+        match end? {
+            End::Reboot => server.tell(State::Starting),
+            End::Stopped(status) => return Ok(status),
+        }
+    }
+}
+
+/// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.
+fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
+    if !process::has_ended(running.pidfd.as_fd()) {
+        let killed = process::send_signal(running.pidfd.as_fd(), types::Signal::KILL);
+        if let Err(e) = killed.and_then(|()| process::wait(running.pidfd.as_fd()).map(drop)) {
+            log::warn!("ending init: {e}");
+        }
+    }
+    let told = Told { init_pid: None, target: Some(target) };
+    if let Err(e) = hooks::run(plan, Hook::Stop, &told, &TakenHooks::default()) {
+        log::warn!("{e}");
+    }
+    start::remove_cgroups(plan, &running.cgroup, running.user);
+}

@@ -1,0 +1,325 @@
+//! The poll loop of a running container: init, signals, the command socket, the console.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use sys::event::{self, Ready};
+use sys::process::{self, Exit};
+use sys::{signal, tty};
+use types::{Signal, State};
+
+use super::clients::Clients;
+use super::report::{Report, Starter};
+use super::run_file::{self, RunFile};
+use super::{End, Held};
+use crate::cgroups::Cgroups;
+use crate::command::{Reply, Request, Status};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::plan::StartPlan;
+use crate::start::Running;
+
+/// Signals that mean something to the monitor; the rest keep their default.
+const HEARD: [i32; 6] = [1, 2, 3, 15, 17, 30];
+const SIGCHLD: i32 = 17;
+
+/// What lives as long as the monitor, over reboots.
+#[derive(Debug)]
+pub(super) struct Server {
+    signals: OwnedFd,
+    clients: Clients,
+    state: State,
+    rungs: Vec<(String, String)>,
+    log: Option<std::fs::File>,
+}
+
+/// What woke the loop up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Init,
+    Signal,
+    Listener,
+    Console,
+    Client(u64),
+}
+
+impl Server {
+    pub(super) fn new(plan: &StartPlan) -> Result<Self> {
+        let signals = signal::read_as_data(&HEARD)?;
+        let open = |path: &std::path::PathBuf| {
+            std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .map_err(crate::place::from_io)
+                .doing_with(|| format!("lxc.console.logfile = {}", path.display()))
+        };
+        let log = plan.console_log.as_ref().map(open).transpose()?;
+        Ok(Self { signals, clients: Clients::default(), state: State::Starting, rungs: rungs(plan), log })
+    }
+
+    /// Serves one run of the container until init ends.
+    pub(super) fn serve(
+        &mut self,
+        plan: &StartPlan,
+        running: &Running,
+        starter: &mut Starter,
+        held: &Held,
+        cgroups: &Cgroups,
+    ) -> Result<End> {
+        run_file(plan, running, cgroups).write(&held.state)?;
+        // While nobody has the console open its master side would report a hang-up over and over.
+        let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
+        self.tell(State::Running);
+        self.report(plan, running, starter);
+        loop {
+            match self.next(running, starter, held)? {
+                Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
+                Source::Signal => self.signals(plan, running),
+                Source::Listener => self.clients.accept(held.listener.as_fd()),
+                Source::Console => self.drain_console(running),
+                Source::Client(id) => self.client(id, plan, running),
+            }
+        }
+    }
+
+    fn report(&self, plan: &StartPlan, running: &Running, starter: &mut Starter) {
+        let report = Report::Running {
+            monitor_pid: process::own_pid(),
+            init_pid: running.pid,
+            rungs: self.rungs.clone(),
+            notes: plan.notes.iter().chain(&running.notes).cloned().collect(),
+        };
+        starter.running(&report, running.console.as_ref().map(AsFd::as_fd));
+    }
+
+    /// Waits for something to do. Init comes first: nothing is asked of a container that has ended.
+    fn next(&self, running: &Running, starter: &Starter, held: &Held) -> Result<Source> {
+        let mut watched: Vec<(Source, BorrowedFd<'_>)> = vec![
+            (Source::Init, running.pidfd.as_fd()),
+            (Source::Signal, self.signals.as_fd()),
+            (Source::Listener, held.listener.as_fd()),
+        ];
+        if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
+            watched.push((Source::Console, console.as_fd()));
+        }
+        watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
+        loop {
+            let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
+            let ready = event::wait(&polled, None)?;
+            if let Some(found) = ready.iter().position(|r| r.read) {
+                return Ok(watched[found].0);
+            }
+        }
+    }
+
+    fn console_is_taken(&self, starter: &Starter) -> bool {
+        starter.holds_console() || self.clients.holds_terminal(0)
+    }
+
+    /// Tells everybody who watches.
+    pub(super) fn tell(&mut self, state: State) {
+        self.state = state;
+        let status = self.status(None);
+        self.clients.tell(&Reply::Status(status));
+    }
+
+    fn status(&self, running: Option<&Running>) -> Status {
+        Status {
+            state: self.state,
+            init_pid: running.map(|r| r.pid),
+            monitor_pid: process::own_pid(),
+            rungs: self.rungs.clone(),
+        }
+    }
+
+    /// SIGTERM and its kin ask the container to halt: a host that shuts down, `kill`, or ^C at a foreground start.
+    ///
+    /// LXC: passes them to init as they are, where busybox reboots on SIGTERM and systemd re-executes itself. For a
+    /// single command they are passed on here too.
+    fn signals(&mut self, plan: &StartPlan, running: &Running) {
+        while let Some(number) = signal::next(self.signals.as_fd()) {
+            let asked = match number {
+                SIGCHLD => {
+                    self.reap();
+                    continue;
+                }
+                number if plan.is_app() => Signal::new(number).ok(),
+                _ => Some(halt_signal(plan, running)),
+            };
+            if let Some(signal) = asked {
+                let _ended = process::send_signal(running.pidfd.as_fd(), signal);
+            }
+        }
+    }
+
+    /// Reaps attaching processes that have ended; init is left for the loop, which waits for it by its pidfd.
+    fn reap(&mut self) {
+        self.clients.reap_attached();
+    }
+
+    /// Reads what init writes to a console that nobody looks at; it would block else.
+    fn drain_console(&mut self, running: &Running) {
+        let Some(console) = &running.console else { return };
+        let mut buffer = [0; 4096];
+        let got = tty::read(console.as_fd(), &mut buffer).unwrap_or(0);
+        if let Some(Err(e)) = self.log.as_mut().map(|log| log.write_all(&buffer[..got])) {
+            log::warn!("lxc.console.logfile: {e}");
+            self.log = None;
+        }
+    }
+
+    fn client(&mut self, id: u64, plan: &StartPlan, running: &Running) {
+        let Some((request, fds)) = self.clients.receive(id) else { return };
+        let answer = self.answer(id, request, fds, plan, running);
+        match answer {
+            Ok(None) => {}
+            Ok(Some(reply)) => self.clients.reply(id, &reply, &[]),
+            Err(failure) => self.clients.reply(id, &Reply::Failed(failure), &[]),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        id: u64,
+        request: Request,
+        fds: Vec<OwnedFd>,
+        plan: &StartPlan,
+        running: &Running,
+    ) -> Result<Option<Reply>> {
+        let signal = |signal| process::send_signal(running.pidfd.as_fd(), signal).doing("signalling init");
+        match request {
+            Request::Status => return Ok(Some(Reply::Status(self.status(Some(running))))),
+            Request::Halt => signal(halt_signal(plan, running))?,
+            Request::Reboot => signal(plan.signals.reboot)?,
+            Request::Kill => self.kill(plan, running)?,
+            Request::Freeze => self.freeze(running)?,
+            Request::Unfreeze => self.unfreeze(running)?,
+            Request::Watch => {
+                self.clients.watch(id);
+                return Ok(Some(Reply::Status(self.status(Some(running)))));
+            }
+            Request::Terminal(wanted) => return self.terminal(id, wanted, running).map(|()| None),
+            Request::Attach => return self.attach(id, fds, plan, running).map(|()| None),
+        }
+        Ok(Some(Reply::Done))
+    }
+
+    /// Kills init, which takes its whole PID namespace along. A frozen one does not die before it is thawed.
+    fn kill(&mut self, plan: &StartPlan, running: &Running) -> Result<()> {
+        process::send_signal(running.pidfd.as_fd(), plan.signals.stop).doing("killing init")?;
+        if self.state == State::Frozen { self.unfreeze(running) } else { Ok(()) }
+    }
+
+    fn freeze(&mut self, running: &Running) -> Result<()> {
+        self.tell(State::Freezing);
+        let frozen = running.cgroup.freeze();
+        self.tell(if frozen.is_ok() { State::Frozen } else { State::Running });
+        frozen
+    }
+
+    fn unfreeze(&mut self, running: &Running) -> Result<()> {
+        running.cgroup.thaw()?;
+        self.tell(State::Thawed);
+        self.tell(State::Running);
+        Ok(())
+    }
+
+    fn terminal(&mut self, id: u64, wanted: Option<u32>, running: &Running) -> Result<()> {
+        let count = running.ttys.len() as u32;
+        let free = || (1..=count).find(|n| !self.clients.holds_terminal(*n));
+        let number = match wanted {
+            Some(number) => number,
+            None => {
+                free().ok_or_else(|| Error::new(Kind::Busy, format!("all {count} terminals are taken")))?
+            }
+        };
+        let master = match number {
+            0 => running.console.as_ref(),
+            number => running.ttys.get(number as usize - 1),
+        };
+        let missing = || Error::new(Kind::Usage, format!("there is no terminal {number}, only 0 to {count}"));
+        let master = master.ok_or_else(missing)?;
+        if self.clients.holds_terminal(number) {
+            return Err(Error::new(Kind::Busy, format!("terminal {number} is taken")));
+        }
+        self.clients.take_terminal(id, number);
+        let log = self.log.as_ref().filter(|_| number == 0).map(AsFd::as_fd);
+        let fds: Vec<BorrowedFd<'_>> = [master.as_fd()].into_iter().chain(log).collect();
+        self.clients.reply(id, &Reply::Terminal(number), &fds);
+        Ok(())
+    }
+
+    fn attach(&mut self, id: u64, fds: Vec<OwnedFd>, plan: &StartPlan, running: &Running) -> Result<()> {
+        if self.state == State::Frozen {
+            let cause = format!("{} is frozen", plan.place.name);
+            return Err(Error::new(Kind::Frozen, cause));
+        }
+        self.clients.attach(id, fds, plan, running)
+    }
+}
+
+/// The signal that asks init to halt. systemd takes SIGRTMIN+3 and, like every init that reads it as data, blocks it;
+/// SIGPWR is what sysvinit, busybox and OpenRC's configuration know.
+fn halt_signal(plan: &StartPlan, running: &Running) -> Signal {
+    match plan.signals.halt {
+        Some(signal) => signal,
+        None if plan.is_app() => Signal::TERM,
+        None if blocks(running.pid, Signal::RTMIN_3) => Signal::RTMIN_3,
+        None => Signal::PWR,
+    }
+}
+
+/// Tells whether a process blocks a signal: the SigBlk mask of /proc/PID/status.
+fn blocks(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal.number() - 1)) != 0
+}
+
+/// The kernel ends init by SIGHUP for reboot(2) and by SIGINT for halt. Source: reboot(2), "Behavior inside PID
+/// namespaces".
+fn end_of(exit: Exit) -> End {
+    match exit {
+        Exit::Signal(1) => End::Reboot,
+        Exit::Signal(2) => End::Stopped(0),
+        exit => End::Stopped(exit.shell_status()),
+    }
+}
+
+fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
+    let network = if plan.host_network { "host" } else { "loopback" };
+    let rungs: BTreeMap<&str, String> = BTreeMap::from([
+        ("ids", plan.id_writer.rung().to_owned()),
+        ("network", network.to_owned()),
+        ("cgroup", plan.cgroup.rung().word().to_owned()),
+        ("/proc", "the kernel's".to_owned()),
+    ]);
+    ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone())).collect()
+}
+
+fn run_file(plan: &StartPlan, running: &Running, cgroups: &Cgroups) -> RunFile {
+    RunFile {
+        boot_id: run_file::boot_id(),
+        init_pid: running.pid,
+        init_start: run_file::start_time(running.pid).unwrap_or(0),
+        cgroups: running.cgroup.handle(),
+        monitor_cgroups: Some(cgroups.handle()),
+        idmap: plan.idmap.clone(),
+        ephemeral: plan.ephemeral,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reboot_and_halt_are_told_by_the_signal_that_ended_init() {
+        assert_eq!(end_of(Exit::Signal(1)), End::Reboot);
+        assert_eq!(end_of(Exit::Signal(2)), End::Stopped(0));
+        assert_eq!(end_of(Exit::Signal(9)), End::Stopped(137));
+        assert_eq!(end_of(Exit::Code(3)), End::Stopped(3));
+    }
+}

@@ -1,0 +1,456 @@
+//! The plan of a start: everything that will be done, decided from the configuration and the host's facts.
+//!
+//! Deciding touches nothing. `bryo start --dry-run` prints what stands here; the monitor receives it in a sealed
+//! file and carries it out.
+
+mod app;
+mod mounts;
+
+use std::path::{Path, PathBuf};
+
+use config::{Capabilities, Config, Hook, Namespace, NetKind};
+use serde::{Deserialize, Serialize};
+use sys::process::flags;
+use types::{IdMap, Signal};
+
+pub use app::AppCommand;
+pub use mounts::{Create, EntryPlan, EntrySource};
+
+use crate::cgroups::CgroupPlan;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::{Caller, HostFacts, IdWriter};
+use crate::idmap;
+use crate::place::Place;
+
+/// What a caller wants started.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// Which container.
+    pub place: Place,
+    /// Its configuration file, for the hooks' environment.
+    pub config_file: PathBuf,
+    /// What to run.
+    pub run: Run,
+    /// The container ends with the command that started it, and its first terminal is the caller's.
+    pub foreground: bool,
+    /// Where the caller's standard streams go.
+    pub stdio: Stdio,
+}
+
+/// What runs in the container.
+#[derive(Clone, Debug)]
+pub enum Run {
+    /// The init of the configuration.
+    Init,
+    /// Another program as init (`lxc-start -- COMMAND`).
+    InsteadOfInit(Vec<String>),
+    /// A command below Bryo's own small init.
+    App(AppCommand),
+}
+
+/// What the container's init has as standard input, output and error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// The container's console.
+    Console,
+    /// The caller's own, but for those that are terminals: these are replaced by the console.
+    Caller,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartPlan {
+    /// Which container.
+    pub place: Place,
+    /// Its configuration file.
+    pub config_file: PathBuf,
+    /// Who starts it.
+    pub caller: Caller,
+    /// Its ids.
+    pub idmap: IdMap,
+    /// How the map gets written.
+    pub id_writer: IdWriter,
+    /// New namespaces, as flags of `sys::process::flags`.
+    pub namespaces: u64,
+    /// Its cgroups.
+    pub cgroup: CgroupPlan,
+    /// Its root file system.
+    pub rootfs: RootfsPlan,
+    /// /dev and the terminals.
+    pub dev: DevPlan,
+    /// `lxc.mount.auto`.
+    pub auto: config::MountAuto,
+    /// `lxc.mount.fstab` and `lxc.mount.entry`, in order.
+    pub entries: Vec<EntryPlan>,
+    /// `lxc.hook.*`.
+    pub hooks: HookPlan,
+    /// The hostname, if it is to be set.
+    pub hostname: Option<String>,
+    /// `lxc.sysctl.*`.
+    pub sysctls: Vec<(String, String)>,
+    /// Resource limits: the kernel's number, soft, hard.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// `lxc.proc.*`, written by the monitor.
+    pub procs: Vec<(String, String)>,
+    /// 32-bit execution domain.
+    pub personality_32bit: bool,
+    /// Capabilities that stay, a bit each.
+    pub capabilities: u64,
+    /// `lxc.no_new_privs`.
+    pub no_new_privs: bool,
+    /// A session keyring of its own (`lxc.keyring.session = 0`, the default).
+    pub new_keyring: bool,
+    /// What is run.
+    pub init: InitPlan,
+    /// Signals.
+    pub signals: SignalPlan,
+    /// Network: the container has the host's.
+    pub host_network: bool,
+    /// It is destroyed when it stops.
+    pub ephemeral: bool,
+    /// It ends with its starter.
+    pub foreground: bool,
+    /// The init's standard streams.
+    pub stdio: Stdio,
+    /// Where console output is appended.
+    pub console_log: Option<PathBuf>,
+    /// What the configuration asks for and this start does not do, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The root file system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootfsPlan {
+    /// A directory of the host.
+    pub path: PathBuf,
+    /// Where it is mounted while hooks still see the host's files (`LXC_ROOTFS_MOUNT`).
+    pub mount: PathBuf,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// /dev and terminals.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DevPlan {
+    /// A tmpfs with the usual nodes; else the root file system's own.
+    pub auto: bool,
+    /// Size of that tmpfs in bytes.
+    pub tmpfs_size: u64,
+    /// How many /dev/ttyN there are.
+    pub ttys: u32,
+    /// Largest number of pseudo-terminals, 0 for the kernel's own limit.
+    pub ptys: u32,
+    /// Whether group 5 (tty) is mapped.
+    pub tty_group: bool,
+    /// There is a console.
+    pub console: bool,
+}
+
+/// Hooks, with what all of them are told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HookPlan {
+    /// Commands of each moment, in order.
+    pub commands: Vec<(Hook, Vec<String>)>,
+    /// 0: told by arguments as well; 1: by environment alone.
+    pub version: u8,
+    /// Additional environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl HookPlan {
+    /// Returns the commands of one moment.
+    pub fn of(&self, moment: Hook) -> &[String] {
+        self.commands.iter().find(|(m, _)| *m == moment).map_or(&[], |(_, commands)| commands)
+    }
+}
+
+/// The program that becomes the container's first process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InitPlan {
+    /// Bryo's own init, taken on the host before the change of root.
+    pub bryo_init: Option<PathBuf>,
+    /// Arguments; the first is also the path when it is not `bryo_init`.
+    pub argv: Vec<String>,
+    /// Environment, `NAME=VALUE`.
+    pub environment: Vec<String>,
+    /// Working directory inside.
+    pub cwd: PathBuf,
+    /// User inside.
+    pub uid: u32,
+    /// Group inside.
+    pub gid: u32,
+    /// Supplementary groups inside.
+    pub groups: Vec<u32>,
+}
+
+/// Signals that mean something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignalPlan {
+    /// Asks init to halt; none: SIGPWR, or SIGRTMIN+3 for an init that blocks it, as systemd does.
+    pub halt: Option<Signal>,
+    /// Asks init to reboot.
+    pub reboot: Signal,
+    /// Ends init at once.
+    pub stop: Signal,
+    /// Sent to init when the monitor dies.
+    pub parent_death: Option<Signal>,
+}
+
+impl StartPlan {
+    /// Returns the signal that the configuration gives for a clean halt, else none.
+    pub fn is_app(&self) -> bool {
+        self.init.bryo_init.is_some()
+    }
+
+    /// Writes the plan for the monitor, stamped with the build.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let stamped = (env!("BRYO_BUILD"), self);
+        postcard::to_stdvec(&stamped).map_err(|e| Error::new(Kind::Build, format!("writing the plan: {e}")))
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// A plan of another build.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let other = |stamp: &str| {
+            let own = env!("BRYO_BUILD");
+            Error::new(Kind::Build, format!("the plan is of build {stamp}, bryo-monitor of build {own}"))
+        };
+        let (stamp, rest) = postcard::take_from_bytes::<&str>(bytes).map_err(|_| other("unknown"))?;
+        if stamp != env!("BRYO_BUILD") {
+            return Err(other(stamp));
+        }
+        postcard::from_bytes(rest).map_err(|e| Error::new(Kind::Build, format!("reading the plan: {e}")))
+    }
+}
+
+/// Decides how a container is started.
+///
+/// # Errors
+/// What cannot be had at all: ids that are not granted, a network type without privilege, a mount entry that is none.
+pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result<StartPlan> {
+    let mut notes = notes(config);
+    let idmap = if config.idmap.is_empty() { idmap::choose(facts) } else { config.idmap.clone() };
+    idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
+    idmap::check_granted(&idmap, facts)?;
+    let host_network = network(config, &mut notes)?;
+    let entries = mounts::entries(config, &request.place)?;
+    let dev = DevPlan {
+        auto: config.autodev,
+        tmpfs_size: config.autodev_tmpfs_size,
+        ttys: config.tty_max,
+        ptys: config.pty_max,
+        tty_group: idmap.host_gid(types::NsGid(5)).is_some(),
+        console: config.console_path.as_deref() != Some("none"),
+    };
+    Ok(StartPlan {
+        namespaces: namespaces(config, host_network)?,
+        cgroup: CgroupPlan::decide(&request.place.name, config, facts)?,
+        rootfs: rootfs(config, &request.place)?,
+        dev,
+        auto: config.mount_auto.clone(),
+        entries,
+        hooks: hooks(config)?,
+        hostname: config.uts_name.clone(),
+        sysctls: config.sysctls.clone(),
+        rlimits: rlimits(config),
+        procs: config.procs.clone(),
+        personality_32bit: config.arch.as_ref().is_some_and(|a| a.is_32bit()),
+        capabilities: capabilities(&config.capabilities),
+        no_new_privs: config.no_new_privs,
+        new_keyring: !config.keyring_session,
+        init: init(&request.run, config, facts)?,
+        signals: SignalPlan {
+            halt: config.signal_halt,
+            reboot: config.signal_reboot.unwrap_or(Signal::INT),
+            stop: config.signal_stop.unwrap_or(Signal::KILL),
+            parent_death: config.monitor_signal_pdeath,
+        },
+        host_network,
+        ephemeral: config.ephemeral,
+        foreground: request.foreground,
+        stdio: request.stdio,
+        console_log: config.console_logfile.clone(),
+        id_writer: facts.id_writer.clone(),
+        caller: facts.caller.clone(),
+        place: request.place,
+        config_file: request.config_file,
+        idmap,
+        notes,
+    })
+}
+
+/// Collects what a configuration asks for that no start does yet, or that no unprivileged start can.
+fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |given: bool, text: &str| {
+        if given {
+            notes.push(text.to_owned());
+        }
+    };
+    let profile = config.apparmor_profile.as_deref();
+    note(
+        profile.is_some_and(|p| !matches!(p, "unconfined" | "unchanged" | "generated")),
+        "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
+    );
+    note(config.seccomp_profile.is_some(), "lxc.seccomp.profile: system call filters are not applied");
+    note(config.selinux_context.is_some(), "lxc.selinux.context: not applied");
+    note(config.sched_core, "lxc.sched.core: not applied");
+    note(config.time_offset_boot.or(config.time_offset_monotonic).is_some(), "lxc.time.offset: not applied");
+    note(!config.namespace_share.is_empty(), "lxc.namespace.share: not applied, all namespaces are new");
+    note(config.mount_auto.shmounts.is_some(), "lxc.mount.auto = shmounts: not applied");
+    note(
+        config.rootfs_options.as_deref().is_some_and(has_unknown_option),
+        "lxc.rootfs.options: only ro is applied",
+    );
+    notes
+}
+
+fn has_unknown_option(options: &str) -> bool {
+    options.split(',').any(|o| !matches!(o, "ro" | "rw" | "defaults" | "bind" | "rbind" | ""))
+}
+
+/// Decides the network: `true` for the host's own.
+fn network(config: &Config, notes: &mut Vec<String>) -> Result<bool> {
+    let mut host = false;
+    for (index, device) in &config.net {
+        match device.kind {
+            NetKind::Empty => {}
+            NetKind::None => host = true,
+            NetKind::Veth => {
+                notes.push(format!("lxc.net.{index}: no helper for veth is installed, only loopback"))
+            }
+            kind => {
+                let cause = format!("lxc.net.{index}.type = {kind} needs root; veth, empty and none do not");
+                return Err(Error::new(Kind::Config, cause));
+            }
+        }
+    }
+    Ok(host)
+}
+
+fn namespaces(config: &Config, host_network: bool) -> Result<u64> {
+    let flag = |namespace: Namespace| match namespace {
+        Namespace::User => flags::NEWUSER,
+        Namespace::Mount => flags::NEWNS,
+        Namespace::Pid => flags::NEWPID,
+        Namespace::Uts => flags::NEWUTS,
+        Namespace::Ipc => flags::NEWIPC,
+        Namespace::Net => flags::NEWNET,
+        Namespace::Cgroup => flags::NEWCGROUP,
+        Namespace::Time => 0,
+    };
+    let sum = |list: &[Namespace]| list.iter().fold(0, |all, n| all | flag(*n));
+    let usual = flags::NEWUSER
+        | flags::NEWNS
+        | flags::NEWPID
+        | flags::NEWUTS
+        | flags::NEWIPC
+        | flags::NEWNET
+        | flags::NEWCGROUP;
+    let mut wanted = match (&config.namespace_clone, &config.namespace_keep) {
+        (Some(clone), _) => sum(clone),
+        (None, Some(keep)) => usual & !sum(keep),
+        (None, None) => usual,
+    };
+    if host_network {
+        wanted &= !flags::NEWNET;
+    }
+    for (needed, name) in [(flags::NEWUSER, "user"), (flags::NEWNS, "mnt"), (flags::NEWPID, "pid")] {
+        if wanted & needed == 0 {
+            let cause = format!(
+                "lxc.namespace.*: an unprivileged container cannot do without its own {name} namespace"
+            );
+            return Err(Error::new(Kind::Config, cause));
+        }
+    }
+    Ok(wanted)
+}
+
+/// Directories on which a root file system can be mounted in a namespace of its own, while hooks run; container
+/// root must be able to walk there, which a home directory of mode 0700 does not allow.
+const MOUNT_PLACES: [&str; 5] = ["/usr/lib/x86_64-linux-gnu/lxc/rootfs", "/mnt", "/srv", "/media", "/tmp"];
+
+fn rootfs(config: &Config, place: &Place) -> Result<RootfsPlan> {
+    let options = config.rootfs_options.as_deref().unwrap_or("");
+    let path = match &config.rootfs_path {
+        Some(given) if given.backend.is_some() => {
+            let cause = format!("lxc.rootfs.path = {given}: only directories can be started");
+            return Err(Error::new(Kind::Config, cause));
+        }
+        Some(given) => PathBuf::from(&given.path),
+        None => PathBuf::from("/"),
+    };
+    if !path.is_absolute() {
+        return Err(Error::new(Kind::Config, format!("lxc.rootfs.path = {}: not absolute", path.display())))
+            .doing(place.name.to_string());
+    }
+    let configured = config.rootfs_mount.as_deref().filter(|p| p.is_dir());
+    let usual = MOUNT_PLACES.iter().map(Path::new).find(|p| p.is_dir());
+    let mount = configured.or(usual).unwrap_or(Path::new("/")).to_owned();
+    Ok(RootfsPlan { path, mount, read_only: options.split(',').any(|o| o == "ro") })
+}
+
+fn hooks(config: &Config) -> Result<HookPlan> {
+    let environment = config.environment.iter().chain(&config.environment_hooks);
+    Ok(HookPlan {
+        commands: config.hooks.iter().map(|(moment, commands)| (*moment, commands.clone())).collect(),
+        version: config.hook_version,
+        environment: environment.map(variable).collect::<Result<_>>()?,
+    })
+}
+
+fn variable(variable: &config::EnvVar) -> Result<(String, String)> {
+    let inherited = || {
+        std::env::var(&variable.name).map_err(|_| {
+            let name = &variable.name;
+            Error::new(
+                Kind::Config,
+                format!("lxc.environment = {name}: {name} is not set, so it cannot be inherited"),
+            )
+        })
+    };
+    let value = variable.value.clone().map_or_else(inherited, Ok)?;
+    Ok((variable.name.clone(), value))
+}
+
+fn rlimits(config: &Config) -> Vec<(u32, u64, u64)> {
+    let bound = |limit: Option<u64>| limit.unwrap_or(sys::rlimit::UNLIMITED);
+    let one = |l: &config::Prlimit| l.resource().map(|number| (number, bound(l.soft), bound(l.hard)));
+    config.prlimits.iter().filter_map(one).collect()
+}
+
+fn capabilities(wanted: &Capabilities) -> u64 {
+    let bits = |list: &[config::Capability]| list.iter().fold(0, |all, c| all | 1u64 << c.number());
+    match wanted {
+        Capabilities::Default => u64::MAX,
+        Capabilities::Drop(list) => !bits(list),
+        Capabilities::Keep(list) => bits(list),
+    }
+}
+
+fn init(run: &Run, config: &Config, facts: &HostFacts) -> Result<InitPlan> {
+    let configured = || config.init_cmd.clone().unwrap_or_else(|| vec!["/sbin/init".to_owned()]);
+    let environment = || -> Result<Vec<String>> {
+        let given = config.environment.iter().chain(&config.environment_runtime);
+        let own = ["container=lxc".to_owned()];
+        own.into_iter().map(Ok).chain(given.map(|v| variable(v).map(|(n, v)| format!("{n}={v}")))).collect()
+    };
+    let system = |argv: Vec<String>| -> Result<InitPlan> {
+        Ok(InitPlan {
+            bryo_init: None,
+            argv,
+            environment: environment()?,
+            cwd: config.init_cwd.clone().unwrap_or_else(|| "/".into()),
+            uid: config.init_uid.0,
+            gid: config.init_gid.0,
+            groups: config.init_groups.iter().map(|g| g.0).collect(),
+        })
+    };
+    match run {
+        Run::Init => system(configured()),
+        Run::InsteadOfInit(argv) => system(argv.clone()),
+        Run::App(command) => Ok(app::init(command, system(Vec::new())?, facts)),
+    }
+}

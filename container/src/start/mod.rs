@@ -1,0 +1,300 @@
+//! A start, as phases: [`Prepared`] -> [`Spawned`] -> [`Mapped`] -> [`Running`].
+//!
+//! Each phase takes itself and gives the next, so an order that compiles is an order that works. Each phase that can
+//! break is undone in reverse by dropping what it holds: namespaces, mounts and terminals live in fds and in the child;
+//! what the kernel does not undo by itself, the child and its cgroups, each phase's `end` undoes.
+
+mod handshake;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use config::Hook;
+use sys::namespace;
+use sys::process::{self, Cloned, flags};
+
+pub use handshake::{Channel, FromChild, FromMonitor};
+
+use crate::cgroups::{Cgroups, Payload};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::hooks::{self, TakenHooks, Told};
+use crate::idmap::{self, MappedNamespace};
+use crate::init;
+use crate::plan::StartPlan;
+
+/// Hooks have run and the cgroups stand.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    plan: &'a StartPlan,
+    stdio: Option<&'a [OwnedFd; 3]>,
+    cgroup: Payload,
+}
+
+/// The child exists in its namespaces, as the user still.
+#[derive(Debug)]
+pub struct Spawned<'a> {
+    prepared: Prepared<'a>,
+    child: Child,
+    channel: Channel,
+}
+
+/// The child has its ids.
+#[derive(Debug)]
+pub struct Mapped<'a> {
+    spawned: Spawned<'a>,
+}
+
+/// The container runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Init's pid on the host.
+    pub pid: i32,
+    /// A pidfd of init.
+    pub pidfd: OwnedFd,
+    /// The user namespace, for cleaning up as container root.
+    pub user: OwnedFd,
+    /// The cgroups.
+    pub cgroup: Payload,
+    /// The root of its devpts.
+    pub devpts: Option<OwnedFd>,
+    /// The console's master side.
+    pub console: Option<OwnedFd>,
+    /// Master sides of /dev/tty1 and on.
+    pub ttys: Vec<OwnedFd>,
+    /// What the start could not do, a sentence each.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+    user: OwnedFd,
+}
+
+/// Starts the container, from nothing to running.
+pub fn start(plan: &StartPlan, cgroups: &Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
+    Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run()
+}
+
+impl<'a> Prepared<'a> {
+    fn prepare(plan: &'a StartPlan, cgroups: &Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
+        hooks::run(plan, Hook::PreStart, &Told::default(), &TakenHooks::default())?;
+        let cgroup = cgroups.payload().doing("making the cgroups")?;
+        Ok(Self { plan, stdio, cgroup })
+    }
+
+    fn spawn(self) -> Result<Spawned<'a>> {
+        match self.clone_child() {
+            Ok((child, channel)) => Ok(Spawned { prepared: self, child, channel }),
+            Err(e) => {
+                self.undo();
+                Err(e)
+            }
+        }
+    }
+
+    /// Clones the child. Where the whole tree is v2 it starts in its cgroup and cgroup namespace; else it is placed
+    /// after the clone, and leaves to a cgroup namespace then.
+    fn clone_child(&self) -> Result<(Child, Channel)> {
+        let (ours, theirs) = Channel::pair()?;
+        let into = self.cgroup.clone_target();
+        let wants_cgroup_namespace = self.plan.namespaces & flags::NEWCGROUP != 0;
+        let at_clone =
+            if into.is_some() { self.plan.namespaces } else { self.plan.namespaces & !flags::NEWCGROUP };
+        match process::clone(at_clone, into).doing("making the namespaces")? {
+            Cloned::Child => {
+                drop(ours);
+                let given = init::Given {
+                    channel: theirs,
+                    stdio: self.stdio,
+                    unshare_cgroup: wants_cgroup_namespace && into.is_none(),
+                    keep_groups: keeps_groups(self.plan),
+                };
+                init::run(self.plan, &given)
+            }
+            Cloned::Parent { pid, pidfd } => {
+                drop(theirs);
+                let user =
+                    namespace::proc_dir(pid).and_then(|proc| namespace::of_process(proc.as_fd(), "user"));
+                Ok((Child { pid, pidfd, user: user.doing("opening the namespaces")? }, ours))
+            }
+        }
+    }
+
+    fn undo(&self) {
+        let mapped = || MappedNamespace::new(&self.plan.idmap, &self.plan.id_writer, &self.plan.caller);
+        if let Err(e) = self.cgroup.remove(mapped) {
+            log::warn!("undoing the start: {e}");
+        }
+    }
+}
+
+fn keeps_groups(plan: &StartPlan) -> bool {
+    idmap::is_own_id_only(&plan.idmap, &plan.caller) && !plan.caller.is_root()
+}
+
+impl<'a> Spawned<'a> {
+    /// Places the child, writes its map, and hands its cgroups to container root.
+    fn map(self) -> Result<Mapped<'a>> {
+        match self.write_map() {
+            Ok(()) => Ok(Mapped { spawned: self }),
+            Err(e) => Err(self.fail(e)),
+        }
+    }
+
+    fn write_map(&self) -> Result<()> {
+        let (plan, cgroup) = (self.prepared.plan, &self.prepared.cgroup);
+        if cgroup.clone_target().is_none() {
+            cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
+        }
+        self.channel.send(&FromMonitor::Placed, &[])?;
+        idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
+        self.channel.send(&FromMonitor::IdsWritten, &[])?;
+        hand_over_cgroups(plan, cgroup)
+    }
+
+    /// Undoes this phase and returns the root cause: what the child has said, if it has, since its death is only the
+    /// consequence that the monitor saw.
+    fn fail(self, why: Error) -> Error {
+        let cause = match self.channel.said::<FromChild>() {
+            Some(FromChild::Failed(cause)) => cause,
+            _ => why,
+        };
+        self.end();
+        cause
+    }
+
+    fn end(self) {
+        let killed = process::send_signal(self.child.pidfd.as_fd(), types::Signal::KILL);
+        if let Err(e) = killed.and_then(|()| process::wait(self.child.pidfd.as_fd()).map(drop)) {
+            log::warn!("ending the child: {e}");
+        }
+        remove_cgroups(self.prepared.plan, &self.prepared.cgroup, self.child.user);
+    }
+}
+
+/// Gives the payload cgroups and their delegate files to the container as well, in a user namespace where both its root
+/// and the caller are somebody.
+fn hand_over_cgroups(plan: &StartPlan, cgroup: &Payload) -> Result<()> {
+    if cgroup.is_nowhere() || keeps_groups(plan) {
+        return Ok(());
+    }
+    let doing = "giving the cgroups to the container";
+    let both = plan.idmap.with_caller(plan.caller.uid, plan.caller.gid);
+    let ids = (both.ns_uid(plan.caller.uid), plan.idmap.host_gid(types::NsGid(0)));
+    let (Some(owner), Some(group)) = ids else { return Ok(()) };
+    if plan.caller.is_root() {
+        return cgroup.hand_over(0, group.0).doing(doing);
+    }
+    MappedNamespace::new(&both, &plan.id_writer, &plan.caller)?
+        .run(|| cgroup.hand_over(owner.0, 0))
+        .doing(doing)
+}
+
+/// Removes the payload cgroups, with what init made below them.
+pub fn remove_cgroups(plan: &StartPlan, cgroup: &Payload, user: OwnedFd) {
+    if let Err(e) = cgroup.remove(|| Ok(MappedNamespace::of(user, &plan.idmap, &plan.caller))) {
+        log::warn!("removing the cgroups: {e}");
+    }
+}
+
+/// What the child sent when its root stood.
+#[derive(Debug, Default)]
+struct Sent {
+    devpts: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+    ttys: Vec<OwnedFd>,
+    notes: Vec<String>,
+}
+
+impl Mapped<'_> {
+    /// Lets the child finish, and sees it exec.
+    fn run(self) -> Result<Running> {
+        match self.wire() {
+            Ok(sent) => Ok(self.into_running(sent)),
+            Err(e) => {
+                self.spawned.end();
+                Err(e)
+            }
+        }
+    }
+
+    fn wire(&self) -> Result<Sent> {
+        let Spawned { prepared, child, channel } = &self.spawned;
+        let mut sent = self.root_mounted()?;
+        sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
+        write_procs(prepared.plan, child.pid)?;
+        let told = Told { init_pid: Some(child.pid), target: None };
+        hooks::run(prepared.plan, Hook::StartHost, &told, &TakenHooks::default())?;
+        channel.send(&FromMonitor::Wired, &[])?;
+        self.executed()?;
+        Ok(sent)
+    }
+
+    fn root_mounted(&self) -> Result<Sent> {
+        let (message, fds) = self.next()?;
+        let FromChild::RootMounted { devpts, console, ttys } = message else {
+            return Err(Error::new(
+                Kind::Died,
+                format!("the container's init said {message:?} before its root stood"),
+            ));
+        };
+        let mut fds = fds.into_iter();
+        let mut sent = Sent {
+            devpts: if devpts { fds.next() } else { None },
+            console: if console { fds.next() } else { None },
+            ttys: Vec::new(),
+            notes: Vec::new(),
+        };
+        while sent.ttys.len() < ttys as usize {
+            let (_, more) = self.next()?;
+            sent.ttys.extend(more);
+        }
+        Ok(sent)
+    }
+
+    /// Waits for the exec: the child says that it comes, then the channel closes, or says that it failed.
+    fn executed(&self) -> Result<()> {
+        match self.next()? {
+            (FromChild::Exec, _) => {}
+            (message, _) => {
+                return Err(Error::new(Kind::Died, format!("the container's init said {message:?}")));
+            }
+        }
+        match self.spawned.channel.receive::<FromChild>()? {
+            Some((FromChild::Failed(cause), _)) => Err(cause),
+            _ => Ok(()),
+        }
+    }
+
+    fn next(&self) -> Result<(FromChild, Vec<OwnedFd>)> {
+        match self.spawned.channel.receive::<FromChild>()? {
+            Some((FromChild::Failed(cause), _)) => Err(cause),
+            Some(message) => Ok(message),
+            None => Err(Error::new(Kind::Died, "the container's init died before it was ready")),
+        }
+    }
+
+    fn into_running(self, sent: Sent) -> Running {
+        let Spawned { prepared, child, .. } = self.spawned;
+        Running {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            user: child.user,
+            cgroup: prepared.cgroup,
+            devpts: sent.devpts,
+            console: sent.console,
+            ttys: sent.ttys,
+            notes: sent.notes,
+        }
+    }
+}
+
+fn write_procs(plan: &StartPlan, pid: i32) -> Result<()> {
+    let proc = namespace::proc_dir(pid)?;
+    for (file, value) in &plan.procs {
+        sys::path::write_existing(proc.as_fd(), std::path::Path::new(file), value.as_bytes())
+            .doing_with(|| format!("lxc.proc.{file} = {value}"))?;
+    }
+    Ok(())
+}

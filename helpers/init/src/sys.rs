@@ -1,0 +1,125 @@
+//! Calls into the kernel and libc, one small safe function each. The process has one thread.
+
+use std::io;
+use std::mem::zeroed;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::null_mut;
+
+use libc::{c_int, sigset_t};
+
+/// The highest signal number.
+const LAST_SIGNAL: c_int = 64;
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn all_signals() -> sigset_t {
+    // SAFETY: a zeroed sigset_t is valid, and the pointer is to the live local.
+    unsafe {
+        let mut set = zeroed();
+        libc::sigfillset(&mut set);
+        set
+    }
+}
+
+fn set_mask(set: &sigset_t) -> io::Result<()> {
+    // SAFETY: the set is live for the call; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, null_mut()) }).map(drop)
+}
+
+/// Blocks every signal.
+pub(crate) fn block_all_signals() -> io::Result<()> {
+    set_mask(&all_signals())
+}
+
+/// Gives a signal its default action.
+pub(crate) fn default_action(signal: c_int) {
+    // SAFETY: SIG_DFL is no function, so no code of ours can run in signal context.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Gives every signal its default action, and blocks none.
+pub(crate) fn reset_signals() -> io::Result<()> {
+    (1..=LAST_SIGNAL).for_each(default_action);
+    // SAFETY: a zeroed sigset_t is the empty set.
+    set_mask(&unsafe { zeroed() })
+}
+
+/// Waits for a signal, all of them blocked, and returns its number.
+pub(crate) fn wait_for_signal() -> c_int {
+    let set = all_signals();
+    loop {
+        // SAFETY: the set is live for the call; details of the signal are not asked for.
+        let signal = unsafe { libc::sigwaitinfo(&set, null_mut()) };
+        // It can be interrupted by a stop and a continue.
+        if signal > 0 {
+            return signal;
+        }
+    }
+}
+
+/// Takes one of `signals` that is pending, if any.
+pub(crate) fn pending_signal(signals: &[c_int]) -> Option<c_int> {
+    // SAFETY: zero is valid for both, and is the empty set and no waiting; all pointers are to live locals.
+    let signal = unsafe {
+        let mut set: sigset_t = zeroed();
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        libc::sigtimedwait(&set, null_mut(), &zeroed())
+    };
+    (signal > 0).then_some(signal)
+}
+
+/// Sends a signal to a child that has not been reaped. It can have ended, which is no error here.
+pub(crate) fn send(pid: c_int, signal: c_int) {
+    // SAFETY: takes no pointer. The number still is our child's, since only `reap_one` frees it.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Reaps a child that has ended, without waiting: its pid and wait status.
+pub(crate) fn reap_one() -> Option<(c_int, c_int)> {
+    let mut status = 0;
+    // SAFETY: the kernel writes the status to the live local.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// Tells whether this process leads its session.
+pub(crate) fn is_session_leader() -> bool {
+    // SAFETY: neither call takes a pointer.
+    unsafe { libc::getsid(0) == libc::getpid() }
+}
+
+/// Gives up the terminal on descriptor 0, if it is the controlling one.
+pub(crate) fn leave_terminal() -> io::Result<()> {
+    // SAFETY: TIOCNOTTY takes no argument, and a descriptor that is closed or no terminal is an error.
+    check(unsafe { libc::ioctl(0, libc::TIOCNOTTY) }).map(drop)
+}
+
+/// Makes the terminal on descriptor 0 the controlling one of this new session, with this process group in the foreground.
+pub(crate) fn take_terminal() -> io::Result<()> {
+    // SAFETY: the argument of TIOCSCTTY is a number (0: do not take it away from another session), not a pointer.
+    check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Makes this process the leader of a new session.
+pub(crate) fn new_session() -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::setsid() }).map(drop)
+}
+
+/// Has `act` run in the child between fork and exec.
+pub(crate) fn before_exec(command: &mut Command, act: fn() -> io::Result<()>) {
+    // SAFETY: what runs in the child must be safe after a fork. The parent has one thread, so no lock is held by a thread that
+    // the child lacks; and `act`, a plain function that captures nothing, makes system calls only.
+    unsafe { command.pre_exec(act) };
+}
+
+/// Closes every file descriptor. To be called when nothing in this process owns one or will print any more.
+pub(crate) fn close_all() {
+    // SAFETY: takes no pointer; the process, single-threaded, opens and uses no file from here on.
+    unsafe { libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, 0) };
+}

@@ -1,0 +1,209 @@
+//! The request: the argument vector of `bryo-image`, which its callers write and users never see.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
+
+use crate::ids::Ids;
+use crate::unpack::Archived;
+
+/// How `bryo-image` is called.
+pub const USAGE: &str =
+    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev] [--ids as-is|flatten|own:UID:GID]
+       bryo-image metadata --archive FD --root FD
+       bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID]
+       bryo-image remove --root FD --name NAME";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Unpack an archive into an empty directory.
+    Unpack {
+        /// The archive.
+        archive: RawFd,
+        /// The directory.
+        root: RawFd,
+        /// What the archive is.
+        what: Archived,
+        /// Who owns the files.
+        ids: Ids,
+    },
+    /// Copy a directory into an empty one.
+    Copy {
+        /// The directory to copy.
+        source: RawFd,
+        /// The empty one.
+        root: RawFd,
+        /// Who owns the files.
+        ids: Ids,
+    },
+    /// Remove something from a directory, with all that is in it.
+    Remove {
+        /// The directory.
+        root: RawFd,
+        /// What to remove from it.
+        name: OsString,
+    },
+}
+
+/// A wrong argument vector.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// No such command.
+    #[error("unknown command {0:?}")]
+    Command(OsString),
+    /// No such option, or one that does not belong to the command, or is there twice.
+    #[error("unexpected argument {0:?}")]
+    Unexpected(OsString),
+    /// An option without a value.
+    #[error("{0} needs a value")]
+    NoValue(&'static str),
+    /// An option with a value that is none of its values.
+    #[error("{0} cannot be {1:?}")]
+    BadValue(&'static str, OsString),
+    /// A needed option.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+}
+
+impl Command {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// Whatever is not exactly as in [`USAGE`].
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
+        let mut arguments = arguments.into_iter();
+        let verb = arguments.next().unwrap_or_default();
+        let mut options = Options::read(arguments);
+        let command = match verb.to_str() {
+            Some("unpack") => Self::unpack(&mut options)?,
+            Some("metadata") => Self::metadata(&mut options)?,
+            Some("copy") => Self::copy(&mut options)?,
+            Some("remove") => Self::remove(&mut options)?,
+            _ => return Err(UsageError::Command(verb)),
+        };
+        options.end().map(|()| command)
+    }
+
+    fn unpack(options: &mut Options) -> Result<Self, UsageError> {
+        let what = match options.take(EXCLUDE_DEV).is_some() {
+            true => Archived::RootFilesystemWithoutDev,
+            false => Archived::RootFilesystem,
+        };
+        let ids = options.ids()?;
+        Ok(Self::Unpack { archive: options.fd("--archive")?, root: options.fd("--root")?, what, ids })
+    }
+
+    fn metadata(options: &mut Options) -> Result<Self, UsageError> {
+        let (archive, root) = (options.fd("--archive")?, options.fd("--root")?);
+        Ok(Self::Unpack { archive, root, what: Archived::Metadata, ids: Ids::Flatten })
+    }
+
+    fn copy(options: &mut Options) -> Result<Self, UsageError> {
+        let ids = options.ids()?;
+        Ok(Self::Copy { source: options.fd("--source")?, root: options.fd("--root")?, ids })
+    }
+
+    fn remove(options: &mut Options) -> Result<Self, UsageError> {
+        let root = options.fd("--root")?;
+        let name = options.value("--name")?.ok_or(UsageError::Missing("--name"))?;
+        Ok(Self::Remove { root, name })
+    }
+}
+
+/// The one option without a value.
+const EXCLUDE_DEV: &str = "--exclude-dev";
+
+/// The options, with their values, that nobody has taken yet.
+struct Options(Vec<(OsString, Option<OsString>)>);
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
+        let mut options = Vec::new();
+        while let Some(name) = arguments.next() {
+            let value = if name == EXCLUDE_DEV { None } else { arguments.next() };
+            options.push((name, value));
+        }
+        Self(options)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Option<OsString>> {
+        let at = self.0.iter().position(|(option, _)| option == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
+        self.take(name).map(|value| value.ok_or(UsageError::NoValue(name))).transpose()
+    }
+
+    fn fd(&mut self, name: &'static str) -> Result<RawFd, UsageError> {
+        let value = self.value(name)?.ok_or(UsageError::Missing(name))?;
+        let number = value.to_str().and_then(|text| text.parse().ok()).filter(|fd| *fd >= 0);
+        number.ok_or(UsageError::BadValue(name, value))
+    }
+
+    fn ids(&mut self) -> Result<Ids, UsageError> {
+        let Some(value) = self.value("--ids")? else { return Ok(Ids::AsIs) };
+        let ids = OsStr::to_str(&value).and_then(|text| text.parse().ok());
+        ids.ok_or(UsageError::BadValue("--ids", value))
+    }
+
+    fn end(self) -> Result<(), UsageError> {
+        self.0.into_iter().next().map_or(Ok(()), |(option, _)| Err(UsageError::Unexpected(option)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, UsageError> {
+        Command::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_form_of_the_usage_is_read() {
+        let unpack = |what, ids| Command::Unpack { archive: 3, root: 4, what, ids };
+        let without_dev = Archived::RootFilesystemWithoutDev;
+        assert_eq!(
+            parse("unpack --root 4 --exclude-dev --archive 3").unwrap(),
+            unpack(without_dev, Ids::AsIs)
+        );
+        assert_eq!(
+            parse("unpack --archive 3 --root 4 --ids flatten").unwrap(),
+            unpack(Archived::RootFilesystem, Ids::Flatten)
+        );
+        assert_eq!(parse("metadata --archive 3 --root 4").unwrap(), unpack(Archived::Metadata, Ids::Flatten));
+        assert_eq!(
+            parse("copy --source 3 --root 4 --ids own:1:2").unwrap(),
+            Command::Copy { source: 3, root: 4, ids: Ids::Own { uid: 1, gid: 2 } }
+        );
+        assert_eq!(
+            parse("remove --root 4 --name web").unwrap(),
+            Command::Remove { root: 4, name: "web".into() }
+        );
+        assert_eq!(
+            parse("remove --name --root --root 4").unwrap(),
+            Command::Remove { root: 4, name: "--root".into() },
+            "a name is never taken for an option"
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for line in [
+            "",
+            "list",
+            "unpack --archive 3",
+            "unpack --archive x --root 4",
+            "unpack --archive -1 --root 4",
+            "unpack --archive 3 --root 4 --name x",
+            "unpack --archive 3 --root 4 --root 4",
+            "metadata --archive 3 --root 4 --ids as-is",
+            "copy --source 3 --root 4 --ids both",
+            "remove --root 4",
+            "remove --root 4 --name",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Unpacks, copies and removes root file systems, as the program `bryo-image`.
+//!
+//! Archives come from anybody, so the parsers and decompressors never enter the CLI or the process that holds a
+//! container's namespaces. `bryo-image` is run inside the container's mapped user namespace, as its root, with fds
+//! alone; before it reads the first byte it shuts itself into the directory that it fills ([`confine`]).
+//!
+//! From the outside in: `command` reads the request; `stream` decompresses in a thread of its own; `archive` turns
+//! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
+//! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
+
+#![forbid(unsafe_code)]
+
+mod archive;
+mod command;
+mod confine;
+mod copy;
+mod entry_path;
+mod error;
+mod ids;
+mod pax;
+mod sparse;
+mod stream;
+mod tree;
+mod unpack;
+mod xattr;
+
+pub use command::{Command, USAGE, UsageError};
+pub use confine::{Confined, confine};
+pub use copy::copy;
+pub use error::{Error, Problem};
+pub use ids::Ids;
+pub use tree::Report;
+pub use unpack::{Archived, unpack};
