@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use cgroup::{Applied, BaseGroup, Group, Handle, Host, Layout, Limit, Names, Placer, Settings, Version};
+use cgroup::{Applied, BaseGroup, Group, Host, Layout, Limit, Names, Placer, Settings, Version};
 use config::Config;
 use serde::{Deserialize, Serialize};
 use types::{ContainerName, IdMap};
@@ -119,10 +119,14 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Claims the names and moves the calling process into the monitor's cgroup.
-    pub fn claim(plan: &CgroupPlan) -> Result<Self> {
+    /// Chooses names that nothing alive uses. Makes nothing yet, so that they can be written down first.
+    pub fn claim(plan: &CgroupPlan) -> Result<Names> {
+        BaseGroup::open_base(plan.host.clone()).and_then(|base| base.claim(&plan.names)).map_err(failed)
+    }
+
+    /// Makes the monitor's cgroup and moves the calling process into it.
+    pub fn make(plan: &CgroupPlan, names: Names) -> Result<Self> {
         let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
-        let names = base.claim(&plan.names).map_err(failed)?;
         let monitor = base.make(&names.monitor).map_err(failed)?;
         if let Err(e) = monitor.place(0) {
             let _left = monitor.remove(Duration::ZERO);
@@ -142,11 +146,6 @@ impl Cgroups {
                 Err(failed(e))
             }
         }
-    }
-
-    /// Writes the monitor's cgroup down for a later command.
-    pub fn handle(&self) -> Handle {
-        self.monitor.handle()
     }
 
     /// Leaves the monitor's cgroup and removes it.
@@ -228,11 +227,6 @@ impl Payload {
     pub fn remove(&self, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
         remove(&self.limited, inside)
     }
-
-    /// Writes them down for a later command.
-    pub fn handle(&self) -> Handle {
-        self.limited.handle()
-    }
 }
 
 fn remove(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
@@ -248,13 +242,17 @@ fn remove(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Re
 }
 
 /// Ends and removes the cgroups that a killed monitor has left.
-pub fn clean_up(handle: &Handle, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
-    let group = handle.open().map_err(failed)?;
-    if group.is_nowhere() {
-        return Ok(());
+pub fn clean_up(host: &Host, names: &Names, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
+    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+    for name in [&names.payload, &names.monitor] {
+        let group = base.open(name).map_err(failed)?;
+        if group.is_nowhere() {
+            continue;
+        }
+        group.kill(Duration::from_secs(5)).map_err(failed).doing("ending what is left in the cgroups")?;
+        remove(&group, || MappedNamespace::new(idmap, writer, caller))?;
     }
-    group.kill(Duration::from_secs(5)).map_err(failed).doing("ending what is left in the cgroups")?;
-    remove(&group, || MappedNamespace::new(idmap, writer, caller))
+    Ok(())
 }
 
 fn refused(refusal: &cgroup::Refusal) -> Error {

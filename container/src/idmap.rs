@@ -193,10 +193,11 @@ impl MappedNamespace {
     /// caller; what `work` returns as an error comes back from [`Work::wait`].
     pub fn start(&self, work: impl FnOnce() -> Result<()>) -> Result<Work> {
         let (reader, writer) = pipe()?;
+        let parent = process::own_pid();
         match process::fork()? {
             Cloned::Child => {
                 drop(reader);
-                let done = self.enter().and_then(|()| work());
+                let done = self.enter(parent).and_then(|()| work());
                 if let Err(error) = &done {
                     let bytes = postcard::to_stdvec(error).unwrap_or_default();
                     let _gone = std::io::Write::write_all(&mut File::from(writer), &bytes);
@@ -213,11 +214,12 @@ impl MappedNamespace {
     }
 
     /// Becomes root of the namespace, not to be looked into by those it is mapped for.
-    fn enter(&self) -> Result<()> {
+    fn enter(&self, parent: i32) -> Result<()> {
         process::set_dumpable(false)?;
         namespace::join(self.user.as_fd(), flags::NEWUSER)?;
         sys::cred::become_user(0, 0, &[], self.keeps_groups)?;
-        Ok(())
+        // Last, since the kernel forgets it when ids change.
+        Ok(process::die_with_parent(parent)?)
     }
 }
 

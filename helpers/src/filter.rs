@@ -1,7 +1,8 @@
 //! A seccomp filter that leaves a helper only the system calls of its last steps.
 //!
-//! Put in force once everything is known that needs name services, which load code and open sockets of their own. A second wall,
-//! behind the capabilities: code that an attacker got to run could not exec, fork, connect or trace.
+//! Put in force once everything is known that needs name services, which load code and open sockets of their
+//! own. A second wall, behind the capabilities: code that an attacker got to run could not exec, fork,
+//! connect or trace.
 
 use std::io;
 

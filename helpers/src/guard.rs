@@ -19,7 +19,8 @@ pub struct Program {
     pub namespace: UserNamespace,
     /// How long its arguments may be in all, in bytes.
     pub argument_cap: usize,
-    /// How it is called. The first argument of every helper is the number of an inherited file descriptor, its target.
+    /// How it is called. The first argument of every helper is the number of an inherited file descriptor,
+    /// its target.
     pub usage: &'static str,
 }
 
@@ -45,7 +46,8 @@ pub enum GuardError {
     Usage(&'static str),
 }
 
-/// Runs a helper: makes the surroundings harmless, has `act` decide and do the one thing, says what was done, exits.
+/// Runs a helper: makes the surroundings harmless, has `act` decide and do the one thing, says what was done,
+/// exits.
 ///
 /// `act` returns what the log shall say. The exit status is 0, or that of the verdict.
 pub fn run<V: Verdict>(program: &Program, act: impl FnOnce(Entered) -> Result<String, V>) -> ! {
@@ -66,8 +68,8 @@ pub fn run<V: Verdict>(program: &Program, act: impl FnOnce(Entered) -> Result<St
     }
 }
 
-/// The order matters: rights first, so that nothing below runs as root; the arguments when nothing around them can hurt; the
-/// announced descriptor before this process opens any file that could get its number.
+/// The order matters: rights first, so that nothing below runs as root; the arguments when nothing around
+/// them can hurt; the announced descriptor before this process opens any file that could get its number.
 fn enter(program: &Program) -> Result<Entered, GuardError> {
     let rights = Rights::take(program.needs, program.namespace)?;
     surroundings::hide()?;

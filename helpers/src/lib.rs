@@ -1,8 +1,8 @@
 //! What every privileged helper of Bryo does first and last.
 //!
-//! A helper is started by an unprivileged user, who chooses its arguments, environment, open files, limits, signals and working
-//! directory. [`guard::run`] makes all of that harmless before the helper looks at its request, and says afterwards what was
-//! done. In between stands the helper's own decision.
+//! A helper is started by an unprivileged user, who chooses its arguments, environment, open files, limits,
+//! signals and working directory. [`guard::run`] makes all of that harmless before the helper looks at its
+//! request, and says afterwards what was done. In between stands the helper's own decision.
 //!
 //! | module | for |
 //! |---|---|

@@ -36,8 +36,8 @@ enum Reason {
 /// Returns the content of a policy file, at most `cap` bytes of it, or `None` when it does not exist.
 ///
 /// # Errors
-/// It cannot be read, is longer than `cap`, is no regular file, belongs to somebody other than root, or can be written by
-/// the group or everybody.
+/// It cannot be read, is longer than `cap`, is no regular file, belongs to somebody other than root, or can
+/// be written by the group or everybody.
 pub fn read(path: &'static str, links: Links, cap: u64) -> Result<Option<Vec<u8>>, PolicyFileError> {
     let fail = |reason| PolicyFileError { path, reason };
     let file = match open(path, links) {

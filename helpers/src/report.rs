@@ -1,4 +1,5 @@
-//! The last step: one line for the user, one for the system's log, the exit status. No locale has a say in the wording.
+//! The last step: one line for the user, one for the system's log, the exit status. No locale has a say in
+//! the wording.
 
 use std::fmt;
 use std::os::unix::net::UnixDatagram;
@@ -33,7 +34,8 @@ pub enum VerdictKind {
 /// Bytes shown as printable ASCII, everything else and the backslash as `\xNN`: one line stays one line.
 pub struct Escaped<'a>(pub &'a [u8]);
 
-/// The way to the system's log. It is opened early, while opening files is still allowed, and never waited for.
+/// The way to the system's log. It is opened early, while opening files is still allowed, and never waited
+/// for.
 #[derive(Debug)]
 pub struct Log {
     program: &'static str,

@@ -1,13 +1,14 @@
-//! The capabilities of a helper: the few that it needs, held in reserve and in force only around the one act that needs them.
+//! The capabilities of a helper: the few that it needs, held in reserve and in force only around the one act
+//! that needs them.
 //!
-//! There are two ways to install a helper, and [`Rights::take`] makes one state of them: all user ids are the caller's, exactly
-//! the needed capabilities are permitted, none is effective, none inheritable or ambient.
+//! There are two ways to install a helper, and [`Rights::take`] makes one state of them: all user ids are the
+//! caller's, exactly the needed capabilities are permitted, none is effective, none inheritable or ambient.
 //!
 //! - **File capabilities** (`setcap cap_x=ep`): the process starts in that state, but for the effective set.
 //! - **Setuid root**, for file systems that keep no capabilities: root's other rights are dropped at once.
 //!
-//! The bounding set stays as it is: lowering it takes CAP_SETPCAP, which the first way does not have, and it bounds only
-//! what an exec can gain, which no_new_privs reduces to nothing.
+//! The bounding set stays as it is: lowering it takes CAP_SETPCAP, which the first way does not have, and it
+//! bounds only what an exec can gain, which no_new_privs reduces to nothing.
 
 use std::fmt;
 use std::fs;

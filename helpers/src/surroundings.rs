@@ -8,16 +8,19 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::sys::{self, Disposition, Limit};
 
-/// How long a helper may take in all, in seconds. SIGALRM then ends it, whatever a name service or a full pipe makes it wait for.
+/// How long a helper may take in all, in seconds. SIGALRM then ends it, whatever a name service or a full
+/// pipe makes it wait for.
 const DEADLINE: u32 = 10;
 
-/// Signals whose default action would end the helper at a limit or at a closed pipe; ignored, the call fails instead.
+/// Signals whose default action would end the helper at a limit or at a closed pipe; ignored, the call fails
+/// instead.
 const IGNORED: [i32; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU];
 
 /// The highest signal number.
 const LAST_SIGNAL: i32 = 64;
 
-/// Limits that are raised as far as the caller may, and how far that must at least be. With less, a step in the middle could fail.
+/// Limits that are raised as far as the caller may, and how far that must at least be. With less, a step in
+/// the middle could fail.
 const LIMITS: [(Resource, u64); 4] = [
     (Resource { number: libc::RLIMIT_FSIZE, name: "file size" }, 0),
     (Resource { number: libc::RLIMIT_NOFILE, name: "open files" }, 16),
@@ -53,7 +56,8 @@ pub enum SurroundingsError {
     Kernel(&'static str, io::Error),
 }
 
-/// Opens /dev/null for each of the descriptors 0 to 2 that is closed, so that no file opened later is taken for one of them.
+/// Opens /dev/null for each of the descriptors 0 to 2 that is closed, so that no file opened later is taken
+/// for one of them.
 ///
 /// # Errors
 /// /dev/null cannot be opened.
@@ -61,7 +65,8 @@ pub fn open_standard_descriptors() -> Result<(), SurroundingsError> {
     for _closed in (0..=2).filter(|fd| !sys::is_open(*fd)) {
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| SurroundingsError::Kernel("opening /dev/null", error))?;
-        // The kernel gave the lowest free number, which is the closed one. It stays open, as standard ones do.
+        // The kernel gave the lowest free number, which is the closed one. It stays open, as standard ones
+        // do.
         let _ = null.into_raw_fd();
     }
     Ok(())
@@ -82,7 +87,8 @@ pub fn keep_only(announced: RawFd) -> Result<OwnedFd, SurroundingsError> {
     Ok(kept)
 }
 
-/// Makes the process unreadable for its caller (ptrace, /proc, core files), and unable to gain rights by an exec.
+/// Makes the process unreadable for its caller (ptrace, /proc, core files), and unable to gain rights by an
+/// exec.
 ///
 /// # Errors
 /// The kernel refuses, for which it has no reason.
@@ -93,7 +99,8 @@ pub fn hide() -> Result<(), SurroundingsError> {
     sys::set_limit(libc::RLIMIT_CORE, Limit { soft: 0, hard: 0 }).map_err(kernel("RLIMIT_CORE"))
 }
 
-/// Blocks what can be blocked, undoes what the caller had ignored, stops timers that survived the exec, and sets the deadline.
+/// Blocks what can be blocked, undoes what the caller had ignored, stops timers that survived the exec, and
+/// sets the deadline.
 ///
 /// # Errors
 /// The kernel refuses, for which it has no reason.

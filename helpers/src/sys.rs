@@ -101,7 +101,8 @@ pub fn set_group_ids(gid: u32) -> io::Result<()> {
 /// Calls prctl(2) with an option whose arguments are numbers.
 pub fn prctl(option: c_int, argument: c_ulong, second: c_ulong) -> io::Result<i64> {
     let none: c_ulong = 0;
-    // SAFETY: the callers in this crate pass only options that take numbers, so the kernel reads and writes no memory.
+    // SAFETY: the callers in this crate pass only options that take numbers, so the kernel reads and writes
+    // no memory.
     check(unsafe { libc::prctl(option, argument, second, none, none) })
 }
 
@@ -151,8 +152,8 @@ pub fn is_open(fd: RawFd) -> bool {
 pub fn take_fd(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_SETFD takes no pointer, and a number that is no descriptor is an error.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: the descriptor is open, as the call above just showed. It came from the caller's exec; nothing in this process has
-    // opened a file under that number, since it was taken before the first open.
+    // SAFETY: the descriptor is open, as the call above just showed. It came from the caller's exec; nothing
+    // in this process has opened a file under that number, since it was taken before the first open.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -174,7 +175,8 @@ pub fn block_all_signals_but(open: c_int) -> io::Result<()> {
     .map(drop)
 }
 
-/// Sets what the kernel does with a signal. Signals that cannot be changed (SIGKILL, libc's own) are passed over.
+/// Sets what the kernel does with a signal. Signals that cannot be changed (SIGKILL, libc's own) are passed
+/// over.
 pub fn set_disposition(signal: c_int, disposition: Disposition) {
     let handler = match disposition {
         Disposition::Default => libc::SIG_DFL,
@@ -186,7 +188,8 @@ pub fn set_disposition(signal: c_int, disposition: Disposition) {
 
 /// Stops an interval timer; one of the caller would survive the exec.
 pub fn stop_timer(which: c_int) {
-    // SAFETY: a zeroed itimerval is valid and means "off"; the pointer is to a live temporary, the other one may be null.
+    // SAFETY: a zeroed itimerval is valid and means "off"; the pointer is to a live temporary, the other one
+    // may be null.
     unsafe {
         libc::syscall(libc::SYS_setitimer, which, &zeroed::<libc::itimerval>(), null_mut::<libc::itimerval>())
     };

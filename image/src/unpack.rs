@@ -62,7 +62,6 @@ impl Archived {
 /// # Errors
 /// The first thing that is wrong, with its entry; the directory is then to be removed.
 pub fn unpack(archive: OwnedFd, root: BorrowedFd<'_>, what: Archived, ids: Ids) -> Result<Report, Error> {
-    let ids = if what == Archived::Metadata { Ids::Flatten } else { ids };
     let stream = Stream::start(File::from(archive), what.max_bytes()).map_err(Error::Whole)?;
     let mut unpacking = Unpacking {
         archive: Archive::new(stream, what.max_entries()),

@@ -281,6 +281,15 @@ pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, signal.map_or(0, |s| s.number() as libc::c_ulong), "PR_SET_PDEATHSIG")
 }
 
+/// Makes the process die with its parent `parent`, also when that has died already.
+pub fn die_with_parent(parent: i32) -> Result<()> {
+    set_parent_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
+        exit_now(1);
+    }
+    Ok(())
+}
+
 /// Sets whether the process's owner may look into it (ptrace, /proc/PID/...).
 pub fn set_dumpable(dumpable: bool) -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, dumpable.into(), "PR_SET_DUMPABLE")

@@ -11,6 +11,9 @@ use super::{Reply, Request, Status};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::place::{COMMAND_SOCKET, Place};
 
+/// A reply with its fds; none when the monitor has gone.
+pub type Answer = Option<(Reply, Vec<OwnedFd>)>;
+
 /// A connection to the monitor of a running container.
 #[derive(Debug)]
 pub struct Client {
@@ -44,12 +47,12 @@ impl Client {
     }
 
     /// Waits for the next reply; none when the monitor has gone.
-    pub fn next(&self) -> Result<Option<(Reply, Vec<OwnedFd>)>> {
+    pub fn next(&self) -> Result<Answer> {
         super::receive(self.fd())
     }
 
     /// Waits for the next reply at most for a time; the outer none is that the time is over.
-    pub fn next_within(&self, time: Duration) -> Result<Option<Option<(Reply, Vec<OwnedFd>)>>> {
+    pub fn next_within(&self, time: Duration) -> Result<Option<Answer>> {
         if sys::event::readable(self.fd(), Some(time))? { self.next().map(Some) } else { Ok(None) }
     }
 
@@ -103,7 +106,7 @@ fn not_running(place: &Place) -> Error {
 }
 
 /// Turns a reply that is not the hoped for one into an error.
-pub(crate) fn unexpected(reply: Option<(Reply, Vec<OwnedFd>)>) -> Error {
+pub(crate) fn unexpected(reply: Answer) -> Error {
     match reply {
         Some((Reply::Failed(error), _)) => error,
         Some((other, _)) => Error::new(Kind::Build, format!("an answer that makes no sense here: {other:?}")),

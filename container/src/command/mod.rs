@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sys::socket;
 use types::State;
 
-pub use client::Client;
+pub use client::{Answer, Client};
 pub(crate) use client::unexpected;
 
 use crate::error::{Error, Kind, Result};

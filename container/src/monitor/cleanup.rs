@@ -21,12 +21,8 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
     let left = RunFile::read(&state);
     if let Some(run) = &left {
         end_init(run)?;
-        cgroups::clean_up(&run.cgroups, &run.idmap, writer, caller)
+        cgroups::clean_up(&run.host, &run.names, &run.idmap, writer, caller)
             .doing("cleaning up after a killed monitor")?;
-        if let Some(monitor) = &run.monitor_cgroups {
-            cgroups::clean_up(monitor, &run.idmap, writer, caller)
-                .doing("cleaning up after a killed monitor")?;
-        }
     }
     place.remove_state_dir()?;
     if left.is_some_and(|run| run.ephemeral) {

@@ -68,9 +68,11 @@ pub fn refuse(report: OwnedFd, failure: Error) -> i32 {
 }
 
 fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) -> Result<i32> {
-    detach(plan)?;
+    detach()?;
     let held = hold(&plan.place)?;
-    let result = run_until_stopped(plan, &held, starter, stdio);
+    // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
+    let mut server = serve::Server::new(plan)?;
+    let result = run_until_stopped(plan, &held, &mut server, starter, stdio);
     let told = Told { init_pid: None, target: Some("stop") };
     let after = hooks::run(plan, Hook::PostStop, &told, &TakenHooks::default());
     if let Err(e) = after {
@@ -84,15 +86,11 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     Ok(status)
 }
 
-/// Leaves the caller's session and directory; a container in the foreground ends with the command that started it.
-fn detach(plan: &StartPlan) -> Result<()> {
+/// Leaves the caller's session.
+fn detach() -> Result<()> {
     let _is_leader = process::new_session();
     process::set_umask(0o022);
-    process::set_name("bryo-monitor")?;
-    if plan.foreground {
-        process::set_parent_death_signal(Some(types::Signal::TERM))?;
-    }
-    Ok(())
+    Ok(process::set_name("bryo-monitor")?)
 }
 
 /// Takes the lock, the command socket and LXC's name of the container, or says who has them.
@@ -131,34 +129,33 @@ fn hold_lxc_name(place: &Place) -> Result<OwnedFd> {
 fn run_until_stopped(
     plan: &StartPlan,
     held: &Held,
+    server: &mut serve::Server,
     starter: &mut Starter,
     stdio: Option<&[OwnedFd; 3]>,
 ) -> Result<i32> {
-    let cgroups = Cgroups::claim(&plan.cgroup).doing("making the monitor's cgroup")?;
-    let result = run_in_cgroups(plan, held, starter, &cgroups, stdio);
-    cgroups.release();
-    result
-}
-
-fn run_in_cgroups(
-    plan: &StartPlan,
-    held: &Held,
-    starter: &mut Starter,
-    cgroups: &Cgroups,
-    stdio: Option<&[OwnedFd; 3]>,
-) -> Result<i32> {
-    let mut server = serve::Server::new(plan)?;
-    loop {
-        let running = start::start(plan, cgroups, stdio)?;
-        let end = server.serve(plan, &running, starter, held, cgroups);
+    let names = Cgroups::claim(&plan.cgroup).doing("choosing the names of the cgroups")?;
+    // From here on a later command knows what to clean up.
+    let run_file = RunFile::of(plan, names.clone());
+    run_file.write(&held.state)?;
+    let cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
+    let result = loop {
+        let running = match start::start(plan, &cgroups, stdio) {
+            Ok(running) => running,
+            Err(failure) => break Err(failure),
+        };
+        let served = run_file.with_init(running.pid).write(&held.state);
+        let end = served.and_then(|()| server.serve(plan, &running, starter, held));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         server.tell(State::Stopping);
         wind_down(plan, running, target);
-        match end? {
-            End::Reboot => server.tell(State::Starting),
-            End::Stopped(status) => return Ok(status),
+        match end {
+            Ok(End::Reboot) => server.tell(State::Starting),
+            Ok(End::Stopped(status)) => break Ok(status),
+            Err(failure) => break Err(failure),
         }
-    }
+    };
+    cgroups.release();
+    result
 }
 
 /// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.

@@ -34,7 +34,7 @@ pub enum Report {
 
 /// The monitor's side.
 #[derive(Debug)]
-pub struct Starter {
+pub(super) struct Starter {
     socket: Option<OwnedFd>,
     foreground: bool,
 }
@@ -55,9 +55,19 @@ impl Starter {
         }
     }
 
+    /// Returns the connection, which can be read only when the starter is gone.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes the connection.
+    pub(super) fn forget(&mut self) {
+        self.socket = None;
+    }
+
     /// Tells whether the starter holds the console, so that the monitor leaves it alone.
     pub(super) fn holds_console(&self) -> bool {
-        self.foreground
+        self.foreground && self.socket.is_some()
     }
 
     pub(super) fn failed(&self, failure: &Error) {
@@ -141,7 +151,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The failure that the monitor reports, or its death without a word.
-    pub fn next(&mut self) -> Result<(Report, Vec<OwnedFd>)> {
+    pub fn report(&mut self) -> Result<(Report, Vec<OwnedFd>)> {
         match command::receive::<Report>(self.socket.as_fd())? {
             Some((Report::Failed(failure), _)) => Err(failure),
             Some(report) => Ok(report),

@@ -4,7 +4,7 @@
 //! together with the boot id name one process and no other.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use types::IdMap;
 
 use crate::error::Result;
 use crate::place::StateDir;
+use crate::plan::StartPlan;
 
 const NAME: &str = "run";
 const CAP: u64 = 1 << 20;
@@ -19,23 +20,42 @@ const CAP: u64 = 1 << 20;
 /// What it says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFile {
-    /// /proc/sys/kernel/random/boot_id.
-    pub boot_id: String,
-    /// Init's pid.
-    pub init_pid: i32,
-    /// Init's start time, in clock ticks since boot.
-    pub init_start: u64,
-    /// The cgroups.
-    pub cgroups: cgroup::Handle,
-    /// Those of the monitor itself.
-    pub monitor_cgroups: Option<cgroup::Handle>,
+    /// The cgroups that the base is in.
+    pub host: cgroup::Host,
+    /// The names of the container's cgroups. They may not exist yet, or no more.
+    pub names: cgroup::Names,
     /// The id map, since what systemd made inside its cgroups belongs to container root.
     pub idmap: IdMap,
     /// The container is to be destroyed when it stops.
     pub ephemeral: bool,
+    /// Init, once it runs.
+    pub init: Option<InitProcess>,
+}
+
+/// One process of one boot, and no other that may get its pid later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitProcess {
+    /// Its pid.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: String,
 }
 
 impl RunFile {
+    /// Makes the file of a container that is about to be started.
+    pub(super) fn of(plan: &StartPlan, names: cgroup::Names) -> Self {
+        let host = plan.cgroup.host.clone();
+        Self { host, names, idmap: plan.idmap.clone(), ephemeral: plan.ephemeral, init: None }
+    }
+
+    /// Returns the file with init in it.
+    pub(super) fn with_init(&self, pid: i32) -> Self {
+        let init = start_time(pid).map(|start| InitProcess { pid, start, boot_id: boot_id() });
+        Self { init, ..self.clone() }
+    }
+
     /// Writes the file into Bryo's directory of the container.
     pub fn write(&self, state: &StateDir) -> Result<()> {
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
@@ -49,20 +69,21 @@ impl RunFile {
     }
 
     /// Returns a pidfd of init if it is still the same process.
-    pub fn living_init(&self) -> Option<std::os::fd::OwnedFd> {
-        let pidfd = sys::process::pidfd(self.init_pid).ok()?;
-        let same = boot_id() == self.boot_id && start_time(self.init_pid) == Some(self.init_start);
+    pub fn living_init(&self) -> Option<OwnedFd> {
+        let init = self.init.as_ref()?;
+        let pidfd = sys::process::pidfd(init.pid).ok()?;
+        let same = boot_id() == init.boot_id && start_time(init.pid) == Some(init.start);
         (same && !sys::process::has_ended(pidfd.as_fd())).then_some(pidfd)
     }
 }
 
 /// Returns the identity of this boot of the kernel.
-pub(crate) fn boot_id() -> String {
+fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Returns when a process started, field 22 of /proc/PID/stat (proc_pid_stat(5)).
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
+fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -11,9 +11,7 @@ use types::{Signal, State};
 
 use super::clients::Clients;
 use super::report::{Report, Starter};
-use super::run_file::{self, RunFile};
 use super::{End, Held};
-use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::plan::StartPlan;
@@ -41,6 +39,7 @@ enum Source {
     Listener,
     Console,
     Client(u64),
+    Starter,
 }
 
 impl Server {
@@ -65,9 +64,7 @@ impl Server {
         running: &Running,
         starter: &mut Starter,
         held: &Held,
-        cgroups: &Cgroups,
     ) -> Result<End> {
-        run_file(plan, running, cgroups).write(&held.state)?;
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
         self.tell(State::Running);
@@ -79,6 +76,7 @@ impl Server {
                 Source::Listener => self.clients.accept(held.listener.as_fd()),
                 Source::Console => self.drain_console(running),
                 Source::Client(id) => self.client(id, plan, running),
+                Source::Starter => self.starter_is_gone(plan, running, starter),
             }
         }
     }
@@ -103,6 +101,7 @@ impl Server {
         if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
             watched.push((Source::Console, console.as_fd()));
         }
+        watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
@@ -110,6 +109,14 @@ impl Server {
             if let Some(found) = ready.iter().position(|r| r.read) {
                 return Ok(watched[found].0);
             }
+        }
+    }
+
+    /// A container in the foreground ends with the command that started it, however that ended.
+    fn starter_is_gone(&mut self, plan: &StartPlan, running: &Running, starter: &mut Starter) {
+        starter.forget();
+        if let Err(e) = self.kill(plan, running) {
+            log::warn!("ending a container whose starter is gone: {e}");
         }
     }
 
@@ -297,18 +304,6 @@ fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
         ("/proc", "the kernel's".to_owned()),
     ]);
     ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone())).collect()
-}
-
-fn run_file(plan: &StartPlan, running: &Running, cgroups: &Cgroups) -> RunFile {
-    RunFile {
-        boot_id: run_file::boot_id(),
-        init_pid: running.pid,
-        init_start: run_file::start_time(running.pid).unwrap_or(0),
-        cgroups: running.cgroup.handle(),
-        monitor_cgroups: Some(cgroups.handle()),
-        idmap: plan.idmap.clone(),
-        ephemeral: plan.ephemeral,
-    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ pub enum Refusal {
     TooLong(IdKind),
 }
 
-/// The kernel takes a map in one write of less than a page, and no page is smaller. Source: user_namespaces(7).
+/// The kernel takes a map in one write of less than a page, and no page is smaller. Source:
+/// user_namespaces(7).
 const MAP_CAP: usize = 4096;
 
 /// Decides about both maps.
@@ -45,8 +46,8 @@ pub fn decide(request: &IdMap, caller: &Caller, grants: &Grants) -> Result<Plan,
     };
     let uid_map = map_text(IdKind::User, &request.uids, caller.uid, uids)?;
     let gid_map = map_text(IdKind::Group, &request.gids, caller.gid, gids)?;
-    // The administrator who grants group ids agrees to setgroups(2) inside. With the caller's own group alone nobody did,
-    // and leaving a group could open files that are closed to it (CVE-2014-8989, CVE-2018-7169).
+    // The administrator who grants group ids agrees to setgroups(2) inside. With the caller's own group alone
+    // nobody did, and leaving a group could open files that are closed to it (CVE-2014-8989, CVE-2018-7169).
     let deny_setgroups = !gid_map.is_empty() && !request.gids.iter().any(|e| subid::granted(gids, e.outside));
     Ok(Plan { uid_map, gid_map, deny_setgroups })
 }

@@ -1,8 +1,10 @@
-//! bryo-idmap: writes the id map of one user namespace, as far as /etc/subuid and /etc/subgid grant it to the caller.
+//! bryo-idmap: writes the id map of one user namespace, as far as /etc/subuid and /etc/subgid grant it to the
+//! caller.
 //!
-//! The kernel lets whoever has CAP_SETUID and CAP_SETGID write *any* host ids into the map of a user namespace that they
-//! own, so the check of the two files is this program's whole reason. Everything else is left to the kernel, which sees the
-//! caller's own effective uid: that the namespace is the caller's, that it is a child of ours, that it has no map yet.
+//! The kernel lets whoever has CAP_SETUID and CAP_SETGID write *any* host ids into the map of a user
+//! namespace that they own, so the check of the two files is this program's whole reason. Everything else is
+//! left to the kernel, which sees the caller's own effective uid: that the namespace is the caller's, that it
+//! is a child of ours, that it has no map yet.
 //!
 //! [`request`] reads the arguments, [`policy`] the files, [`decide`] says yes or no and touches nothing,
 //! [`target`] holds the process directory and writes.
@@ -29,8 +31,8 @@ use crate::target::{Target, TargetError};
 
 /// What this helper is.
 ///
-/// It works in child user namespaces too: there the kernel grants it no id that the namespace does not have. The arguments of two
-/// maps, each as long as the kernel takes (a page), fit into the cap.
+/// It works in child user namespaces too: there the kernel grants it no id that the namespace does not have.
+/// The arguments of two maps, each as long as the kernel takes (a page), fit into the cap.
 pub const PROGRAM: Program = Program {
     name: "bryo-idmap",
     needs: &[Capability::Setgid, Capability::Setuid],

@@ -1,8 +1,10 @@
-//! The process whose user namespace gets the map: a descriptor of its directory in /proc, which the caller opened.
+//! The process whose user namespace gets the map: a descriptor of its directory in /proc, which the caller
+//! opened.
 //!
-//! A descriptor pins the process: a pid could name another one by the time it is used. But a descriptor can be of anything, and what
-//! is written must not reach a file that only looks like a map. So the directory must be on the very procfs that is mounted on
-//! /proc, and the map files must be files of that procfs right below it, not mounts over them and not links.
+//! A descriptor pins the process: a pid could name another one by the time it is used. But a descriptor can
+//! be of anything, and what is written must not reach a file that only looks like a map. So the directory
+//! must be on the very procfs that is mounted on /proc, and the map files must be files of that procfs right
+//! below it, not mounts over them and not links.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -68,8 +70,8 @@ impl Target {
         Ok(Self { directory: directory.into() })
     }
 
-    /// Writes the maps of `plan`: each file is opened before the first is written, each is written with one write(2), and each
-    /// with one capability in force.
+    /// Writes the maps of `plan`: each file is opened before the first is written, each is written with one
+    /// write(2), and each with one capability in force.
     ///
     /// # Errors
     /// The kernel refuses: not the caller's namespace, not a child of ours, or mapped already.
@@ -88,7 +90,8 @@ impl Target {
         opened.iter().try_for_each(|(map, text)| map.write(text, rights))
     }
 
-    /// The capability counts at the opening as well as at the writing. Source: `proc_setgroups_write`, `map_write` in the kernel.
+    /// The capability counts at the opening as well as at the writing. Source: `proc_setgroups_write`,
+    /// `map_write` in the kernel.
     fn open_map(
         &self,
         name: &'static CStr,

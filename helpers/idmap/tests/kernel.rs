@@ -192,18 +192,17 @@ fn only_the_directory_of_a_process_in_this_proc_is_a_target() {
                  do sleep 0.01; done;";
     let refusal = "not the directory of a process in this /proc";
     for install in BOTH {
-        for (before, open) in [
-            ("", format!("4<{fake}")),
-            ("", "4</proc".into()),
-            ("", "4</proc/sys".into()),
-            ("", "4</proc/$TARGET/uid_map".into()),
-            ("", "4</proc/$TARGET/ns/user".into()),
-            ("", "4</proc/$TARGET/fd".into()),
-            ("", "4</dev/null".into()),
-            (other, "4</proc/$OTHER/root/proc/1".into()),
+        for (before, open, after) in [
+            ("", format!("4<{fake}"), ""),
+            ("", "4</proc".into(), ""),
+            ("", "4</proc/sys".into(), ""),
+            ("", "4</proc/$TARGET/uid_map".into(), ""),
+            ("", "4</proc/$TARGET/ns/user".into(), ""),
+            ("", "4</proc/$TARGET/fd".into(), ""),
+            ("", "4</dev/null".into(), ""),
+            (other, "4</proc/$OTHER/root/proc/1".into(), "kill -9 $(cat /proc/$OTHER/task/$OTHER/children);"),
         ] {
-            let script =
-                format!("{before} $HELPER 4 {GRANTED} {open}; R=$?; {after} (exit $R)");
+            let script = format!("{before} $HELPER 4 {GRANTED} {open}; R=$?; {after} (exit $R)");
             let outcome = lab.target(install, &script);
             outcome.assert_refused(refusal);
         }
@@ -227,8 +226,8 @@ fn a_file_mounted_over_a_map_is_never_written() {
 }
 
 #[test]
-fn the_directory_of_a_thread_and_a_bare_path_descriptor_are_targets() {
-    let Some(lab) = Lab::new("the_directory_of_a_thread_and_a_bare_path_descriptor_are_targets") else {
+fn the_directory_of_a_thread_is_a_target() {
+    let Some(lab) = Lab::new("the_directory_of_a_thread_is_a_target") else {
         return;
     };
     for install in BOTH {
@@ -241,7 +240,7 @@ fn the_directory_of_a_thread_and_a_bare_path_descriptor_are_targets() {
 fn a_process_that_is_gone_is_said_to_be_gone() {
     let Some(lab) = Lab::new("a_process_that_is_gone_is_said_to_be_gone") else { return };
     let script = format!("sleep 60 & G=$!; exec 5</proc/$G; kill $G; wait $G; $HELPER 5 {GRANTED}");
-    lab.target(FileCapabilities, &script).assert_refused("");
+    lab.target(FileCapabilities, &script).assert_refused("the process is gone");
 }
 
 #[test]
@@ -403,29 +402,38 @@ fn another_source_for_subid_leaves_the_work_to_newuidmap() {
 }
 
 #[test]
-fn the_running_helper_cannot_be_read_or_traced_by_its_caller() {
-    let Some(lab) = Lab::new("the_running_helper_cannot_be_read_or_traced_by_its_caller") else { return };
+fn the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his() {
+    let Some(lab) = Lab::new("the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his")
+    else {
+        return;
+    };
     // A full pipe as stderr holds the helper up at its last line: it is stopped there, with its whole state.
-    let script = "mkfifo=; exec 8> >(sleep 60); sleeper=$!\n\
+    let script = "ana() { exec setpriv --reuid 61001 --regid 61001 --clear-groups \"$@\"; }\n\
+                  exec 8> >(exec sleep 60); sleeper=$!\n\
                   dd if=/dev/zero bs=65536 count=1 >&8 2>/dev/null\n\
-                  $HELPER 3 u:0:5:1 2>&8 & helper=$!\n\
-                  for i in $(seq 200); do grep -q '^State:.*S' /proc/$helper/status && break; sleep 0.01; done; sleep 0.2\n\
-                  cat /proc/$helper/environ >/dev/null && echo readable\n\
-                  ls /proc/$helper/fd >/dev/null && echo listable\n\
-                  grep -E '^(Uid|CapInh|CapEff|CapAmb|NoNewPrivs|Seccomp):' /proc/$helper/status\n\
-                  kill $sleeper; wait $helper";
+                  ana $HELPER 7 u:0:5:1 2>&8 4</etc/passwd 7</proc/self 20>/dev/null & helper=$!\n\
+                  until grep -q '^Seccomp:.*2' /proc/$helper/status; do sleep 0.01; done; sleep 0.2\n\
+                  (ana cat /proc/$helper/environ) && echo readable\n\
+                  (ana ls /proc/$helper/fd) && echo listable\n\
+                  grep -E '^(Uid|Gid|CapInh|CapEff|CapAmb|NoNewPrivs|Seccomp):' /proc/$helper/status\n\
+                  ls -l /proc/$helper/fd /proc/$helper/cwd; kill $sleeper; wait $helper; echo status=$?";
     for install in BOTH {
-        let outcome = lab.target(install, script);
-        assert!(!outcome.output.contains("readable") && !outcome.output.contains("listable"), "{outcome:#?}");
+        let outcome = lab.root("bash", install, script);
+        for absent in ["readable", "listable", "/etc/passwd", " 20 ->", "/proc/self"] {
+            assert!(!outcome.output.contains(absent), "{absent:?} in {outcome:#?}");
+        }
         for line in [
             "Uid:\t61001\t61001\t61001\t61001",
+            "Gid:\t61001\t61001\t61001\t61001",
             "CapInh:\t0000000000000000",
             "CapEff:\t0000000000000000",
             "CapAmb:\t0000000000000000",
             "NoNewPrivs:\t1",
             "Seccomp:\t2",
+            "cwd -> /\n",
         ] {
-            assert!(outcome.output.contains(line), "{line:?} in {outcome:#?}");
+            assert!(outcome.output.contains(line), "{line:?} not in {outcome:#?}");
         }
+        assert_eq!(outcome.status, 1);
     }
 }

@@ -1,4 +1,5 @@
-//! The start of the application: a session of its own, the terminal if there is one, and signals as a program expects them.
+//! The start of the application: a session of its own, the terminal if there is one, and signals as a program
+//! expects them.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,9 +8,11 @@ use std::process::{Child, Command};
 use crate::signals::Signals;
 use crate::sys;
 
-/// Gives up the controlling terminal, which the application's session can only take when no other session has it.
+/// Gives up the controlling terminal, which the application's session can only take when no other session has
+/// it.
 ///
-/// The kernel sends SIGHUP and SIGCONT to the session that loses its terminal: us alone, and nothing for the application.
+/// The kernel sends SIGHUP and SIGCONT to the session that loses its terminal: us alone, and nothing for the
+/// application.
 pub(crate) fn leave_terminal(signals: &Signals) {
     if sys::is_session_leader() && sys::leave_terminal().is_ok() {
         signals.discard(&[libc::SIGHUP, libc::SIGCONT]);
@@ -25,8 +28,8 @@ pub(crate) fn spawn(command: &[OsString]) -> io::Result<Child> {
     child.args(&command[1..]);
     sys::before_exec(&mut child, || {
         sys::new_session()?;
-        // The new session leader takes the terminal, and its process group is then the one in the foreground. When there is no
-        // terminal, or another session has it, the application runs without job control.
+        // The new session leader takes the terminal, and its process group is then the one in the foreground.
+        // When there is no terminal, or another session has it, the application runs without job control.
         let _ = sys::take_terminal();
         sys::reset_signals()
     });

@@ -1,14 +1,16 @@
 //! bryo-init: process 1 of a container that runs one application.
 //!
-//! An application is rarely made for being process 1: the kernel drops signals that it has no handler for, and children of
-//! others that it never heard of become its own. So this program takes the place: it runs the application as its child in a
-//! session of its own, passes signals on, reaps what becomes an orphan, and ends with the status of the application.
-//! Whatever still runs then is killed by the kernel, together with the pid namespace.
+//! An application is rarely made for being process 1: the kernel drops signals that it has no handler for,
+//! and children of others that it never heard of become its own. So this program takes the place: it runs the
+//! application as its child in a session of its own, passes signals on, reaps what becomes an orphan, and
+//! ends with the status of the application. Whatever still runs then is killed by the kernel, together with
+//! the pid namespace.
 //!
 //! It is linked statically, since it runs on the container's root file system, and does nothing but this.
 //!
-//! LXC: lxc-init waits until every orphan has ended, ignores SIGHUP, and mounts /proc, /dev/shm and /dev/mqueue; here the
-//! container ends with its application, SIGHUP is passed on, and mounting is the runtime's.
+//! LXC: lxc-init waits until every orphan has ended, ignores SIGHUP, and mounts /proc, /dev/shm and
+//! /dev/mqueue; here the container ends with its application, SIGHUP is passed on, and mounting is the
+//! runtime's.
 
 #![deny(unsafe_code)]
 
@@ -23,7 +25,8 @@ use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-/// The exit status when this program fails; 126 and 127 are those of a shell for a command that cannot be run.
+/// The exit status when this program fails; 126 and 127 are those of a shell for a command that cannot be
+/// run.
 const STATUS_FAILED: i32 = 125;
 const STATUS_NOT_EXECUTABLE: i32 = 126;
 const STATUS_NOT_FOUND: i32 = 127;
@@ -39,8 +42,8 @@ enum Failure {
     Exec(OsString, io::Error),
 }
 
-/// Runs the command that the arguments give, and returns the exit status to end with: the command's own, or 128+n when
-/// signal n killed it.
+/// Runs the command that the arguments give, and returns the exit status to end with: the command's own, or
+/// 128+n when signal n killed it.
 pub fn run(arguments: Vec<OsString>) -> i32 {
     match supervise(arguments) {
         Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),

@@ -1,7 +1,7 @@
 //! Signals: all are blocked, taken one by one, and passed on to the application.
 //!
-//! Blocked signals reach process 1 even where its default action would be to drop them: the kernel ignores a signal for an
-//! init only at a time when it is not blocked.
+//! Blocked signals reach process 1 even where its default action would be to drop them: the kernel ignores a
+//! signal for an init only at a time when it is not blocked.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -9,8 +9,8 @@ use std::process::{Child, ExitStatus};
 
 use crate::sys;
 
-/// What asks for an orderly end, as the application knows it: `lxc.signal.halt` is SIGPWR, and systemd's is SIGRTMIN+3;
-/// programs other than an init end cleanly on SIGTERM.
+/// What asks for an orderly end, as the application knows it: `lxc.signal.halt` is SIGPWR, and systemd's is
+/// SIGRTMIN+3; programs other than an init end cleanly on SIGTERM.
 const HALT: [i32; 2] = [libc::SIGPWR, 34 + 3];
 
 /// All signals, blocked.
@@ -23,7 +23,8 @@ impl Signals {
     /// # Errors
     /// The kernel refuses, for which it has no reason.
     pub(crate) fn block() -> io::Result<Self> {
-        // The caller may have ignored it; then the kernel would reap the application itself, and its status be lost.
+        // The caller may have ignored it; then the kernel would reap the application itself, and its status
+        // be lost.
         sys::default_action(libc::SIGCHLD);
         sys::block_all_signals()?;
         Ok(Self(()))

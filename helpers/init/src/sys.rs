@@ -34,10 +34,15 @@ pub(crate) fn block_all_signals() -> io::Result<()> {
     set_mask(&all_signals())
 }
 
-/// Gives a signal its default action.
+/// Gives a signal its default action, also one of the two (32 and 33) that libc keeps for itself and that a
+/// program further up may have left ignored.
 pub(crate) fn default_action(signal: c_int) {
-    // SAFETY: SIG_DFL is no function, so no code of ours can run in signal context.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // All zero is the kernel's own sigaction with SIG_DFL, no flags and an empty mask; on no architecture is
+    // it longer.
+    let default = [0u64; 4];
+    // SAFETY: the kernel reads its sigaction from the live local, with a mask of 8 bytes; the old one is not
+    // asked for. SIG_DFL is no function, so no code of ours can run in signal context.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &default, null_mut::<u64>(), 8usize) };
 }
 
 /// Gives every signal its default action, and blocks none.
@@ -99,9 +104,11 @@ pub(crate) fn leave_terminal() -> io::Result<()> {
     check(unsafe { libc::ioctl(0, libc::TIOCNOTTY) }).map(drop)
 }
 
-/// Makes the terminal on descriptor 0 the controlling one of this new session, with this process group in the foreground.
+/// Makes the terminal on descriptor 0 the controlling one of this new session, with this process group in the
+/// foreground.
 pub(crate) fn take_terminal() -> io::Result<()> {
-    // SAFETY: the argument of TIOCSCTTY is a number (0: do not take it away from another session), not a pointer.
+    // SAFETY: the argument of TIOCSCTTY is a number (0: do not take it away from another session), not a
+    // pointer.
     check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop)
 }
 
@@ -113,8 +120,9 @@ pub(crate) fn new_session() -> io::Result<()> {
 
 /// Has `act` run in the child between fork and exec.
 pub(crate) fn before_exec(command: &mut Command, act: fn() -> io::Result<()>) {
-    // SAFETY: what runs in the child must be safe after a fork. The parent has one thread, so no lock is held by a thread that
-    // the child lacks; and `act`, a plain function that captures nothing, makes system calls only.
+    // SAFETY: what runs in the child must be safe after a fork. The parent has one thread, so no lock is held
+    // by a thread that the child lacks; and `act`, a plain function that captures nothing, makes system calls
+    // only.
     unsafe { command.pre_exec(act) };
 }
 

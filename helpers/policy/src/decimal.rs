@@ -1,9 +1,11 @@
 //! Decimal numbers with one spelling each.
 
-/// Returns the number that `digits` spells, when they are plain decimal digits without a leading zero and fit in 64 bits.
+/// Returns the number that `digits` spells, when they are plain decimal digits without a leading zero and fit
+/// in 64 bits.
 ///
-/// Signs, spaces, `0x10`, `010` and overflow are no numbers. Another program may read `010` as 8 and `-1` or 2^64 as
-/// something that wraps (CVE-2016-6252 in newuidmap); a text with two readings must not decide about ids.
+/// Signs, spaces, `0x10`, `010` and overflow are no numbers. Another program may read `010` as 8 and `-1` or
+/// 2^64 as something that wraps (CVE-2016-6252 in newuidmap); a text with two readings must not decide about
+/// ids.
 pub fn parse(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || (digits[0] == b'0' && digits.len() > 1) {
         return None;

@@ -2,10 +2,10 @@
 
 /// Tells whether the text of `nsswitch.conf` names a source other than `files` for `subid:`.
 ///
-/// shadow then asks a plug-in of that name (`sss`, say) and ignores `/etc/subuid`; so whoever reads the files alone would grant
-/// what the administrator has moved elsewhere. Database names count without regard to case, as glibc and shadow take
-/// them; a comment ends the line; actions such as `[NOTFOUND=return]` are no sources. Without a line the source is `files`.
-/// Source: nsswitch.conf(5), subuid(5).
+/// shadow then asks a plug-in of that name (`sss`, say) and ignores `/etc/subuid`; so whoever reads the files
+/// alone would grant what the administrator has moved elsewhere. Database names count without regard to case,
+/// as glibc and shadow take them; a comment ends the line; actions such as `[NOTFOUND=return]` are no
+/// sources. Without a line the source is `files`. Source: nsswitch.conf(5), subuid(5).
 pub fn subid_elsewhere(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n').filter_map(subid_sources).any(|sources| !only_files(sources))
 }

@@ -1,7 +1,7 @@
 //! `/etc/subuid` and `/etc/subgid`: lines of `OWNER:START:COUNT`, each granting a range of ids to a user.
 //!
-//! Source: subuid(5). The owner is a user name or a decimal uid, and may have several lines.
-//! Blank lines and lines that begin with `#` are skipped; a carriage return at the end of a line is no part of it.
+//! Source: subuid(5). The owner is a user name or a decimal uid, and may have several lines. Blank lines and
+//! lines that begin with `#` are skipped; a carriage return at the end of a line is no part of it.
 
 use std::fmt;
 
@@ -67,8 +67,9 @@ pub fn bad_lines(text: &[u8]) -> Vec<BadLine> {
 
 /// Tells whether each id of `wanted` is in one of `ranges`.
 ///
-/// It may span ranges that touch or overlap, as newuidmap allows (`have_range` in shadow's subordinateio.c): what counts is that
-/// every id is granted, and a container that runs under LXC with such lines runs here too.
+/// It may span ranges that touch or overlap, as newuidmap allows (`have_range` in shadow's subordinateio.c):
+/// what counts is that every id is granted, and a container that runs under LXC with such lines runs here
+/// too.
 pub fn granted(ranges: &[IdRange], wanted: IdRange) -> bool {
     let mut next = u64::from(wanted.start());
     while next < wanted.end() {
@@ -82,11 +83,12 @@ pub fn granted(ranges: &[IdRange], wanted: IdRange) -> bool {
     true
 }
 
-/// Returns the lowest range of `count` ids, starting at a multiple of 65536 from 1,000,000 upward, that no line of
-/// `texts` grants to anybody and that holds no id of `taken` (the users and groups that exist).
+/// Returns the lowest range of `count` ids, starting at a multiple of 65536 from 1,000,000 upward, that no
+/// line of `texts` grants to anybody and that holds no id of `taken` (the users and groups that exist).
 ///
-/// Deterministic, and never in the way of an existing user: a default that was both overlapped with the accounts of a
-/// directory (CVE-2024-56433 in shadow). Ends below 2^31, since not all software takes larger ids.
+/// Deterministic, and never in the way of an existing user: a default that was both overlapped with the
+/// accounts of a directory (CVE-2024-56433 in shadow). Ends below 2^31, since not all software takes larger
+/// ids.
 pub fn free_range(texts: &[&[u8]], taken: &[u32], count: u32) -> Option<IdRange> {
     const STEP: u64 = 65_536;
     const LOWEST: u64 = 1_000_000;
@@ -108,7 +110,8 @@ pub fn free_range(texts: &[&[u8]], taken: &[u32], count: u32) -> Option<IdRange>
 impl Owner<'_> {
     /// Tells whether the owner field of a line means this user.
     ///
-    /// A field of digits is a uid and nothing else: a user whose login name is `1000` must not get what uid 1000 has.
+    /// A field of digits is a uid and nothing else: a user whose login name is `1000` must not get what uid
+    /// 1000 has.
     fn is(&self, written: &[u8]) -> bool {
         if written.iter().all(u8::is_ascii_digit) {
             return decimal::parse(written) == Some(u64::from(self.uid));

@@ -24,6 +24,11 @@ fn a_file_is_not_written_through_a_link() {
         Archive::new().symlink("out", "../outside").file("out/secret", "changed").end(),
         &["out/secret", "symbolic link"],
     );
+    // Nor through one that stays inside, also not where it is the last directory but one.
+    refused(
+        Archive::new().dir("real/sub").symlink("in", "real").file("in/sub/f", "x").end(),
+        &["in/sub/f", "symbolic link"],
+    );
     let scratch = Scratch::new();
     let target = scratch.outside().join("secret");
     let archive = Archive::new().symlink("f", target.to_str().unwrap()).file("f", "inside").end();
@@ -187,15 +192,18 @@ fn metadata_is_small_and_has_no_links() {
         let scratch = Scratch::new();
         let ended = scratch.unpack_as("metadata", &archive.end(), &[]);
         scratch.assert_outside_untouched();
-        ended
+        (ended, scratch)
     };
     let mut foreign = header(EntryType::Regular, "templates/t", 1);
     foreign.set_uid(4_000_000_000);
-    unpack(Archive::new().file("config", "a = b\n").raw(foreign, b"x")).report();
-    unpack(Archive::new().symlink("config", "/etc/passwd")).assert_refused(&["config:", "regular files"]);
-    unpack(Archive::new().file("a", "").hard_link("b", "a")).assert_refused(&["b:"]);
+    let (ended, scratch) = unpack(Archive::new().file("config", "a = b\n").raw(foreign, b"x"));
+    ended.report();
+    let own = sys::cred::real_uid().0;
+    assert_eq!(fs::metadata(scratch.root().join("templates/t")).unwrap().uid(), own);
+    unpack(Archive::new().symlink("config", "/etc/passwd")).0.assert_refused(&["config:", "regular files"]);
+    unpack(Archive::new().file("a", "").hard_link("b", "a")).0.assert_refused(&["b:"]);
     let big = "x".repeat(17 << 20);
-    unpack(Archive::new().file("config", &big)).assert_refused(&["config:", "more than 16777216"]);
+    unpack(Archive::new().file("config", &big)).0.assert_refused(&["config:", "more than 16777216"]);
 }
 
 #[test]

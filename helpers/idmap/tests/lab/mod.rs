@@ -1,5 +1,5 @@
-//! A small lab for bryo-idmap: its own /etc in a mount namespace of its own, two ordinary users, and the helper installed
-//! both ways. The machine's files are not touched.
+//! A small lab for bryo-idmap: its own /etc in a mount namespace of its own, two ordinary users, and the
+//! helper installed both ways. The machine's files are not touched.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -106,8 +106,8 @@ impl Lab {
         self.target(install, &format!("$HELPER 3 {arguments}"))
     }
 
-    /// Runs `script` as ana, with a process in a fresh user namespace as $TARGET, its directory as descriptor 3,
-    /// the helper as $HELPER. The exit status of the script's last command counts.
+    /// Runs `script` as ana, with a process in a fresh user namespace as $TARGET, its directory as descriptor
+    /// 3, the helper as $HELPER. The exit status of the script's last command counts.
     pub(crate) fn target(&self, install: Install, script: &str) -> Outcome {
         let story = format!(
             "unshare -U sleep 60 & TARGET=$!\n\
