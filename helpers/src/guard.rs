@@ -11,7 +11,7 @@ use crate::sys;
 /// What a helper is, known before it starts.
 #[derive(Debug)]
 pub struct Program {
-    /// Its name in messages and in the log. argv[0] is the caller's choice, and never shown.
+    /// Its name in messages and in the log. `argv[0]` is the caller's choice, and never shown.
     pub name: &'static str,
     /// The capabilities that its installation must give, exactly.
     pub needs: &'static [Capability],

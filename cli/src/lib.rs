@@ -1,1 +1,0 @@
-//! The bryo command line, which also answers to the lxc-* names.

@@ -1,0 +1,2 @@
+//! The bryo command line.
+fn main() {}
