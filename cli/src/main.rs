@@ -1,2 +1,40 @@
-//! The bryo command line.
-fn main() {}
+//! The `bryo` command line. The name it is called by decides: `bryo` has verbs, `lxc-start` and its kin are LXC's.
+
+#![forbid(unsafe_code)]
+
+mod cmd;
+mod console;
+mod context;
+mod destroying;
+mod escape;
+mod foreground;
+mod getopt;
+mod hints;
+mod image;
+mod inside;
+mod listing;
+mod logging;
+mod lxc;
+mod making;
+mod output;
+mod relay;
+mod rungs;
+mod starting;
+mod stopping;
+mod usage;
+mod user;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sys::signal::die_on_closed_pipe();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    let status = match called.to_str().and_then(lxc::tool) {
+        Some(tool) => lxc::run(tool, &arguments),
+        None => cmd::run(&arguments),
+    };
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}

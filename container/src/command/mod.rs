@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sys::socket;
 use types::State;
 
-pub use client::{Answer, Client};
 pub(crate) use client::unexpected;
+pub use client::{Answer, Client};
 
 use crate::error::{Error, Kind, Result};
 

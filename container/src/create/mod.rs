@@ -73,12 +73,14 @@ pub struct CreateRequest<'a> {
     pub base_path: PathBuf,
     /// Comment lines for the top of the configuration: the template and its arguments.
     pub header: Vec<String>,
+    /// It is for one run: its marker stays until whoever runs it removes it ([`Created::marker`]).
+    pub once: bool,
     /// Told about progress now and then.
     pub progress: &'a mut dyn FnMut(Progress),
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Created {
     /// The map in which it was made.
     pub idmap: IdMap,
@@ -86,6 +88,23 @@ pub struct Created {
     pub unpacked: Option<Unpacked>,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
+    /// The marker of a container that is for one run.
+    pub marker: Option<Marker>,
+}
+
+/// The `partial` marker of a creation, locked. When its holder dies, any next command removes the container.
+#[derive(Debug)]
+pub struct Marker {
+    _locked: OwnedFd,
+    path: PathBuf,
+}
+
+impl Marker {
+    /// Removes the marker: the container is there to stay, or something else tells that it is not.
+    pub fn remove(self) {
+        // It is gone already where the container was destroyed in the meantime.
+        let _gone = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Creates the container.
@@ -102,10 +121,14 @@ pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> 
     }
     let (idmap, base_has_map) = idmap_of(&request, facts)?;
     remove_half_made(&place, facts)?;
-    let lock = begin(&place)?;
+    let (lock, marker) = begin(&place)?;
+    let once = request.once;
     let made = fill(request, facts, &idmap, base_has_map);
-    let finished = made.and_then(|created| {
-        std::fs::remove_file(place.partial_marker()).map_err(from_io)?;
+    let finished = made.and_then(|mut created| {
+        match once {
+            true => created.marker = Some(marker),
+            false => marker.remove(),
+        }
         place.remove_state_dir()?;
         Ok(created)
     });
@@ -154,14 +177,17 @@ pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
 }
 
 /// Takes the container's lock and marks its directory as half-made.
-fn begin(place: &Place) -> Result<Lock> {
+fn begin(place: &Place) -> Result<(Lock, Marker)> {
     let state = place.make_state_dir()?;
     let busy = || Error::new(Kind::Busy, format!("another command works on {}", place.name));
     let lock = state.try_lock()?.ok_or_else(busy)?;
-    std::fs::File::create(place.partial_marker())
-        .map_err(from_io)
-        .doing_with(|| format!("writing {}", place.partial_marker().display()))?;
-    Ok(lock)
+    let path = place.partial_marker();
+    let doing = || format!("writing {}", path.display());
+    let marker = OwnedFd::from(std::fs::File::create(&path).map_err(from_io).doing_with(doing)?);
+    if !path::try_lock(marker.as_fd()).doing_with(doing)? {
+        return Err(busy());
+    }
+    Ok((lock, Marker { _locked: marker, path }))
 }
 
 fn fill(

@@ -12,7 +12,7 @@ use sys::{path, tty};
 
 use super::Filling;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::idmap;
+use crate::idmap::{self, MappedNamespace};
 use crate::place::from_io;
 
 /// How far it is.
@@ -37,6 +37,9 @@ pub struct Unpacked {
     pub xattrs_dropped: u64,
 }
 
+/// What an id that is not mapped looks like inside a user namespace. Source: /proc/sys/kernel/overflowuid.
+const NOBODY: u32 = 65_534;
+
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -58,31 +61,45 @@ impl Filling<'_> {
         if words == ["unpack"] && idmap::is_own_id_only(self.idmap, &self.facts.caller) {
             arguments.extend(["--ids".to_owned(), "flatten".to_owned()]);
         }
-        self.run_image(&arguments, &[archive.as_fd(), root], Some(archive))
+        let namespace = self.namespace()?;
+        self.run_image(&namespace, &arguments, &[archive.as_fd(), root], Some(archive))
     }
 
-    /// Copies a directory. Where it belongs to ids of the container (a root file system of another container, or one
-    /// made with the same map) they are kept; else the caller's own files become root's.
+    /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)
+    /// are kept, the caller's own files become root's. So do those of the tree's owner where nobody of the container
+    /// is meant: a tree that root made on the host.
     pub(super) fn copy(&mut self, source: &Path) -> Result<Unpacked> {
         let dir = path::open_dir(source).map_err(|e| Error::from(e).of_kind(Kind::Image))?;
-        let ids = if idmap::is_own_id_only(self.idmap, &self.facts.caller) { "flatten" } else { "as-is" };
+        let caller = &self.facts.caller;
+        let both = self.idmap.with_caller(caller.uid, caller.gid);
+        let found = path::status(dir.as_fd())?;
+        let foreign = both.ns_uid(types::HostUid(found.st_uid)).is_none();
+        let own = (both.ns_uid(caller.uid), both.ns_gid(caller.gid));
+        let ids = match own {
+            _ if idmap::is_own_id_only(self.idmap, caller) => "flatten".to_owned(),
+            _ if foreign => format!("own:{NOBODY}:{NOBODY}"),
+            (Some(uid), Some(gid)) => format!("own:{uid}:{gid}"),
+            _ => "as-is".to_owned(),
+        };
         let arguments =
             ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
         let mut arguments = arguments.map(str::to_owned).to_vec();
-        arguments.extend(["--ids".to_owned(), ids.to_owned()]);
-        self.run_image(&arguments, &[dir.as_fd(), self.root], None)
+        arguments.extend(["--ids".to_owned(), ids]);
+        let namespace = MappedNamespace::new(&both, &self.facts.id_writer, caller)?;
+        self.run_image(&namespace, &arguments, &[dir.as_fd(), self.root], None)
             .doing_with(|| format!("copying {}", source.display()))
     }
 
     fn run_image(
         &mut self,
+        namespace: &MappedNamespace,
         arguments: &[String],
         fds: &[BorrowedFd<'_>],
         archive: Option<&OwnedFd>,
     ) -> Result<Unpacked> {
         let program = path::open_read(&self.facts.programs.image).doing("opening bryo-image")?;
         let (reader, writer) = std::io::pipe().map_err(from_io)?;
-        let work = self.namespace()?.start(|| {
+        let work = namespace.start(|| {
             process::place_at(tty::null()?.as_fd(), 0)?;
             process::place_at(writer.as_fd(), 1)?;
             process::place_at(writer.as_fd(), 2)?;

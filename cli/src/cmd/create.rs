@@ -1,0 +1,67 @@
+//! `bryo create`
+
+use std::path::PathBuf;
+
+use container::create::Template;
+use container::place::Place;
+use container::{Error, Kind};
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::making::{self, CHOICES};
+use crate::output::{self, Cannot, Outcome};
+use crate::rungs::Talk;
+use crate::usage;
+
+/// Arguments of `bryo create`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Create {
+    /// The name of the new container
+    name: ContainerName,
+    /// An archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory
+    #[arg(conflicts_with = "template")]
+    image: Option<String>,
+    /// A template: local, busybox, host or none
+    #[arg(short, long, value_name = "NAME")]
+    template: Option<String>,
+    /// A file that the configuration begins with
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Arguments of the template
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Create {
+    pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
+        let name = self.name.clone();
+        let created = self.create(context, context.place(&name)).cannot("create", &name)?;
+        if talk == Talk::Quiet {
+            return Ok(0);
+        }
+        created.notes.iter().for_each(|note| output::note(note));
+        if let Some(unpacked) = &created.unpacked {
+            let (files, size) = (unpacked.entries, usage::human(unpacked.bytes));
+            output::say(&format!("{name} created: {files} files, {size}"));
+        }
+        Ok(0)
+    }
+
+    fn create(self, context: &Context, place: Place) -> container::Result<container::create::Created> {
+        let (template, source) = self.source()?;
+        let mut header = vec![format!("Template used to create this container: {source}")];
+        if !self.arguments.is_empty() {
+            header.push(format!("Parameters passed to the template: {}", self.arguments.join(" ")));
+        }
+        let config = self.config;
+        making::create(context, making::Wanted { place, template, config, settings: "", header, once: false })
+    }
+
+    fn source(&self) -> container::Result<(Template, String)> {
+        match (&self.template, &self.image) {
+            (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
+            (None, Some(image)) => Ok((making::from_image(image)?, image.clone())),
+            (None, None) => Err(Error::new(Kind::Usage, CHOICES)),
+        }
+    }
+}

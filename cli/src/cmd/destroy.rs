@@ -1,0 +1,30 @@
+//! `bryo destroy`
+
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::destroying::{self, Along};
+use crate::output::{Cannot, Outcome};
+
+/// Arguments of `bryo destroy`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Destroy {
+    /// The container
+    name: ContainerName,
+    /// Kill it first when it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Remove its snapshots too
+    #[arg(long)]
+    snapshots: bool,
+}
+
+impl Destroy {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let name = &self.name;
+        let place = context.settled(name).cannot("destroy", name)?;
+        let along = Along { running: self.force, snapshots: self.snapshots };
+        destroying::destroy(context, &place, along).cannot("destroy", name)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,158 @@
+//! `bryo start --dry-run`: the plan, for people and for programs.
+
+use config::Capability;
+use container::plan::{EntryPlan, EntrySource, StartPlan};
+use container::{Error, Kind};
+use sys::process::flags;
+use types::IdKind;
+
+/// Prints the plan.
+pub(super) fn print(plan: &StartPlan, json: bool) -> container::Result<i32> {
+    if json {
+        let text = serde_json::to_string_pretty(plan);
+        println!("{}", text.map_err(|e| Error::new(Kind::Build, e.to_string()))?);
+    } else {
+        print!("{}", listing(plan));
+    }
+    Ok(0)
+}
+
+/// Collects lines of a label and a text; a label that comes again is not repeated.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    last: &'static str,
+}
+
+impl Lines {
+    fn add(&mut self, label: &'static str, text: impl AsRef<str>) {
+        let shown = if label == self.last { "" } else { label };
+        self.last = label;
+        self.text.push_str(&format!("{shown:<13} {}\n", text.as_ref()));
+    }
+
+    fn each(&mut self, label: &'static str, texts: impl IntoIterator<Item = String>) {
+        texts.into_iter().for_each(|text| self.add(label, text));
+    }
+}
+
+fn listing(plan: &StartPlan) -> String {
+    let mut lines = Lines::default();
+    lines.add("container", format!("{}, from {}", plan.place.name, plan.config_file.display()));
+    identity(plan, &mut lines);
+    files(plan, &mut lines);
+    settings(plan, &mut lines);
+    program(plan, &mut lines);
+    lines.each("note", plan.notes.iter().cloned());
+    lines.text
+}
+
+fn identity(plan: &StartPlan, lines: &mut Lines) {
+    for kind in [IdKind::User, IdKind::Group] {
+        let extents = plan.idmap.extents(kind).iter();
+        lines.each("ids", extents.map(|extent| format!("{} {extent}", kind.letter())));
+    }
+    lines.add("written", format!("by {}", plan.id_writer.rung()));
+    lines.add("namespaces", namespaces(plan.namespaces));
+    lines.add("cgroup", format!("{}: {}", plan.cgroup.rung().word(), plan.cgroup.names.inner.display()));
+    let limits = plan.cgroup.limits.iter();
+    lines.each("limit", limits.map(|limit| format!("{} = {}", limit.key, limit.value)));
+    lines.add("network", if plan.host_network { "the host's" } else { "loopback" });
+}
+
+fn files(plan: &StartPlan, lines: &mut Lines) {
+    let access = if plan.rootfs.read_only { ", read-only" } else { "" };
+    lines.add("rootfs", format!("{}{access}", plan.rootfs.path.display()));
+    let dev = &plan.dev;
+    let kind = if dev.auto { format!("a tmpfs of {} bytes", dev.tmpfs_size) } else { "the rootfs' own".to_owned() };
+    let console = if dev.console { "a console" } else { "no console" };
+    lines.add("/dev", format!("{kind}, {console}, {} terminals", dev.ttys));
+    let auto = plan.auto.to_string();
+    lines.each("automatic", Some(auto).filter(|auto| !auto.is_empty()));
+    lines.each("mount", plan.entries.iter().map(entry));
+    let hooks = plan.hooks.commands.iter();
+    lines.each(
+        "hook",
+        hooks.flat_map(|(moment, commands)| commands.iter().map(move |command| format!("{moment}: {command}"))),
+    );
+}
+
+fn settings(plan: &StartPlan, lines: &mut Lines) {
+    lines.each("hostname", plan.hostname.clone());
+    lines.each("sysctl", plan.sysctls.iter().map(|(name, value)| format!("{name} = {value}")));
+    lines.each("proc", plan.procs.iter().map(|(name, value)| format!("{name} = {value}")));
+    lines.each("rlimit", plan.rlimits.iter().map(|(kind, soft, hard)| format!("{kind}: {soft} {hard}")));
+    lines.each("dropped", dropped(plan.capabilities));
+    lines.each("privileges", plan.no_new_privs.then(|| "no new ones".to_owned()));
+}
+
+fn program(plan: &StartPlan, lines: &mut Lines) {
+    let init = &plan.init;
+    let under = if plan.is_app() { "below bryo-init: " } else { "" };
+    let argv = if plan.is_app() { init.argv.get(2..).unwrap_or_default() } else { &init.argv[..] };
+    lines.add("runs", format!("{under}{}", argv.join(" ")));
+    lines.add("as", format!("user {}, group {}, in {}", init.uid, init.gid, init.cwd.display()));
+    lines.each("environment", init.environment.iter().cloned());
+    let signals = &plan.signals;
+    let halt = signals.halt.map_or_else(|| "as init takes it".to_owned(), |signal| signal.to_string());
+    lines.add("signals", format!("halt {halt}, reboot {}, stop {}", signals.reboot, signals.stop));
+    lines.each("log", plan.console_log.iter().map(|path| format!("console to {}", path.display())));
+    lines.each("afterwards", plan.ephemeral.then(|| "destroyed".to_owned()));
+}
+
+fn namespaces(wanted: u64) -> String {
+    let kinds = [
+        (flags::NEWUSER, "user"),
+        (flags::NEWNS, "mnt"),
+        (flags::NEWPID, "pid"),
+        (flags::NEWUTS, "uts"),
+        (flags::NEWIPC, "ipc"),
+        (flags::NEWNET, "net"),
+        (flags::NEWCGROUP, "cgroup"),
+    ];
+    let names: Vec<&str> = kinds.iter().filter(|(flag, _)| wanted & flag != 0).map(|(_, name)| *name).collect();
+    names.join(" ")
+}
+
+/// Names the capabilities that go, or those that stay where these are fewer.
+fn dropped(kept: u64) -> Option<String> {
+    let name = |number: u32| number.to_string().parse::<Capability>().map(|c| c.to_string()).unwrap_or_default();
+    let names = |bits: u64| (0..64).filter(|n| bits >> n & 1 == 1).map(name).collect::<Vec<_>>().join(" ");
+    match kept {
+        u64::MAX => None,
+        0 => Some("all capabilities".to_owned()),
+        kept if kept.count_ones() < 32 => Some(format!("all capabilities but {}", names(kept))),
+        kept => Some(names(!kept)),
+    }
+}
+
+fn entry(entry: &EntryPlan) -> String {
+    let source = match &entry.source {
+        EntrySource::Bind { path, .. } => path.display().to_string(),
+        EntrySource::BindInside { path, .. } => format!("{} of the container", path.display()),
+        EntrySource::New { fstype, .. } => format!("a new {fstype}"),
+    };
+    let optional = if entry.optional { ", if it can be had" } else { "" };
+    format!("{source} on /{}{optional}", entry.target.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_named_the_shorter_way() {
+        assert_eq!(dropped(u64::MAX), None);
+        assert_eq!(dropped(!1).as_deref(), Some("chown"));
+        assert_eq!(dropped(3).as_deref(), Some("all capabilities but chown dac_override"));
+        assert_eq!(dropped(0).as_deref(), Some("all capabilities"));
+    }
+
+    #[test]
+    fn a_label_stands_once() {
+        let mut lines = Lines::default();
+        lines.each("mount", ["a".to_owned(), "b".to_owned()]);
+        lines.add("runs", "c");
+        assert_eq!(lines.text, "mount         a\n              b\nruns          c\n");
+    }
+}

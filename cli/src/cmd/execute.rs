@@ -1,0 +1,72 @@
+//! `bryo execute`: one command in a container that does not run, below Bryo's own init.
+
+use container::plan::{AppCommand, Run, Stdio};
+use container::{Error, Kind, beside};
+use types::ContainerName;
+
+use super::exec::Wishes;
+use crate::context::Context;
+use crate::foreground;
+use crate::inside::clean_environment;
+use crate::output::{Cannot, Failure, Outcome};
+use crate::rungs::{self, Talk};
+use crate::starting::{self, Wanted};
+
+/// Arguments of `bryo execute`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Execute {
+    /// The container
+    name: ContainerName,
+    #[command(flatten)]
+    wishes: Wishes,
+    /// The command
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Execute {
+    pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
+        let name = self.name.clone();
+        self.execute(context, talk).cannot("run a command in", &name).map_err(Failure::beside_a_command)
+    }
+
+    fn execute(self, context: &Context, talk: Talk) -> container::Result<i32> {
+        let place = context.settled(&self.name)?;
+        beside::refuse_under_lxc(&place)?;
+        if starting::is_running(&place)? {
+            let cause = format!("{0} is running; bryo exec {0} -- runs a command in it", self.name);
+            return Err(Error::new(Kind::Running, cause));
+        }
+        let run = Run::App(app(&self.wishes, self.command, &context.config(&place)?.config)?);
+        let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place) };
+        let plan = starting::plan(context, wanted)?.plan;
+        foreground::run(context, &plan, |running| {
+            rungs::announce(&plan, &running.rungs, &running.notes, context.facts()?, only_if_asked(talk));
+            Ok(())
+        })
+    }
+}
+
+/// Makes the command that runs below Bryo's init.
+pub(super) fn app(
+    wishes: &Wishes,
+    argv: Vec<String>,
+    config: &config::Config,
+) -> container::Result<AppCommand> {
+    let user = wishes.user(config)?;
+    let mut environment = clean_environment();
+    environment.extend(user.environment());
+    wishes.add_variables(&mut environment);
+    Ok(AppCommand {
+        argv,
+        environment,
+        cwd: wishes.workdir.as_ref().map(Into::into),
+        uid: wishes.user.is_some().then_some(user.uid),
+        gid: wishes.user.is_some().then_some(user.gid),
+    })
+}
+
+/// A command's own output is what its caller wants to see.
+pub(super) fn only_if_asked(talk: Talk) -> Talk {
+    if talk == Talk::Verbose { talk } else { Talk::Quiet }
+}

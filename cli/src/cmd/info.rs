@@ -1,0 +1,88 @@
+//! `bryo info`
+
+use cgroup::Usage;
+use container::beside::Listeners;
+use container::command::Client;
+use container::list::{self, Found};
+use container::place::Place;
+use container::{Error, Kind};
+use serde::Serialize;
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::output::{Cannot, Outcome};
+use crate::usage;
+
+/// Arguments of `bryo info`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Info {
+    /// The container
+    name: ContainerName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the value of a key of the configuration alone
+    #[arg(short, long = "config", value_name = "KEY", conflicts_with = "json")]
+    config: Vec<String>,
+}
+
+/// What is told.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    found: Found,
+    config: std::path::PathBuf,
+    rungs: Vec<(String, String)>,
+    usage: Option<Usage>,
+}
+
+impl Info {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let name = &self.name;
+        let place = context.settled(name).cannot("tell about", name)?;
+        if !self.config.is_empty() {
+            return print_keys(context, &place, &self.config).cannot("tell about", name);
+        }
+        let told = tell(&place).cannot("tell about", name)?;
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(&told).unwrap_or_default()),
+            false => print!("{}", lines(&told)),
+        }
+        Ok(0)
+    }
+}
+
+fn print_keys(context: &Context, place: &Place, keys: &[String]) -> container::Result<i32> {
+    let config = context.config(place)?.config;
+    for key in keys {
+        let value = config.get(key).map_err(|fault| Error::new(Kind::Usage, fault.to_string()))?;
+        println!("{}", value.trim_end_matches('\n'));
+    }
+    Ok(0)
+}
+
+fn tell(place: &Place) -> container::Result<Told> {
+    let found = list::look(place, &Listeners::read()).ok_or_else(|| {
+        let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
+        Error::new(Kind::NotDefined, cause)
+    })?;
+    let status = Client::connect(place)?.and_then(|client| client.status().ok());
+    let usage = found.pid.and_then(|_| usage::of(place));
+    Ok(Told { config: place.config(), rungs: status.map(|s| s.rungs).unwrap_or_default(), usage, found })
+}
+
+fn lines(told: &Told) -> String {
+    let usage = told.usage.unwrap_or_default();
+    let mut known = vec![
+        ("Name", Some(told.found.name.clone())),
+        ("State", Some(told.found.state.to_string())),
+        ("PID", told.found.pid.map(|pid| pid.to_string())),
+        ("Config", Some(told.config.display().to_string())),
+        ("Memory", usage.memory.map(usage::human)),
+        ("CPU", usage.cpu.map(|cpu| format!("{:.2} seconds", cpu.as_secs_f64()))),
+        ("Processes", usage.tasks.map(|tasks| tasks.to_string())),
+    ];
+    known.extend(told.rungs.iter().map(|(need, rung)| (need.as_str(), Some(rung.clone()))));
+    let line = |(label, text): (&str, Option<String>)| text.map(|text| format!("{label:<10} {text}\n"));
+    known.into_iter().filter_map(line).collect()
+}

@@ -1,0 +1,55 @@
+//! `bryo ls`
+
+use container::list;
+
+use crate::context::{self, Context};
+use crate::listing::{self, Column, Row, USUAL};
+use crate::output::{Failure, Outcome};
+use crate::usage;
+
+/// Arguments of `bryo ls`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ls {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the columns of lxc-ls -f
+    #[arg(short, long, conflicts_with = "json")]
+    fancy: bool,
+    /// Choose columns: name, state, pid, ram, autostart, groups, unprivileged
+    #[arg(long, value_name = "COLUMNS", conflicts_with = "json")]
+    columns: Option<String>,
+}
+
+/// What a list shows unless asked otherwise.
+const SHORT: &str = "NAME,STATE,PID";
+
+impl Ls {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        context.settle_all();
+        let found = list::list(&context.lxcpath);
+        if self.json {
+            let text = serde_json::to_string_pretty(&found);
+            println!("{}", text.unwrap_or_default());
+            return Ok(0);
+        }
+        let names = self.columns.as_deref().unwrap_or(if self.fancy { USUAL } else { SHORT });
+        let columns = listing::columns(names).map_err(|name| {
+            let cause = format!("there is no column {name}");
+            Failure::new("list containers", container::Error::new(container::Kind::Usage, cause))
+        })?;
+        let rows: Vec<Row> = found.into_iter().map(|found| row(context, found, &columns)).collect();
+        print!("{}", listing::table(&rows, &columns));
+        Ok(0)
+    }
+}
+
+/// Fills what the columns of a container need.
+pub(crate) fn row(context: &Context, found: list::Found, columns: &[Column]) -> Row {
+    let place = found.name.parse().ok().map(|name| context.place(&name));
+    let wants_config = columns.iter().any(|column| column.needs_config);
+    let wants_memory = found.pid.is_some() && columns.iter().any(|column| column.name == "RAM");
+    let config = place.as_ref().filter(|_| wants_config).and_then(|place| context::load(&place.config()).ok());
+    let memory = place.as_ref().filter(|_| wants_memory).and_then(|place| usage::of(place)?.memory);
+    Row { found, config: config.map(|loaded| loaded.config), memory }
+}

@@ -1,0 +1,104 @@
+//! `bryo start`
+
+use std::path::PathBuf;
+
+use container::plan::{Run, StartPlan, Stdio};
+use container::{Error, Kind, beside};
+use types::ContainerName;
+
+use super::dry_run;
+use crate::context::Context;
+use crate::output::{self, Cannot, Outcome};
+use crate::rungs::{self, Talk};
+use crate::starting::{self, Running, Wanted};
+use crate::foreground;
+
+/// Arguments of `bryo start`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Start {
+    /// The container
+    name: ContainerName,
+    /// Stay in the foreground, with the container's console
+    #[arg(short = 'F', long)]
+    foreground: bool,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the plan of --dry-run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+    /// Set a key of the configuration for this start
+    #[arg(long, value_name = "KEY=VALUE")]
+    define: Vec<String>,
+    /// Use another configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write the monitor's pid to a file
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// A command to run instead of init
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl Start {
+    pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
+        let name = self.name.clone();
+        self.start(context, talk).cannot("start", &name)
+    }
+
+    fn start(self, context: &Context, talk: Talk) -> container::Result<i32> {
+        let place = if self.dry_run { context.place(&self.name) } else { context.settled(&self.name)? };
+        let (dry_run, json, foreground) = (self.dry_run, self.json, self.foreground);
+        if !dry_run {
+            beside::refuse_under_lxc(&place)?;
+            if starting::is_running(&place)? {
+                output::say(&format!("{} is already running", self.name));
+                return Ok(0);
+            }
+        }
+        let pidfile = self.pidfile.clone();
+        let planned = starting::plan(context, self.wanted(place)?)?;
+        let plan = &planned.plan;
+        if talk != Talk::Quiet {
+            planned.warnings.iter().for_each(|warning| output::warning(warning));
+        }
+        if dry_run {
+            return dry_run::print(plan, json);
+        }
+        let on_running = |running: &Running| announce(context, plan, running, talk, pidfile.as_deref());
+        if foreground {
+            foreground::run(context, plan, on_running)?;
+        } else {
+            on_running(&starting::in_background(context, plan)?)?;
+        }
+        Ok(0)
+    }
+
+    fn wanted(self, place: container::place::Place) -> container::Result<Wanted> {
+        let wrong = |word: &String| Error::new(Kind::Usage, format!("--define {word}: expected KEY=VALUE"));
+        let settings = self.define.iter().map(|word| starting::setting(word).ok_or_else(|| wrong(word)));
+        Ok(Wanted {
+            place,
+            config_file: self.config,
+            settings: settings.collect::<container::Result<_>>()?,
+            run: if self.command.is_empty() { Run::Init } else { Run::InsteadOfInit(self.command) },
+            foreground: self.foreground,
+            stdio: Stdio::Console,
+        })
+    }
+}
+
+fn announce(
+    context: &Context,
+    plan: &StartPlan,
+    running: &Running,
+    talk: Talk,
+    pidfile: Option<&std::path::Path>,
+) -> container::Result<()> {
+    if let Some(path) = pidfile {
+        starting::write_pidfile(path, running)?;
+    }
+    rungs::announce(plan, &running.rungs, &running.notes, context.facts()?, talk);
+    Ok(())
+}

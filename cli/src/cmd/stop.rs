@@ -1,0 +1,47 @@
+//! `bryo stop`
+
+use std::time::Duration;
+
+use container::{Error, Kind};
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::output::{self, Cannot, Outcome};
+use crate::stopping::{self, How, PATIENCE, Stopped};
+
+/// Arguments of `bryo stop`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Stop {
+    /// The container
+    name: ContainerName,
+    /// Kill it at once
+    #[arg(short, long, conflicts_with = "timeout")]
+    kill: bool,
+    /// Kill it when it has not stopped after so many seconds
+    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    timeout: u64,
+}
+
+impl Stop {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let name = &self.name;
+        match self.stop(context).cannot("stop", name)? {
+            Stopped::NotRunning => output::say(&format!("{name} is not running")),
+            Stopped::Gone | Stopped::StillRunning => {}
+        }
+        Ok(0)
+    }
+
+    fn stop(&self, context: &Context) -> container::Result<Stopped> {
+        let place = context.settled(&self.name)?;
+        let patience = Some(Duration::from_secs(self.timeout));
+        let how = if self.kill { How::Kill } else { How::Halt { patience, then_kill: true } };
+        match stopping::stop(&place, how)? {
+            Stopped::NotRunning if !place.is_defined() => {
+                let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
+                Err(Error::new(Kind::NotDefined, cause))
+            }
+            stopped => Ok(stopped),
+        }
+    }
+}

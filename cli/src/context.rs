@@ -1,0 +1,100 @@
+//! What every command needs: where the containers are, and the host's facts once they are asked for.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use config::Loaded;
+use config::system::SystemConfig;
+use container::command::Client;
+use container::host::HostFacts;
+use container::place::Place;
+use container::{Error, Kind, Result, create, monitor};
+use types::ContainerName;
+
+/// The surroundings of one command.
+pub(crate) struct Context {
+    /// The directory of the containers.
+    pub(crate) lxcpath: PathBuf,
+    /// What new containers' configurations begin with.
+    pub(crate) default_config: PathBuf,
+    facts: OnceCell<HostFacts>,
+}
+
+/// Returns the caller's home directory: HOME, else what the system knows.
+fn home() -> PathBuf {
+    directories::BaseDirs::new().map_or_else(|| PathBuf::from("/"), |dirs| dirs.home_dir().to_owned())
+}
+
+impl Context {
+    /// Reads where the containers are; `lxcpath` overrides it.
+    pub(crate) fn new(lxcpath: Option<&Path>) -> Result<Self> {
+        let system = SystemConfig::load(&home(), sys::cred::real_uid().0 == 0)
+            .map_err(|e| Error::new(Kind::Config, e.to_string()).doing("reading lxc.conf"))?;
+        let lxcpath = lxcpath.map_or(system.lxcpath, Path::to_owned);
+        let lxcpath = std::path::absolute(&lxcpath)
+            .map_err(|e| Error::new(Kind::Usage, e.to_string()).doing(lxcpath.display().to_string()))?;
+        Ok(Self { lxcpath, default_config: system.default_config, facts: OnceCell::new() })
+    }
+
+    /// Returns the host's facts, gathered when first asked for.
+    pub(crate) fn facts(&self) -> Result<&HostFacts> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(facts);
+        }
+        let gathered = HostFacts::gather()?;
+        Ok(self.facts.get_or_init(|| gathered))
+    }
+
+    /// Returns the place of a container, without looking at it.
+    pub(crate) fn place(&self, name: &ContainerName) -> Place {
+        Place { lxcpath: self.lxcpath.clone(), name: name.clone() }
+    }
+
+    /// Returns the place of a container after removing what a killed command or monitor has left there.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] while the container is being created.
+    pub(crate) fn settled(&self, name: &ContainerName) -> Result<Place> {
+        let place = self.place(name);
+        self.settle(&place)?;
+        Ok(place)
+    }
+
+    fn settle(&self, place: &Place) -> Result<()> {
+        if place.state_dir()?.is_some() && Client::connect(place)?.is_none() {
+            let facts = self.facts()?;
+            monitor::recover(place, &facts.id_writer, &facts.caller)?;
+        }
+        if create::is_half_made(place) {
+            create::remove_half_made(place, self.facts()?)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what killed commands and monitors have left of any container. What cannot be removed is for the
+    /// command that names the container to complain about.
+    pub(crate) fn settle_all(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.lxcpath) else { return };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for name in names {
+            match self.settle(&self.place(&name)) {
+                Err(e) if e.kind() != Kind::Busy => log::warn!("{e}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads a container's configuration.
+    pub(crate) fn config(&self, place: &Place) -> Result<Loaded> {
+        if !place.is_defined() {
+            let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
+            return Err(Error::new(Kind::NotDefined, cause));
+        }
+        load(&place.config())
+    }
+}
+
+/// Reads a configuration file, with all its problems as one error.
+pub(crate) fn load(path: &Path) -> Result<Loaded> {
+    config::load(path).map_err(|problems| Error::new(Kind::Config, problems.to_string()))
+}

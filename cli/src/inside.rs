@@ -1,0 +1,89 @@
+//! Running a program in a running container, with the caller's terminal or pipes.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use container::Result;
+use container::attach::{AttachRequest, Attached};
+use container::place::Place;
+use sys::signal;
+
+use crate::relay::{self, HEARD, Relay, Streams, Woken};
+
+/// Where programs are looked for in a container.
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns the request of a program that runs as root of the container, in all of its namespaces.
+pub(crate) fn request(argv: Vec<String>, environment: Vec<String>) -> AttachRequest {
+    AttachRequest {
+        argv,
+        environment,
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+        namespaces: 0,
+        elevated: false,
+        terminals: [false; 3],
+        size: None,
+        cwd: None,
+        login: false,
+    }
+}
+
+/// Returns an environment that says nothing of the caller but the kind of terminal.
+pub(crate) fn clean_environment() -> Vec<String> {
+    let is_shown = Streams::new().screen().is_some();
+    let terminal = std::env::var("TERM").ok().filter(|_| is_shown).map(|term| format!("TERM={term}"));
+    [PATH.to_owned()].into_iter().chain(terminal).collect()
+}
+
+/// Returns the caller's own environment. Variables that are no text are left out, and `container` is the
+/// container's to say.
+pub(crate) fn callers_environment() -> Vec<String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        (name != "container").then(|| format!("{name}={value}"))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Adds a variable, in place of an earlier one of the same name.
+pub(crate) fn set_variable(environment: &mut Vec<String>, variable: String) {
+    let name = variable.split('=').next().unwrap_or_default();
+    environment.retain(|known| known.split('=').next() != Some(name));
+    environment.push(variable);
+}
+
+/// Runs a program and returns its shell status. `log` gets a copy of what its terminal shows.
+pub(crate) fn run(place: &Place, request: AttachRequest, log: Option<File>) -> Result<i32> {
+    let streams = Streams::new();
+    let size = streams.size().map(|size| (size.rows, size.columns));
+    let request = AttachRequest { terminals: streams.terminals(), size, ..request };
+    let mut attached = Attached::start(place, &request, streams.fds())?;
+    // Only now: while it starts, a signal ends this command, and the monitor ends the rest.
+    let signals = signal::read_as_data(&HEARD)?;
+    let mut relay = attached.terminal.take().map(Relay::to_terminal).transpose()?.map(|r| r.with_log(log));
+    loop {
+        match relay::wait(relay.as_mut(), signals.as_fd(), attached.fd())? {
+            Woken::Signal(number) => attached.signal(number)?,
+            Woken::Left => {}
+            Woken::Ready => {
+                let status = attached.status();
+                relay.into_iter().for_each(Relay::finish);
+                return status;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_set_once() {
+        let mut environment = vec!["A=1".to_owned(), "AB=2".to_owned()];
+        set_variable(&mut environment, "A=3".to_owned());
+        assert_eq!(environment, ["AB=2", "A=3"]);
+    }
+}

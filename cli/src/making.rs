@@ -1,0 +1,203 @@
+//! Making a container: templates by name or by image, and a bar on the terminal while it is unpacked.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use container::create::{self, CreateRequest, Created, Progress, Template};
+use container::place::Place;
+use container::{Doing, Error, Kind, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::context::Context;
+use crate::getopt::{self, Given, Opt, flag, value};
+use crate::image::Image;
+
+/// What is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Which container.
+    pub(crate) place: Place,
+    /// Its root file system.
+    pub(crate) template: Template,
+    /// A file that its configuration begins with, instead of the caller's own.
+    pub(crate) config: Option<PathBuf>,
+    /// More lines for the configuration.
+    pub(crate) settings: &'static str,
+    /// Comments for the top of the configuration.
+    pub(crate) header: Vec<String>,
+    /// It is made for one run.
+    pub(crate) once: bool,
+}
+
+/// Makes the container.
+pub(crate) fn create(context: &Context, wanted: Wanted) -> Result<Created> {
+    let base_path = wanted.config.clone().unwrap_or_else(|| context.default_config.clone());
+    let base = create::default_text(&base_path, wanted.config.is_some())? + wanted.settings;
+    let mut bar = Bar::default();
+    let request = CreateRequest {
+        place: wanted.place,
+        template: wanted.template,
+        base,
+        base_path,
+        header: wanted.header,
+        once: wanted.once,
+        progress: &mut |progress| bar.show(progress),
+    };
+    let created = create::create(request, context.facts()?);
+    bar.clear();
+    created
+}
+
+/// The bar. It is drawn by whoever tells about progress: a thread of its own would make forking unsafe.
+#[derive(Default)]
+struct Bar {
+    drawn: Option<ProgressBar>,
+}
+
+impl Bar {
+    fn show(&mut self, progress: Progress) {
+        let bar = self.drawn.get_or_insert_with(|| match progress.total {
+            _ if !std::io::stderr().is_terminal() => ProgressBar::hidden(),
+            Some(total) => ProgressBar::new(total).with_style(style("{bar:40} {bytes}/{total_bytes} {eta}")),
+            None => ProgressBar::no_length().with_style(style("{spinner} {elapsed}")),
+        });
+        bar.tick();
+        bar.set_position(progress.read);
+    }
+
+    fn clear(self) {
+        self.drawn.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The templates and their options, which stand after `--`.
+const TEMPLATES: [(&str, &[Opt]); 4] = [
+    (
+        "local",
+        &[
+            value("m", "metadata", "FILE", "the archive of the metadata"),
+            value("f", "fstree", "FILE", "the archive of the root file system"),
+            flag("", "no-dev", "leave /dev out"),
+        ],
+    ),
+    ("busybox", &[value("", "busybox-path", "FILE", "a static busybox")]),
+    ("host", &[]),
+    ("none", &[]),
+];
+
+/// Returns the template of a name, with its arguments.
+pub(crate) fn template(name: &str, arguments: &[String]) -> Result<Template> {
+    let found = TEMPLATES.iter().find(|(known, _)| *known == name);
+    let Some((_, options)) = found else {
+        let known = TEMPLATES.map(|(known, _)| known).join(", ");
+        let cause = format!("there is no template {name}; Bryo has {known}");
+        return Err(Error::new(Kind::Usage, cause));
+    };
+    let wrong = |what: String| Error::new(Kind::Usage, what).doing(format!("template {name}"));
+    let given = getopt::parse(&[options], arguments).map_err(|e| wrong(e.to_string()))?;
+    if let Some(word) = given.words.first() {
+        return Err(wrong(format!("the argument {word:?} means nothing")));
+    }
+    match name {
+        "local" => local(&given),
+        "busybox" => busybox(given.value("busybox-path")),
+        "host" => Ok(Template::Host),
+        _ => Ok(Template::None),
+    }
+}
+
+fn local(given: &Given) -> Result<Template> {
+    let needed = |long: &str| {
+        let missing = || Error::new(Kind::Usage, format!("template local needs --{long} FILE after --"));
+        let path = given.value(long).ok_or_else(missing)?;
+        open(Path::new(path))
+    };
+    Ok(Template::Local {
+        metadata: needed("metadata")?,
+        rootfs: needed("fstree")?,
+        no_dev: given.has("no-dev"),
+    })
+}
+
+fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
+    sys::path::open_read(path)
+        .map_err(|e| Error::from(e).of_kind(Kind::Image))
+        .doing_with(|| format!("opening {}", path.display()))
+}
+
+fn busybox(path: Option<&str>) -> Result<Template> {
+    if let Some(path) = path {
+        return Ok(Template::Busybox { program: path.into() });
+    }
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(PathBuf::from);
+    let mut candidates = std::env::split_paths(&search).chain(usual).map(|dir| dir.join("busybox"));
+    let missing = || {
+        let cause = "there is no busybox on this host: install busybox-static, or name one with --busybox-path";
+        Error::new(Kind::Image, cause)
+    };
+    Ok(Template::Busybox { program: candidates.find(|path| path.is_file()).ok_or_else(missing)? })
+}
+
+/// Returns the template of an image.
+///
+/// # Errors
+/// Images that would have to be fetched.
+pub(crate) fn from_image(word: &str) -> Result<Template> {
+    let path = match Image::parse(word) {
+        Image::Path(path) => path,
+        Image::Name(name) => {
+            let cause = format!("{name} is no file or directory here, and this version fetches no images");
+            return Err(Error::new(Kind::Usage, format!("{cause}\n{CHOICES}")));
+        }
+    };
+    if path.is_dir() {
+        return Ok(Template::Directory(path));
+    }
+    Ok(Template::Archive(open(&path)?))
+}
+
+/// What a container can be made from.
+pub(crate) const CHOICES: &str = "\
+a container is made from one of these:
+  bryo create web ./rootfs.tar.zst    an archive (tar, also gz, xz or zst) or a directory
+  bryo create web -t busybox          a static busybox
+  bryo create web -t host             this machine's own programs, read-only";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn templates_take_their_own_arguments_alone() {
+        assert!(matches!(template("none", &[]), Ok(Template::None)));
+        let path = words(&["--busybox-path", "/x/busybox"]);
+        let made = template("busybox", &path).unwrap();
+        assert!(matches!(made, Template::Busybox { program } if program == Path::new("/x/busybox")));
+        assert!(template("none", &path).is_err());
+        assert!(template("none", &words(&["x"])).is_err());
+        assert!(template("download", &[]).unwrap_err().to_string().contains("local, busybox, host, none"));
+    }
+
+    #[test]
+    fn local_needs_both_archives() {
+        let error = template("local", &words(&["-m", "/dev/null"])).unwrap_err();
+        assert!(error.to_string().contains("--fstree"), "{error}");
+        let both = words(&["-m", "/dev/null", "-f", "/dev/null", "--no-dev"]);
+        assert!(matches!(template("local", &both), Ok(Template::Local { no_dev: true, .. })));
+    }
+
+    #[test]
+    fn an_image_to_be_fetched_is_refused_with_the_choices() {
+        let error = from_image("debian/13").unwrap_err();
+        assert!(error.to_string().contains("-t busybox"), "{error}");
+    }
+}

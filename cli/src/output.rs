@@ -1,0 +1,145 @@
+//! What a person reads on standard error: failures in four parts, warnings and notes.
+//!
+//! ```text
+//! error: cannot start web: reading the configuration      what failed, on what
+//!   why: ...                                              the root cause
+//!  help: ...                                              what to do
+//! ```
+
+use anstream::eprintln;
+use anstyle::{AnsiColor, Style};
+use container::{Error, Kind, Result};
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::hints;
+
+/// What a verb comes to: its exit status, or why it failed.
+pub(crate) type Outcome = std::result::Result<i32, Failure>;
+
+/// The exit status of a verb that passes on that of a command, when Bryo itself failed.
+pub(crate) const BRYO_FAILED: i32 = 125;
+
+/// A verb that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What could not be done: `start web`.
+    act: String,
+    /// What it was about.
+    subject: Option<ContainerName>,
+    error: Error,
+    status: i32,
+}
+
+impl Failure {
+    /// Makes the failure of an act that is about no container.
+    pub(crate) fn new(act: &str, error: Error) -> Self {
+        Self { act: act.to_owned(), subject: None, error, status: 1 }
+    }
+
+    /// Gives the failure the exit status of a verb that passes on that of a command.
+    pub(crate) fn beside_a_command(self) -> Self {
+        let status = match self.error.kind() {
+            Kind::ProgramNotExecutable => 126,
+            Kind::ProgramMissing => 127,
+            _ => BRYO_FAILED,
+        };
+        Self { status, ..self }
+    }
+
+    /// Prints the failure and returns its exit status.
+    pub(crate) fn print(&self, context: Option<&Context>) -> i32 {
+        let facts = context.and_then(|context| context.facts().ok());
+        let hint = hints::hint(&self.error, self.subject.as_ref(), facts);
+        for (label, text) in parts(&self.act, &self.error, hint.as_deref()) {
+            let style = if label == "error" { ERROR } else { LABEL };
+            eprintln!("{style}{label:>5}:{style:#} {text}");
+        }
+        self.status
+    }
+}
+
+/// Says what could not be done, on what.
+pub(crate) trait Cannot<T> {
+    /// Turns the error into the failure of `act` on a container.
+    fn cannot(self, act: &str, name: &ContainerName) -> std::result::Result<T, Failure>;
+}
+
+impl<T> Cannot<T> for Result<T> {
+    fn cannot(self, act: &str, name: &ContainerName) -> std::result::Result<T, Failure> {
+        self.map_err(|error| Failure {
+            act: format!("{act} {name}"),
+            subject: Some(name.clone()),
+            error,
+            status: 1,
+        })
+    }
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const LABEL: Style = Style::new().bold();
+/// Lines after the first stand below it.
+const INDENT: &str = "\n       ";
+
+fn parts(act: &str, error: &Error, hint: Option<&str>) -> Vec<(&'static str, String)> {
+    let (whole, cause) = (error.to_string(), error.cause());
+    let outer = whole.strip_suffix(cause).map_or("", |outer| outer.trim_end_matches(": "));
+    let what = if outer.is_empty() { format!("cannot {act}") } else { format!("cannot {act}: {outer}") };
+    let mut parts = vec![("error", what), ("why", cause.to_owned())];
+    parts.extend(hint.map(|hint| ("help", hint.to_owned())));
+    parts.into_iter().map(|(label, text)| (label, printable(&text).replace('\n', INDENT))).collect()
+}
+
+/// Returns the text without control characters: some of it comes from archives and containers, and could make a
+/// terminal show something else.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    text.trim_end().chars().map(shown).collect()
+}
+
+/// Prints something that the user should know although all went well.
+pub(crate) fn warning(text: &str) {
+    eprintln!("{WARNING}warning:{WARNING:#} {}", printable(text));
+}
+
+/// Prints what was left out, or what was done instead.
+pub(crate) fn note(text: &str) {
+    eprintln!("{LABEL}note:{LABEL:#} {}", printable(text));
+}
+
+/// Prints a sentence about the course of things.
+pub(crate) fn say(text: &str) {
+    eprintln!("{}", printable(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_four_parts() {
+        let error = Error::new(Kind::IdRange, "/etc/subuid has no line for ana").doing("choosing ids");
+        let parts = parts("start web", &error, Some("sudo usermod"));
+        let expected = [
+            ("error", "cannot start web: choosing ids"),
+            ("why", "/etc/subuid has no line for ana"),
+            ("help", "sudo usermod"),
+        ];
+        assert!(parts.iter().map(|(label, text)| (*label, text.as_str())).eq(expected));
+    }
+
+    #[test]
+    fn lines_of_a_cause_stand_below_each_other_and_move_no_cursor() {
+        let error = Error::new(Kind::Config, "a\nb\x1b[2J\n");
+        assert_eq!(parts("start web", &error, None)[1].1, "a\n       b\u{fffd}[2J");
+    }
+
+    #[test]
+    fn statuses_beside_a_command_are_those_of_shells() {
+        let status = |kind| Failure::new("run", Error::new(kind, "x")).beside_a_command().status;
+        assert_eq!(status(Kind::ProgramMissing), 127);
+        assert_eq!(status(Kind::ProgramNotExecutable), 126);
+        assert_eq!(status(Kind::Frozen), 125);
+    }
+}

@@ -1,0 +1,82 @@
+//! What a start took from the host, and what would give more, in one line.
+
+use container::cgroups::Rung;
+use container::host::{HostFacts, IdWriter};
+use container::plan::StartPlan;
+
+use crate::hints;
+use crate::output;
+use crate::relay::Streams;
+
+/// How much a start says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Nothing but failures.
+    Quiet,
+    /// As LXC, which says nothing of a success: what is missing, and on a terminal the rest.
+    Lxc,
+    /// What the configuration asks for and does not get; the line on a terminal, or when something is missing.
+    Usual,
+    /// Everything.
+    Verbose,
+}
+
+/// Says how a container runs.
+pub(crate) fn announce(
+    plan: &StartPlan,
+    rungs: &[(String, String)],
+    notes: &[String],
+    facts: &HostFacts,
+    talk: Talk,
+) {
+    let missing = missing(plan, facts);
+    let is_shown = sys::tty::is_terminal(Streams::new().fds()[2]);
+    if talk == Talk::Verbose || talk != Talk::Quiet && (is_shown || !missing.is_empty()) {
+        output::say(&format!("{} runs: {}", plan.place.name, line(rungs)));
+        missing.iter().for_each(|missing| output::note(missing));
+    }
+    for note in notes {
+        match talk {
+            Talk::Usual | Talk::Verbose => output::note(note),
+            Talk::Lxc if is_shown => output::note(note),
+            Talk::Lxc | Talk::Quiet => log::warn!("{note}"),
+        }
+    }
+}
+
+/// Joins the rungs to a line.
+pub(crate) fn line(rungs: &[(String, String)]) -> String {
+    let one = |(need, rung): &(String, String)| match (need.as_str(), rung.as_str()) {
+        ("ids", "one id") => "one id".to_owned(),
+        ("ids", "written by root") => "ids by root".to_owned(),
+        ("ids", helper) => format!("ids by {helper}"),
+        (need, rung) => format!("{need} {rung}"),
+    };
+    rungs.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What would give the rungs that this host has not, where a container misses them.
+fn missing(plan: &StartPlan, facts: &HostFacts) -> Vec<String> {
+    let mut missing = Vec::new();
+    if plan.id_writer == IdWriter::OwnIdOnly {
+        let granted = !facts.subuids.is_empty() && !facts.subgids.is_empty();
+        let way = if granted { hints::helper(facts) } else { hints::ranges(facts) };
+        missing.push(format!("more than one user id: {way}"));
+    }
+    if plan.cgroup.rung() == Rung::None {
+        missing.push(format!("limits and freezer: {}", hints::DELEGATE));
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_need_and_rung() {
+        let rungs = [("ids", "bryo-idmap"), ("cgroup", "writable"), ("network", "loopback")];
+        let rungs: Vec<_> = rungs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(line(&rungs), "ids by bryo-idmap, cgroup writable, network loopback");
+    }
+}

@@ -1,0 +1,130 @@
+//! Starting a container: from the words of a command line to a plan, and from a plan to a running container.
+
+use std::path::{Path, PathBuf};
+
+use container::command::Client;
+use container::monitor::{Report, start_container};
+use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
+use container::place::Place;
+use container::{Doing, Error, Kind, Result};
+
+use crate::context::{self, Context};
+
+/// What a command line wants started.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Which container.
+    pub(crate) place: Place,
+    /// A configuration file instead of the container's own.
+    pub(crate) config_file: Option<PathBuf>,
+    /// Keys and values on top of the file.
+    pub(crate) settings: Vec<(String, String)>,
+    /// What to run.
+    pub(crate) run: Run,
+    /// In the foreground.
+    pub(crate) foreground: bool,
+    /// Where the caller's streams go.
+    pub(crate) stdio: Stdio,
+}
+
+impl Wanted {
+    /// Wants a container's own init, in the background.
+    pub(crate) fn init(place: Place) -> Self {
+        let (config_file, settings) = (None, Vec::new());
+        Self { place, config_file, settings, run: Run::Init, foreground: false, stdio: Stdio::Console }
+    }
+}
+
+/// A plan, and what is worth a word about its configuration.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) plan: StartPlan,
+    /// Warnings of the configuration.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Decides how the container is started.
+pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
+    let loaded = match &wanted.config_file {
+        Some(file) => context::load(file)?,
+        None => context.config(&wanted.place)?,
+    };
+    let mut config = loaded.config;
+    for (key, value) in &wanted.settings {
+        config
+            .set(key, value)
+            .map_err(|fault| Error::new(Kind::Config, fault.to_string()))
+            .doing_with(|| format!("setting {key} = {value}"))?;
+    }
+    let file = wanted.config_file.unwrap_or_else(|| wanted.place.config());
+    let request = StartRequest {
+        config_file: std::path::absolute(&file).unwrap_or(file),
+        place: wanted.place,
+        run: wanted.run,
+        foreground: wanted.foreground,
+        stdio: wanted.stdio,
+    };
+    let plan = plan::plan(request, &config, context.facts()?)?;
+    Ok(Planned { plan, warnings: loaded.warnings.iter().map(ToString::to_string).collect() })
+}
+
+/// Reads `KEY=VALUE`.
+pub(crate) fn setting(word: &str) -> Option<(String, String)> {
+    let (key, value) = word.split_once('=')?;
+    Some((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Tells whether the container runs, after waiting for the end of a start that is going on.
+pub(crate) fn is_running(place: &Place) -> Result<bool> {
+    Ok(Client::connect(place)?.is_some_and(|client| client.status().is_ok()))
+}
+
+/// A container that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// The monitor's pid.
+    pub(crate) monitor_pid: i32,
+    /// The rungs that were taken.
+    pub(crate) rungs: Vec<(String, String)>,
+    /// What was left out.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Running {
+    /// Takes what the monitor says first.
+    pub(crate) fn of(report: Report) -> Result<Self> {
+        match report {
+            Report::Running { monitor_pid, rungs, notes, .. } => Ok(Self { monitor_pid, rungs, notes }),
+            Report::Failed(failure) => Err(failure),
+            Report::Ended(status) => {
+                Err(Error::new(Kind::Died, format!("init ended at once, with status {status}")))
+            }
+        }
+    }
+}
+
+/// Starts a container in the background and returns when it runs.
+pub(crate) fn in_background(context: &Context, plan: &StartPlan) -> Result<Running> {
+    let mut monitor = start_container(plan, context.facts()?, None)?;
+    let (report, _) = monitor.report()?;
+    Running::of(report)
+}
+
+/// Writes the monitor's pid, without a line break, as LXC does.
+pub(crate) fn write_pidfile(path: &Path, running: &Running) -> Result<()> {
+    std::fs::write(path, running.monitor_pid.to_string())
+        .map_err(|e| Error::new(Kind::Kernel(e.raw_os_error().unwrap_or(0)), e.to_string()))
+        .doing_with(|| format!("writing the pid to {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_key_and_a_value() {
+        assert_eq!(setting("lxc.uts.name = a=b"), Some(("lxc.uts.name".into(), "a=b".into())));
+        assert_eq!(setting("lxc.uts.name"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! The ladder of ids: Bryo's helper, the system's, one id alone; and root as caller.
+
+use tests::{Lab, User};
+
+tests::claims! {
+    the_own_helper_writes_the_map: hybrid, needs Bryo;
+    without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo;
+    without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo;
+    ids_that_are_not_granted_are_refused_with_the_line: hybrid, needs Bryo;
+    a_map_of_several_ranges_is_written: hybrid, needs Bryo;
+}
+
+const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";
+
+/// Copies the installation to the user's home: file capabilities do not come along.
+fn unprivileged_copy(user: &User<'_>) {
+    user.sh("mkdir own && cp -r /run/bryo-lab/prefix/. own/ && chmod -R u+rwX own && chmod u-s own/libexec/bryo/*").succeeds();
+}
+
+fn maps(user: &User<'_>, bryo: &str) -> String {
+    let script = format!("{bryo} exec web -- cat /proc/self/uid_map");
+    let map = user.sh(&script).succeeds().stdout;
+    map.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+fn the_own_helper_writes_the_map(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.bryo(["create", "web", ARCHIVE]).succeeds();
+    ana.bryo(["start", "web", "-v"]).succeeds().stderr_contains("bryo-idmap");
+    assert_eq!(maps(&ana, "bryo"), format!("0 {} 65536\n", ana.account().subuids.start));
+    ana.destroy("web");
+}
+
+fn without_the_own_helper_newuidmap_is_used(lab: &Lab) {
+    let ana = lab.user("ana");
+    unprivileged_copy(&ana);
+    ana.sh(&format!("own/bin/bryo create web {ARCHIVE}")).succeeds();
+    ana.sh("own/bin/bryo start -v web").succeeds().stderr_contains("newuidmap");
+    assert_eq!(maps(&ana, "own/bin/bryo"), format!("0 {} 65536\n", ana.account().subuids.start));
+    ana.sh("own/bin/bryo stop -k web && own/bin/bryo destroy web").succeeds();
+}
+
+fn without_any_helper_the_own_id_is_root_alone(lab: &Lab) {
+    let ana = lab.user("ana");
+    // No program gains rights under no_new_privs, so neither helper works.
+    let alone = |command: &str| ana.sh(&format!("setpriv --no-new-privs {command}"));
+    alone(&format!("bryo create web {ARCHIVE}")).succeeds();
+    alone("bryo start -v web").succeeds().stderr_contains("one id");
+    assert_eq!(maps(&ana, "bryo"), format!("0 {} 1\n", ana.account().uid));
+    ana.bryo(["exec", "web", "--", "id", "-u"]).succeeds().stdout_is("0\n");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    alone("bryo destroy web").succeeds();
+}
+
+fn ids_that_are_not_granted_are_refused_with_the_line(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.sh("sed -i '/lxc.idmap/d' .local/share/lxc/web/config").succeeds();
+    ana.append(".local/share/lxc/web/config", "lxc.idmap = u 0 1000 10\nlxc.idmap = g 0 1000 10\n");
+    ana.bryo(["start", "web"]).exits(1).stderr_contains("u 0 1000 10").stderr_contains("/etc/subuid");
+    ana.sh("sed -i '/lxc.idmap/d' .local/share/lxc/web/config").succeeds();
+    ana.destroy("web");
+}
+
+fn a_map_of_several_ranges_is_written(lab: &Lab) {
+    let ana = lab.user("ana");
+    let (uids, gids) = (ana.account().subuids.start, ana.account().subgids.start);
+    let (uid, gid) = (ana.account().uid, ana.account().gid);
+    ana.busybox("web");
+    ana.sh("sed -i '/lxc.idmap/d' .local/share/lxc/web/config").succeeds();
+    let lines: String = [('u', uids, uid), ('g', gids, gid)]
+        .iter()
+        .map(|(kind, start, own)| {
+            let after = start + 1001;
+            format!(
+                "lxc.idmap = {kind} 0 {start} 1000\nlxc.idmap = {kind} 1000 {own} 1\nlxc.idmap = {kind} 1001 {after} 64535\n"
+            )
+        })
+        .collect();
+    ana.append(".local/share/lxc/web/config", &lines);
+    ana.bryo(["start", "web"]).succeeds();
+    assert_eq!(maps(&ana, "bryo"), format!("0 {uids} 1000\n1000 {uid} 1\n1001 {} 64535\n", uids + 1001));
+    ana.destroy("web");
+}
