@@ -6,15 +6,20 @@ use std::path::Path;
 use crate::error::{Error, Kind, Result};
 use crate::place::Place;
 
-/// Refuses a container that runs under LXC's own tools: their monitor listens on its abstract socket.
+/// Refuses a container that runs under LXC's own tools.
 pub fn refuse_under_lxc(place: &Place) -> Result<()> {
-    match sys::socket::abstract_listener(&place.lxc_socket_name()) {
-        Ok(Some(_)) => {
-            let cause = format!("{} runs under LXC; use LXC's own commands for it", place.name);
-            Err(Error::new(Kind::UnderLxc, cause))
-        }
-        _ => Ok(()),
+    if runs_under_lxc(place) {
+        let cause = format!("{} runs under LXC; use LXC's own commands for it", place.name);
+        return Err(Error::new(Kind::UnderLxc, cause));
     }
+    Ok(())
+}
+
+/// Tells whether LXC's monitor listens on the container's abstract name. Anybody may listen there, so only a listener of
+/// the caller's own counts.
+fn runs_under_lxc(place: &Place) -> bool {
+    let listener = sys::socket::abstract_listener(&place.lxc_socket_name());
+    listener.is_ok_and(|uid| uid == Some(sys::cred::real_uid()))
 }
 
 /// Abstract names on which somebody listens, read once for a whole list of containers.
@@ -43,6 +48,10 @@ impl Listeners {
 
     /// Tells whether a container runs under LXC.
     pub fn runs_under_lxc(&self, place: &Place) -> bool {
+        self.has(place) && runs_under_lxc(place)
+    }
+
+    fn has(&self, place: &Place) -> bool {
         self.names.contains(&place.lxc_socket_name())
     }
 }
@@ -58,7 +67,7 @@ mod tests {
             0000000000000000: 00000002 00000000 00000000 0001 01 3714 @/lxc/b/command\n";
         let listeners = Listeners::parse(text);
         let place = |name: &str| Place { lxcpath: "/lxc".into(), name: name.parse().unwrap() };
-        assert!(listeners.runs_under_lxc(&place("a")));
-        assert!(!listeners.runs_under_lxc(&place("b")));
+        assert!(listeners.has(&place("a")));
+        assert!(!listeners.has(&place("b")));
     }
 }

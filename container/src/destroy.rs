@@ -31,6 +31,7 @@ pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &H
         return Err(Error::new(Kind::Running, format!("{} is running", place.name)));
     }
     crate::beside::refuse_under_lxc(place)?;
+    let (_, _lock) = place.lock()?;
     if let Some(plan) = plan {
         hooks::run(plan, Hook::Destroy, &Told::default(), &TakenHooks::default())?;
     }

@@ -123,6 +123,27 @@ impl Place {
         path::open_dir_at(parent.as_fd(), Path::new(self.name.as_str())).doing_with(doing)
     }
 
+    /// Takes the container's lock, making Bryo's directory for it.
+    ///
+    /// Whoever held it may be a moment from its end and remove the directory, so it is tried for a twentieth of a second.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when somebody has it.
+    pub fn lock(&self) -> Result<(StateDir, Lock)> {
+        for _ in 0..10 {
+            let state = self.make_state_dir()?;
+            match state.try_lock() {
+                Ok(Some(lock)) => return Ok((state, lock)),
+                Ok(None) => {}
+                // The directory went between the two calls.
+                Err(e) if e.errno() == Some(Errno::ENOENT) => {}
+                Err(e) => return Err(e),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Err(Error::new(Kind::Busy, format!("another command works on {}", self.name)))
+    }
+
     fn state_path(&self) -> String {
         self.dir().join(STATE).display().to_string()
     }

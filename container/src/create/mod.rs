@@ -178,14 +178,12 @@ pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
 
 /// Takes the container's lock and marks its directory as half-made.
 fn begin(place: &Place) -> Result<(Lock, Marker)> {
-    let state = place.make_state_dir()?;
-    let busy = || Error::new(Kind::Busy, format!("another command works on {}", place.name));
-    let lock = state.try_lock()?.ok_or_else(busy)?;
+    let (_, lock) = place.lock()?;
     let path = place.partial_marker();
     let doing = || format!("writing {}", path.display());
     let marker = OwnedFd::from(std::fs::File::create(&path).map_err(from_io).doing_with(doing)?);
     if !path::try_lock(marker.as_fd()).doing_with(doing)? {
-        return Err(busy());
+        return Err(Error::new(Kind::Busy, format!("{} is being created", place.name)));
     }
     Ok((lock, Marker { _locked: marker, path }))
 }

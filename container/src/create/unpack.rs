@@ -73,13 +73,14 @@ impl Filling<'_> {
         let caller = &self.facts.caller;
         let both = self.idmap.with_caller(caller.uid, caller.gid);
         let found = path::status(dir.as_fd())?;
-        let foreign = both.ns_uid(types::HostUid(found.st_uid)).is_none();
-        let own = (both.ns_uid(caller.uid), both.ns_gid(caller.gid));
-        let ids = match own {
-            _ if idmap::is_own_id_only(self.idmap, caller) => "flatten".to_owned(),
-            _ if foreign => format!("own:{NOBODY}:{NOBODY}"),
-            (Some(uid), Some(gid)) => format!("own:{uid}:{gid}"),
-            _ => "as-is".to_owned(),
+        let ids = if idmap::is_own_id_only(self.idmap, caller) {
+            "flatten".to_owned()
+        } else {
+            let owner = both.ns_uid(types::HostUid(found.st_uid)).map(|uid| uid.0);
+            let group = both.ns_gid(types::HostGid(found.st_gid)).map(|gid| gid.0);
+            let uid = whose(owner, both.ns_uid(caller.uid).map(|uid| uid.0));
+            let gid = whose(group, both.ns_gid(caller.gid).map(|gid| gid.0));
+            format!("own:{uid}:{gid}")
         };
         let arguments =
             ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
@@ -124,6 +125,11 @@ impl Filling<'_> {
             }
         }
     }
+}
+
+/// Decides whose files become root's: the caller's, or where the tree's owner is nobody in the namespace, that one's.
+fn whose(owner: Option<u32>, caller: Option<u32>) -> u32 {
+    caller.filter(|_| owner.is_some()).unwrap_or(NOBODY)
 }
 
 /// The archive's size, where it is a file.

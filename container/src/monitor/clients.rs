@@ -136,6 +136,17 @@ impl Clients {
         Ok(())
     }
 
+    /// Waits until all attaching processes have ended, for a second at most: they only have to say so.
+    pub(super) fn finish_attached(&mut self) {
+        for _ in 0..200 {
+            self.reap_attached();
+            if self.attached.is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Reaps attaching processes that have ended.
     pub(super) fn reap_attached(&mut self) {
         self.attached.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

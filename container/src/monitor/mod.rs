@@ -10,7 +10,6 @@ mod run_file;
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use config::Hook;
 use sys::{process, socket};
@@ -22,6 +21,7 @@ pub use report::{Monitor, Report, start_container};
 pub use run_file::RunFile;
 
 use crate::cgroups::Cgroups;
+use crate::command::Client;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
@@ -34,7 +34,7 @@ struct Held {
     state: StateDir,
     listener: OwnedFd,
     _lock: Lock,
-    _lxc_name: OwnedFd,
+    _lxc_name: Option<OwnedFd>,
 }
 
 /// How one run of the container ended.
@@ -93,34 +93,26 @@ fn detach() -> Result<()> {
     Ok(process::set_name("bryo-monitor")?)
 }
 
-/// Takes the lock, the command socket and LXC's name of the container, or says who has them.
+/// Takes the lock, LXC's name of the container and the command socket, or says who has them.
 fn hold(place: &Place) -> Result<Held> {
-    let state = place.make_state_dir()?;
-    let lock = lock(place, &state)?;
+    let (state, lock) = place.lock().map_err(|busy| match Client::connect(place) {
+        Ok(Some(_)) => Error::new(Kind::Running, format!("{} is running", place.name)),
+        _ => busy,
+    })?;
     let lxc_name = hold_lxc_name(place)?;
     let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
     Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name })
 }
 
-/// Takes the container's lock. A monitor that has just cleaned up may be a moment from its end, so it is tried again.
-fn lock(place: &Place, state: &StateDir) -> Result<Lock> {
-    for _ in 0..10 {
-        if let Some(lock) = state.try_lock()? {
-            return Ok(lock);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Err(Error::new(Kind::Busy, format!("another command works on {}", place.name)))
-}
-
-fn hold_lxc_name(place: &Place) -> Result<OwnedFd> {
-    let name = place.lxc_socket_name();
-    match socket::hold_abstract_name(&name) {
-        Ok(held) => Ok(held),
-        Err(e) if e.errno() == sys::Errno::EADDRINUSE => match socket::abstract_listener(&name) {
-            Ok(Some(_)) => Err(Error::new(Kind::UnderLxc, format!("{} runs under LXC", place.name))),
-            _ => Err(Error::new(Kind::Busy, format!("another process holds LXC's name of {}", place.name))),
-        },
+/// Holds LXC's abstract name without listening on it, so that lxc-start refuses the container.
+///
+/// Abstract names belong to nobody: another user can take one to be in the way. Such a holder keeps lxc-start off as
+/// well as this one would, so only a listener of the caller's own, which is LXC's monitor, refuses the start.
+fn hold_lxc_name(place: &Place) -> Result<Option<OwnedFd>> {
+    crate::beside::refuse_under_lxc(place)?;
+    match socket::hold_abstract_name(&place.lxc_socket_name()) {
+        Ok(held) => Ok(Some(held)),
+        Err(e) if e.errno() == sys::Errno::EADDRINUSE => Ok(None),
         Err(e) => Err(e).doing("holding LXC's name of the container"),
     }
 }
@@ -148,6 +140,7 @@ fn run_until_stopped(
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         server.tell(State::Stopping);
         wind_down(plan, running, target);
+        server.finish_attached();
         match end {
             Ok(End::Reboot) => server.tell(State::Starting),
             Ok(End::Stopped(status)) => break Ok(status),

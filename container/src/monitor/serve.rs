@@ -124,6 +124,11 @@ impl Server {
         starter.holds_console() || self.clients.holds_terminal(0)
     }
 
+    /// Waits for the attaching processes, whose programs have ended with init.
+    pub(super) fn finish_attached(&mut self) {
+        self.clients.finish_attached();
+    }
+
     /// Tells everybody who watches.
     pub(super) fn tell(&mut self, state: State) {
         self.state = state;
