@@ -36,7 +36,9 @@ pub(crate) fn run(place: &Place, number: Option<u32>, escape: Escape) -> Result<
 fn greet(number: u32, escape: Escape) {
     let key = escape.letter();
     eprintln!("\nConnected to tty {number}");
-    eprintln!("Type <Ctrl+{key} q> to exit the console, <Ctrl+{key} Ctrl+{key}> to enter Ctrl+{key} itself\n");
+    eprintln!(
+        "Type <Ctrl+{key} q> to exit the console, <Ctrl+{key} Ctrl+{key}> to enter Ctrl+{key} itself\n"
+    );
 }
 
 fn copy_until_left(client: &Client, mut relay: Relay) -> Result<()> {

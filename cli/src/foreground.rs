@@ -3,9 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use container::Result;
 use container::monitor::{Report, start_container};
 use container::plan::{StartPlan, Stdio};
-use container::Result;
 use sys::signal;
 use types::Signal;
 

@@ -59,7 +59,7 @@ impl Given {
 
     /// Returns the argument of an option; the last one counts.
     pub(crate) fn value(&self, long: &str) -> Option<&str> {
-        self.values(long).last()
+        self.options.iter().rev().find(|(name, _)| *name == long)?.1.as_deref()
     }
 
     /// Returns the arguments of an option that may be repeated.
@@ -133,7 +133,8 @@ fn long_option(
     word: &str,
     rest: &mut impl Iterator<Item = String>,
 ) -> Result<One, Wrong> {
-    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
+    let (name, value) =
+        word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
     let option = find_long(tables, name)?;
     match (option.takes, value) {
         (Takes::Nothing, Some(_)) => Err(Wrong::TakesNoValue(option.long)),

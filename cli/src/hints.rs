@@ -39,12 +39,14 @@ pub(crate) fn hint(
 }
 
 /// How a user gets cgroups that may be written.
-pub(crate) const DELEGATE: &str = "systemd-run --user --scope -p Delegate=yes bryo ... gives a writable cgroup";
+pub(crate) const DELEGATE: &str =
+    "systemd-run --user --scope -p Delegate=yes bryo ... gives a writable cgroup";
 
 /// The command that grants subordinate ids which no other line has.
 pub(crate) fn ranges(facts: &HostFacts) -> String {
     if !facts.subuids.is_empty() && !facts.subgids.is_empty() {
-        return "change lxc.idmap in the configuration to ids that are granted, or have those granted".to_owned();
+        return "change lxc.idmap in the configuration to ids that are granted, or have those granted"
+            .to_owned();
     }
     let file = |path: &str| std::fs::read(path).unwrap_or_default();
     let (subuid, subgid) = (file("/etc/subuid"), file("/etc/subgid"));
@@ -90,7 +92,10 @@ fn kernel(errno: Errno, call: &str) -> Option<String> {
             let refuses = |file: &str, value: &str| {
                 std::fs::read_to_string(Path::new(file)).is_ok_and(|now| now.trim() == value)
             };
-            SWITCHES.iter().find(|(file, value, _)| refuses(file, value)).map(|(_, _, hint)| (*hint).to_owned())
+            SWITCHES
+                .iter()
+                .find(|(file, value, _)| refuses(file, value))
+                .map(|(_, _, hint)| (*hint).to_owned())
         }
         Errno::ENOSPC => Some("the file system is full".to_owned()),
         Errno::EDQUOT => Some("your quota is used up".to_owned()),

@@ -34,7 +34,11 @@ const COLUMNS: [Column; 11] = [
     Column { name: "RAM", needs_config: false, cell: |row| row.memory.map(megabytes).unwrap_or_default() },
     Column { name: "SWAP", needs_config: false, cell: |_| String::new() },
     Column { name: "AUTOSTART", needs_config: true, cell: |row| of_config(row, autostart) },
-    Column { name: "GROUPS", needs_config: true, cell: |row| of_config(row, |config| config.groups.join(", ")) },
+    Column {
+        name: "GROUPS",
+        needs_config: true,
+        cell: |row| of_config(row, |config| config.groups.join(", ")),
+    },
     Column { name: "INTERFACE", needs_config: false, cell: |_| String::new() },
     Column { name: "IPV4", needs_config: false, cell: |_| String::new() },
     Column { name: "IPV6", needs_config: false, cell: |_| String::new() },
@@ -134,7 +138,10 @@ mod tests {
 
     fn two() -> [Row; 2] {
         let first = [("lxc.group", "onboot"), ("lxc.group", "web"), ("lxc.start.auto", "1")];
-        [row("b1", State::Stopped, &first), row("long-name", State::Running, &[("lxc.idmap", "u 0 100000 10")])]
+        [
+            row("b1", State::Stopped, &first),
+            row("long-name", State::Running, &[("lxc.idmap", "u 0 100000 10")]),
+        ]
     }
 
     #[test]

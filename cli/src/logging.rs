@@ -43,8 +43,11 @@ impl Log for ToFile {
         let place = format!("{}:{}", record.file().unwrap_or("?"), record.line().unwrap_or(0));
         let message = output::printable(&record.args().to_string()).replace('\n', " ");
         let (tool, name, stamp) = (self.tool, &self.name, stamp(now));
-        let line =
-            format!("{tool} {name} {stamp} {:<8} {} - {place} - {message}\n", record.level(), record.target());
+        let line = format!(
+            "{tool} {name} {stamp} {:<8} {} - {place} - {message}\n",
+            record.level(),
+            record.target()
+        );
         // One write, so that lines of several commands do not mix. A full disk must not stop the command.
         let _unwritten = (&self.file).write_all(line.as_bytes());
     }

@@ -29,12 +29,14 @@ pub(crate) struct Failure {
     subject: Option<ContainerName>,
     error: Error,
     status: i32,
+    /// What to do, where the kind of the error does not say it.
+    help: Option<&'static str>,
 }
 
 impl Failure {
     /// Makes the failure of an act that is about no container.
     pub(crate) fn new(act: &str, error: Error) -> Self {
-        Self { act: act.to_owned(), subject: None, error, status: 1 }
+        Self { act: act.to_owned(), subject: None, error, status: 1, help: None }
     }
 
     /// Gives the failure the exit status of a verb that passes on that of a command.
@@ -47,10 +49,17 @@ impl Failure {
         Self { status, ..self }
     }
 
+    /// Says what to do about a request that makes no sense.
+    pub(crate) fn with_choices(self, choices: &'static str) -> Self {
+        let help = Some(choices).filter(|_| self.error.kind() == Kind::Usage);
+        Self { help, ..self }
+    }
+
     /// Prints the failure and returns its exit status.
     pub(crate) fn print(&self, context: Option<&Context>) -> i32 {
         let facts = context.and_then(|context| context.facts().ok());
         let hint = hints::hint(&self.error, self.subject.as_ref(), facts);
+        let hint = self.help.map(str::to_owned).or(hint);
         for (label, text) in parts(&self.act, &self.error, hint.as_deref()) {
             let style = if label == "error" { ERROR } else { LABEL };
             eprintln!("{style}{label:>5}:{style:#} {text}");
@@ -72,6 +81,7 @@ impl<T> Cannot<T> for Result<T> {
             subject: Some(name.clone()),
             error,
             status: 1,
+            help: None,
         })
     }
 }

@@ -53,7 +53,9 @@ impl Streams {
 
     /// Returns the size of the terminal. One that does not know its size has none.
     pub(crate) fn size(&self) -> Option<Size> {
-        self.screen().and_then(|screen| tty::size(screen).ok()).filter(|size| size.rows > 0 && size.columns > 0)
+        self.screen()
+            .and_then(|screen| tty::size(screen).ok())
+            .filter(|size| size.rows > 0 && size.columns > 0)
     }
 }
 
@@ -65,7 +67,8 @@ pub(crate) struct Relay {
     /// The master side reports a hang-up while nobody has the terminal open, such as between two logins.
     _kept_open: Option<OwnedFd>,
     screen: Option<File>,
-    raw: Option<Raw>,
+    /// Gives the caller's terminal its old settings back when the copying is over.
+    _raw: Option<Raw>,
     escape: Option<Escape>,
     log: Option<File>,
     pending: Vec<u8>,
@@ -96,7 +99,7 @@ impl Relay {
             master: master.into(),
             _kept_open: None,
             screen,
-            raw,
+            _raw: raw,
             escape: None,
             log: None,
             pending: Vec::new(),
@@ -208,7 +211,8 @@ impl Relay {
     /// Shows what was written before the end.
     pub(crate) fn finish(mut self) {
         let mut shown = 0;
-        let can_read = |master: BorrowedFd<'_>| event::readable(master, Some(Duration::ZERO)).unwrap_or(false);
+        let can_read =
+            |master: BorrowedFd<'_>| event::readable(master, Some(Duration::ZERO)).unwrap_or(false);
         while !self.over && shown < LAST_WORDS && can_read(self.master.as_fd()) {
             shown += self.show();
         }

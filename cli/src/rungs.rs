@@ -39,7 +39,8 @@ pub(crate) fn announce(
         match talk {
             Talk::Usual | Talk::Verbose => output::note(note),
             Talk::Lxc if is_shown => output::note(note),
-            Talk::Lxc | Talk::Quiet => log::warn!("{note}"),
+            Talk::Lxc => log::warn!("{note}"),
+            Talk::Quiet => log::info!("{note}"),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use container::command::Client;
 use container::monitor::{Report, start_container};
-use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
 use container::place::Place;
+use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
 use container::{Doing, Error, Kind, Result};
 
 use crate::context::{self, Context};

@@ -27,9 +27,13 @@ mod tests {
 
     #[test]
     fn bytes_are_shown_in_the_largest_unit_that_fits() {
-        for (bytes, text) in
-            [(0, "0 bytes"), (1024, "1024 bytes"), (1300, "1.26 KiB"), (5 << 20, "5.00 MiB"), (3 << 29, "1.50 GiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1024, "1024 bytes"),
+            (1300, "1.26 KiB"),
+            (5 << 20, "5.00 MiB"),
+            (3 << 29, "1.50 GiB"),
+        ] {
             assert_eq!(human(bytes), text);
         }
     }

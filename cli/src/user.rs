@@ -35,9 +35,8 @@ impl User {
     pub(crate) fn find(word: &str, config: &Config) -> Result<Self> {
         let passwd = read(config, "etc/passwd").unwrap_or_default();
         let group = read(config, "etc/group").unwrap_or_default();
-        Self::look_up(word, &passwd, &group).ok_or_else(|| {
-            Error::new(Kind::Usage, format!("the container's /etc/passwd has no user {word}"))
-        })
+        Self::look_up(word, &passwd, &group)
+            .ok_or_else(|| Error::new(Kind::Usage, format!("the container's /etc/passwd has no user {word}")))
     }
 
     fn look_up(word: &str, passwd: &str, group: &str) -> Option<Self> {
@@ -53,7 +52,9 @@ impl User {
                 let groups = groups_of(&name, group);
                 Some(Self { uid, gid, groups, name: Some(name), home })
             }
-            None => number.map(|uid| Self { uid, gid: uid, groups: Vec::new(), name: None, home: "/".to_owned() }),
+            None => {
+                number.map(|uid| Self { uid, gid: uid, groups: Vec::new(), name: None, home: "/".to_owned() })
+            }
         }
     }
 

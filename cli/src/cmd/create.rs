@@ -35,7 +35,10 @@ pub(super) struct Create {
 impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let name = self.name.clone();
-        let created = self.create(context, context.place(&name)).cannot("create", &name)?;
+        let created = self
+            .create(context, context.place(&name))
+            .cannot("create", &name)
+            .map_err(|failure| failure.with_choices(CHOICES))?;
         if talk == Talk::Quiet {
             return Ok(0);
         }
@@ -61,7 +64,7 @@ impl Create {
         match (&self.template, &self.image) {
             (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
             (None, Some(image)) => Ok((making::from_image(image)?, image.clone())),
-            (None, None) => Err(Error::new(Kind::Usage, CHOICES)),
+            (None, None) => Err(Error::new(Kind::Usage, "neither an image nor a template is named")),
         }
     }
 }

@@ -64,7 +64,8 @@ fn files(plan: &StartPlan, lines: &mut Lines) {
     let access = if plan.rootfs.read_only { ", read-only" } else { "" };
     lines.add("rootfs", format!("{}{access}", plan.rootfs.path.display()));
     let dev = &plan.dev;
-    let kind = if dev.auto { format!("a tmpfs of {} bytes", dev.tmpfs_size) } else { "the rootfs' own".to_owned() };
+    let kind =
+        if dev.auto { format!("a tmpfs of {} bytes", dev.tmpfs_size) } else { "the rootfs' own".to_owned() };
     let console = if dev.console { "a console" } else { "no console" };
     lines.add("/dev", format!("{kind}, {console}, {} terminals", dev.ttys));
     let auto = plan.auto.to_string();
@@ -73,7 +74,9 @@ fn files(plan: &StartPlan, lines: &mut Lines) {
     let hooks = plan.hooks.commands.iter();
     lines.each(
         "hook",
-        hooks.flat_map(|(moment, commands)| commands.iter().map(move |command| format!("{moment}: {command}"))),
+        hooks.flat_map(|(moment, commands)| {
+            commands.iter().map(move |command| format!("{moment}: {command}"))
+        }),
     );
 }
 
@@ -110,13 +113,15 @@ fn namespaces(wanted: u64) -> String {
         (flags::NEWNET, "net"),
         (flags::NEWCGROUP, "cgroup"),
     ];
-    let names: Vec<&str> = kinds.iter().filter(|(flag, _)| wanted & flag != 0).map(|(_, name)| *name).collect();
+    let names: Vec<&str> =
+        kinds.iter().filter(|(flag, _)| wanted & flag != 0).map(|(_, name)| *name).collect();
     names.join(" ")
 }
 
 /// Names the capabilities that go, or those that stay where these are fewer.
 fn dropped(kept: u64) -> Option<String> {
-    let name = |number: u32| number.to_string().parse::<Capability>().map(|c| c.to_string()).unwrap_or_default();
+    let name =
+        |number: u32| number.to_string().parse::<Capability>().map(|c| c.to_string()).unwrap_or_default();
     let names = |bits: u64| (0..64).filter(|n| bits >> n & 1 == 1).map(name).collect::<Vec<_>>().join(" ");
     match kept {
         u64::MAX => None,

@@ -49,7 +49,8 @@ pub(crate) fn row(context: &Context, found: list::Found, columns: &[Column]) -> 
     let place = found.name.parse().ok().map(|name| context.place(&name));
     let wants_config = columns.iter().any(|column| column.needs_config);
     let wants_memory = found.pid.is_some() && columns.iter().any(|column| column.name == "RAM");
-    let config = place.as_ref().filter(|_| wants_config).and_then(|place| context::load(&place.config()).ok());
+    let config =
+        place.as_ref().filter(|_| wants_config).and_then(|place| context::load(&place.config()).ok());
     let memory = place.as_ref().filter(|_| wants_memory).and_then(|place| usage::of(place)?.memory);
     Row { found, config: config.map(|loaded| loaded.config), memory }
 }

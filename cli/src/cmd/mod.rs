@@ -19,6 +19,9 @@ mod start;
 mod stop;
 mod unfreeze;
 
+pub(crate) use freeze::ask;
+pub(crate) use ls::row;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

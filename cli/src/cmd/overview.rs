@@ -40,12 +40,13 @@ pub(super) fn run(context: &Context) -> Outcome {
 
 /// The rungs that a container with an ordinary configuration would take.
 fn host(facts: &HostFacts) -> container::Result<Vec<(String, String)>> {
-    let any: ContainerName = "any".parse().map_err(|e: types::NameError| {
-        container::Error::new(container::Kind::Usage, e.to_string())
-    })?;
+    let any: ContainerName = "any"
+        .parse()
+        .map_err(|e: types::NameError| container::Error::new(container::Kind::Usage, e.to_string()))?;
     let cgroup = CgroupPlan::decide(&any, &Config::default(), facts).doing("looking at the cgroups")?;
     let map = idmap::choose(facts);
     let ids = if idmap::is_own_id_only(&map, &facts.caller) { "one id" } else { facts.id_writer.rung() };
-    let rungs = [("ids", ids), ("cgroup", cgroup.rung().word()), ("network", "loopback"), ("/proc", "the kernel's")];
+    let rungs =
+        [("ids", ids), ("cgroup", cgroup.rung().word()), ("network", "loopback"), ("/proc", "the kernel's")];
     Ok(rungs.map(|(need, rung)| (need.to_owned(), rung.to_owned())).to_vec())
 }

@@ -70,7 +70,7 @@ impl Run {
         let plan = starting::plan(context, wanted)?.plan;
         foreground::run(context, &plan, |running| {
             // From here on its run file says that it lives only once.
-            marker.into_iter().for_each(Marker::remove);
+            marker.into_iter().try_for_each(Marker::remove)?;
             rungs::announce(&plan, &running.rungs, &running.notes, context.facts()?, only_if_asked(talk));
             Ok(())
         })

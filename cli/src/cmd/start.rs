@@ -8,10 +8,10 @@ use types::ContainerName;
 
 use super::dry_run;
 use crate::context::Context;
+use crate::foreground;
 use crate::output::{self, Cannot, Outcome};
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Running, Wanted};
-use crate::foreground;
 
 /// Arguments of `bryo start`.
 #[derive(Debug, clap::Args)]

@@ -85,6 +85,8 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
     process::set_dumpable(false)?;
     let kinds =
         if request.namespaces == 0 { entry.namespaces } else { request.namespaces & entry.namespaces };
+    // The caller's directory by name, to be looked for inside; joining the mount namespace leaves it.
+    path::change_dir(fds.cwd.as_fd())?;
     let cwd = std::env::current_dir().ok();
     // All in one call: joining some of them first would take the right to join the others.
     namespace::join(fds.init.as_fd(), kinds).doing("joining the container's namespaces")?;

@@ -101,9 +101,12 @@ pub struct Marker {
 
 impl Marker {
     /// Removes the marker: the container is there to stay, or something else tells that it is not.
-    pub fn remove(self) {
-        // It is gone already where the container was destroyed in the meantime.
-        let _gone = std::fs::remove_file(&self.path);
+    pub fn remove(self) -> Result<()> {
+        match std::fs::remove_file(&self.path) {
+            // The container was destroyed in the meantime.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(from_io).doing_with(|| format!("removing {}", self.path.display())),
+        }
     }
 }
 
@@ -127,7 +130,7 @@ pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> 
     let finished = made.and_then(|mut created| {
         match once {
             true => created.marker = Some(marker),
-            false => marker.remove(),
+            false => marker.remove()?,
         }
         place.remove_state_dir()?;
         Ok(created)

@@ -105,7 +105,9 @@ pub fn start_container(
     let (ours, theirs) = socket::pair()?;
     let mut command = Command::new(&program.path);
     command.arg0("bryo-monitor").arg("start");
-    let fds: Vec<_> = [sealed.as_fd(), theirs.as_fd()].into_iter().chain(passed(plan, streams)).collect();
+    let streams = passed(plan, streams)?;
+    let fds: Vec<_> =
+        [sealed.as_fd(), theirs.as_fd()].into_iter().chain(streams.iter().map(AsFd::as_fd)).collect();
     command.args(fds.iter().map(|fd| fd.as_raw_fd().to_string()));
     command.current_dir("/");
     command.stdin(ProcessStdio::null()).stdout(ProcessStdio::null()).stderr(ProcessStdio::null());
@@ -115,11 +117,10 @@ pub fn start_container(
     Ok(Monitor { socket: ours, process })
 }
 
-fn passed<'a>(
-    plan: &StartPlan,
-    streams: Option<[BorrowedFd<'a>; 3]>,
-) -> impl Iterator<Item = BorrowedFd<'a>> {
-    streams.filter(|_| plan.stdio == Stdio::Caller).into_iter().flatten()
+/// Copies the streams that are passed on: under their own numbers, 0 to 2, the monitor has /dev/null.
+fn passed(plan: &StartPlan, streams: Option<[BorrowedFd<'_>; 3]>) -> Result<Vec<OwnedFd>> {
+    let wanted = streams.filter(|_| plan.stdio == Stdio::Caller).into_iter().flatten();
+    wanted.map(|stream| stream.try_clone_to_owned().map_err(crate::place::from_io)).collect()
 }
 
 struct Program {

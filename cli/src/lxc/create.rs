@@ -1,0 +1,73 @@
+//! `lxc-create`
+
+use container::create::Template;
+use container::place::Place;
+
+use super::{Call, NAME, Tool};
+use crate::getopt::value;
+use crate::making;
+
+/// The tool.
+pub(super) static TOOL: Tool = Tool {
+    name: "lxc-create",
+    usage: "--name=NAME --template=TEMPLATE [OPTION...] [-- TEMPLATE OPTIONS]",
+    about: "makes a container",
+    options: &[
+        NAME,
+        value("f", "config", "FILE", "begin the configuration with FILE"),
+        value("t", "template", "TEMPLATE", "local, busybox, host or none"),
+        value("B", "bdev", "TYPE", "the backing store: dir, best or none"),
+        value("", "rcfile", "FILE", "accepted, and without effect"),
+    ],
+    about_one: true,
+    run: |call| run(call).unwrap_or_else(|status| status),
+};
+
+fn run(call: &Call) -> Result<i32, i32> {
+    let failed = || call.fail(format!("Failed to create container {}", call.name));
+    let name = call.container().map_err(|_| failed())?;
+    let Some(template) = call.given.value("template") else {
+        call.fail("A template must be specified");
+        return Err(call.fail("Use \"none\" if you really want a container without a rootfs"));
+    };
+    check_store(call)?;
+    let place = call.context.place(&name);
+    if place.is_defined() && !container::create::is_half_made(&place) {
+        return Err(call.fail("Container already exists"));
+    }
+    let made = making::template(template, &call.words).inspect_err(|_| {
+        if !KNOWN.contains(&template) {
+            call.fail(format!("bad template: {template}"));
+            call.fail(format!("Template \"{template}\" not found"));
+        }
+    });
+    let made = call.or_fail(made).and_then(|made| create(call, place, made));
+    made.map_err(|_| failed())
+}
+
+/// Names of templates that exist, so that only their arguments can be wrong.
+const KNOWN: [&str; 4] = ["local", "busybox", "host", "none"];
+
+fn check_store(call: &Call) -> Result<(), i32> {
+    match call.given.value("bdev") {
+        None | Some("dir" | "best" | "none") => Ok(()),
+        Some(store @ ("btrfs" | "lvm" | "loop" | "zfs" | "rbd" | "overlay" | "overlayfs" | "nbd")) => {
+            Err(call.fail(format!("the backing store {store} cannot be made; dir can")))
+        }
+        Some(other) => Err(call.fail(format!("{other} is not a valid backing storage type"))),
+    }
+}
+
+fn create(call: &Call, place: Place, template: Template) -> Result<i32, i32> {
+    let name = call.given.value("template").unwrap_or_default();
+    let mut header = Vec::new();
+    if !matches!(template, Template::None) {
+        header.push(format!("Template used to create this container: {name}"));
+        header.push(format!("Parameters passed to the template: {}", call.words.join(" ")));
+    }
+    let config = call.given.value("config").map(Into::into);
+    let wanted = making::Wanted { place, template, config, settings: "", header, once: false };
+    let created = call.or_fail(making::create(&call.context, wanted))?;
+    created.notes.iter().for_each(|note| log::warn!("{note}"));
+    Ok(0)
+}

@@ -1,0 +1,243 @@
+//! The lxc-* names: LXC's options, output and exit statuses, for the same work that the verbs of `bryo` do.
+
+mod attach;
+mod console;
+mod create;
+mod destroy;
+mod execute;
+mod freeze;
+mod help;
+mod info;
+mod ls;
+mod start;
+mod stop;
+mod unfreeze;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use container::Error;
+use container::place::Place;
+use log::LevelFilter;
+use types::ContainerName;
+
+use crate::context::Context;
+use crate::getopt::{self, Given, Opt, flag, value};
+use crate::logging;
+use crate::output::printable;
+
+/// One of LXC's tools.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    /// Its name.
+    name: &'static str,
+    /// What stands after the name in the first line of the help.
+    usage: &'static str,
+    /// What it does.
+    about: &'static str,
+    /// Its own options.
+    options: &'static [Opt],
+    /// Whether it is about one container.
+    about_one: bool,
+    /// Does the work, once the options are read. Returns the exit status.
+    run: fn(&Call) -> i32,
+}
+
+/// The tools.
+static TOOLS: [&Tool; 11] = [
+    &attach::TOOL,
+    &console::TOOL,
+    &create::TOOL,
+    &destroy::TOOL,
+    &execute::TOOL,
+    &freeze::TOOL,
+    &info::TOOL,
+    &ls::TOOL,
+    &start::TOOL,
+    &stop::TOOL,
+    &unfreeze::TOOL,
+];
+
+/// Options that every tool has.
+const COMMON: &[Opt] = &[
+    value("o", "logfile", "FILE", "write the log to FILE"),
+    value("l", "logpriority", "LEVEL", "log what is at least of LEVEL"),
+    flag("q", "quiet", "say nothing"),
+    value("P", "lxcpath", "PATH", "use another directory of containers"),
+    flag("?h", "help", "print this"),
+    flag("", "usage", "print the options in short"),
+    flag("", "version", "print the version"),
+];
+
+/// The option that names the container, of the tools that are about one.
+const NAME: Opt = value("n", "name", "NAME", "the container");
+
+/// What `--version` prints: the version of LXC whose command line this is, where scripts look for it, then Bryo's own.
+const VERSION: &str = concat!("6.0.0 (bryo ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Returns the tool of a name.
+pub(crate) fn tool(name: &str) -> Option<&'static Tool> {
+    TOOLS.into_iter().find(|tool| tool.name == name)
+}
+
+/// Runs a tool with its arguments, the first being its own name. Returns the exit status.
+pub(crate) fn run(tool: &'static Tool, arguments: &[OsString]) -> i32 {
+    let words: Option<Vec<String>> =
+        arguments.iter().skip(1).map(|word| word.to_str().map(str::to_owned)).collect();
+    let Some(words) = words else {
+        eprintln!("{}: an argument is no text", tool.name);
+        return 1;
+    };
+    match getopt::parse(&[tool.options, COMMON], &words) {
+        Ok(given) => dispatch(tool, given),
+        Err(wrong) => {
+            eprintln!("{}: {wrong}", tool.name);
+            help::print(tool);
+            1
+        }
+    }
+}
+
+fn dispatch(tool: &'static Tool, given: Given) -> i32 {
+    match given.last_of(&["help", "usage", "version"]) {
+        Some("help") => help::print(tool),
+        Some("usage") => help::print_usage(tool),
+        Some(_) => println!("{VERSION}"),
+        None => return call(tool, given).unwrap_or_else(|status| status),
+    }
+    0
+}
+
+/// A call of a tool, with what all of them have in common read.
+pub(crate) struct Call {
+    tool: &'static Tool,
+    context: Context,
+    /// The name of the container, for messages; empty for a tool that is about all.
+    name: String,
+    given: Given,
+    /// Words after the name.
+    words: Vec<String>,
+}
+
+fn call(tool: &'static Tool, mut given: Given) -> Result<i32, i32> {
+    let mut words = std::mem::take(&mut given.words);
+    let name = match given.value("name") {
+        Some(name) => name.to_owned(),
+        None if tool.about_one && !words.is_empty() => words.remove(0),
+        None => String::new(),
+    };
+    if tool.about_one && name.is_empty() {
+        eprintln!("{}: No container name specified", tool.name);
+        return Err(1);
+    }
+    let context = Context::new(given.value("lxcpath").map(Path::new)).map_err(|error| {
+        eprintln!("{}: {error}", tool.name);
+        1
+    })?;
+    let call = Call { tool, context, name, given, words };
+    call.open_log()?;
+    Ok((tool.run)(&call))
+}
+
+impl Call {
+    /// Prints an error, as LXC does, and puts it into the log. Returns the usual exit status.
+    fn fail(&self, message: impl std::fmt::Display) -> i32 {
+        log::error!("{message}");
+        if !self.given.has("quiet") {
+            self.print(&message.to_string());
+        }
+        1
+    }
+
+    fn print(&self, message: &str) {
+        let subject = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
+        eprintln!("{}: {}", self.tool.name, printable(&format!("{subject}{message}")));
+    }
+
+    /// Says that the options make no sense.
+    fn misused(&self) -> i32 {
+        eprintln!("{}: could not parse command line", self.tool.name);
+        1
+    }
+
+    /// Returns the container's name.
+    fn container(&self) -> Result<ContainerName, i32> {
+        self.name.parse().map_err(|e: types::NameError| self.fail(e))
+    }
+
+    /// Returns the container's place, after what a killed command has left there is removed.
+    fn place(&self) -> Result<Place, i32> {
+        let name = self.container()?;
+        self.context.settled(&name).map_err(|error| self.fail(error))
+    }
+
+    /// Turns an error into the usual exit status, printed.
+    fn or_fail<T>(&self, result: Result<T, Error>) -> Result<T, i32> {
+        result.map_err(|error| self.fail(error))
+    }
+
+    /// Opens the log that the options ask for.
+    fn open_log(&self) -> Result<(), i32> {
+        let level = self.given.value("logpriority").map(|name| logging::priority(name).ok_or(name));
+        let level = match level {
+            Some(Err(unknown)) => return Err(self.fail(format!("{unknown} is no log priority"))),
+            Some(Ok(level)) => Some(level),
+            None => None,
+        };
+        let file = match (self.given.value("logfile"), level) {
+            (Some("none"), _) | (None, None) => return Ok(()),
+            (Some(file), _) => PathBuf::from(file),
+            (None, Some(_)) => self.usual_log(),
+        };
+        let priority = level.unwrap_or(LevelFilter::Error);
+        logging::to_file(&file, priority, self.tool.name, &self.name)
+            .map_err(|e| self.fail(format!("the log cannot be written to {}: {e}", file.display())))
+    }
+
+    /// The log of a container, where no file was named: in its directory, or below /var/log for root's own path.
+    fn usual_log(&self) -> PathBuf {
+        let dir = self.context.lxcpath.join(&self.name);
+        let is_roots = self.context.lxcpath == Path::new("/var/lib/lxc");
+        let dir = if is_roots || !dir.is_dir() { logs_of_all(&self.context.lxcpath) } else { dir };
+        dir.join(format!("{}.log", self.name))
+    }
+}
+
+/// Where logs go that have no container's directory: before it is made, and root's.
+fn logs_of_all(lxcpath: &Path) -> PathBuf {
+    if sys::cred::real_uid().0 == 0 { PathBuf::from("/var/log/lxc") } else { lxcpath.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_tool_or_is_none() {
+        assert!(tool("lxc-start").is_some_and(|tool| tool.name == "lxc-start"));
+        assert!(tool("bryo").is_none());
+        assert!(tool("lxc-top").is_none());
+    }
+
+    #[test]
+    fn no_two_options_of_a_tool_share_a_letter_or_a_name() {
+        for tool in TOOLS {
+            let options: Vec<&Opt> = tool.options.iter().chain(COMMON).collect();
+            let mut letters: Vec<char> = options.iter().flat_map(|option| option.short.chars()).collect();
+            let mut names: Vec<&str> = options.iter().map(|option| option.long).collect();
+            let counts = (letters.len(), names.len());
+            letters.sort_unstable();
+            letters.dedup();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!((letters.len(), names.len()), counts, "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn tools_about_one_container_take_its_name() {
+        for tool in TOOLS {
+            assert_eq!(tool.options.contains(&NAME), tool.about_one, "{}", tool.name);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `lxc-start`
+
+use container::plan::{Run, StartPlan, Stdio};
+use container::{Error, beside};
+
+use super::{Call, NAME, Tool};
+use crate::foreground;
+use crate::getopt::{flag, value};
+use crate::rungs::{self, Talk};
+use crate::starting::{self, Running, Wanted};
+
+/// The tool.
+pub(super) static TOOL: Tool = Tool {
+    name: "lxc-start",
+    usage: "--name=NAME [-- COMMAND]",
+    about: "starts a container, with COMMAND instead of its init",
+    options: &[
+        NAME,
+        flag("d", "daemon", "in the background (the default)"),
+        flag("F", "foreground", "in the foreground, with the container's console"),
+        value("p", "pidfile", "FILE", "write the monitor's pid to FILE"),
+        value("f", "rcfile", "FILE", "use another configuration file"),
+        value("c", "console", "FILE", "use FILE as the console"),
+        value("L", "console-log", "FILE", "append what the console shows to FILE"),
+        flag("C", "close-all-fds", "accepted: no fd is ever inherited"),
+        value("s", "define", "KEY=VAL", "set a key of the configuration"),
+        value("", "share-net", "NAME|PID", "share a network namespace"),
+        value("", "share-ipc", "NAME|PID", "share an ipc namespace"),
+        value("", "share-uts", "NAME|PID", "share a uts namespace"),
+        value("", "share-pid", "NAME|PID", "share a pid namespace"),
+    ],
+    about_one: true,
+    run: |call| run(call).unwrap_or_else(|status| status),
+};
+
+/// The namespaces that can be shared, as options and as the last part of their keys.
+const SHARES: [&str; 4] = ["net", "ipc", "uts", "pid"];
+
+fn run(call: &Call) -> Result<i32, i32> {
+    let place = call.place()?;
+    let settings = settings(call)?;
+    call.or_fail(beside::refuse_under_lxc(&place))?;
+    if call.given.value("rcfile").is_none() && !place.is_defined() {
+        return Err(call.fail("No container config specified"));
+    }
+    if call.or_fail(starting::is_running(&place))? {
+        call.fail("Container is already running");
+        return Ok(0);
+    }
+    let foreground = call.given.last_of(&["daemon", "foreground"]) == Some("foreground");
+    let command = call.words.clone();
+    let run = if command.is_empty() { Run::Init } else { Run::InsteadOfInit(command) };
+    let config_file = call.given.value("rcfile").map(Into::into);
+    let wanted = Wanted { place, config_file, settings, run, foreground, stdio: Stdio::Console };
+    start(call, wanted, foreground).map_err(|error| failed(call, &error, foreground))
+}
+
+/// Collects the keys that options set.
+pub(super) fn settings(call: &Call) -> Result<Vec<(String, String)>, i32> {
+    let mut settings = Vec::new();
+    for word in call.given.values("define") {
+        settings.push(starting::setting(word).ok_or_else(|| call.misused())?);
+    }
+    let keys = [("console", "lxc.console.path"), ("console-log", "lxc.console.logfile")];
+    for (option, key) in keys {
+        settings.extend(call.given.value(option).map(|value| (key.to_owned(), value.to_owned())));
+    }
+    for share in SHARES {
+        if call.given.has(&format!("share-{share}")) {
+            return Err(call.fail(format!("--share-{share}: namespaces cannot be shared")));
+        }
+    }
+    Ok(settings)
+}
+
+fn start(call: &Call, wanted: Wanted, foreground: bool) -> Result<i32, Error> {
+    let planned = starting::plan(&call.context, wanted)?;
+    planned.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    let on_running = |running: &Running| announce(call, &planned.plan, running);
+    if foreground {
+        foreground::run(&call.context, &planned.plan, on_running)?;
+    } else {
+        on_running(&starting::in_background(&call.context, &planned.plan)?)?;
+    }
+    Ok(0)
+}
+
+fn announce(call: &Call, plan: &StartPlan, running: &Running) -> Result<(), Error> {
+    if let Some(path) = call.given.value("pidfile") {
+        starting::write_pidfile(path.as_ref(), running)?;
+    }
+    let talk = if call.given.has("quiet") { Talk::Quiet } else { Talk::Lxc };
+    rungs::announce(plan, &running.rungs, &running.notes, call.context.facts()?, talk);
+    Ok(())
+}
+
+/// Prints the root cause, then the lines that LXC prints.
+fn failed(call: &Call, error: &Error, foreground: bool) -> i32 {
+    call.fail(error);
+    call.fail("Received container state \"ABORTING\" instead of \"RUNNING\"");
+    call.fail("The container failed to start");
+    if !foreground {
+        call.fail("To get more details, run the container in foreground mode");
+    }
+    call.fail("Additional information can be obtained by setting the --logfile and --logpriority options")
+}
