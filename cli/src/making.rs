@@ -23,8 +23,10 @@ pub(crate) struct Wanted {
     pub(crate) config: Option<PathBuf>,
     /// More lines for the configuration.
     pub(crate) settings: &'static str,
-    /// Comments for the top of the configuration.
-    pub(crate) header: Vec<String>,
+    /// What the root file system is made from, in the user's words: an image or a template.
+    pub(crate) source: String,
+    /// The template's arguments.
+    pub(crate) arguments: Vec<String>,
     /// It is made for one run.
     pub(crate) once: bool,
 }
@@ -33,19 +35,34 @@ pub(crate) struct Wanted {
 pub(crate) fn create(context: &Context, wanted: Wanted) -> Result<Created> {
     let base_path = wanted.config.clone().unwrap_or_else(|| context.default_config.clone());
     let base = create::default_text(&base_path, wanted.config.is_some())? + wanted.settings;
+    let header = header(&wanted);
     let mut bar = Bar::default();
     let request = CreateRequest {
         place: wanted.place,
         template: wanted.template,
         base,
         base_path,
-        header: wanted.header,
+        header,
         once: wanted.once,
         progress: &mut |progress| bar.show(progress),
     };
     let created = create::create(request, context.facts()?);
     bar.clear();
-    created
+    created.map_err(|error| match error.kind() {
+        Kind::Image => error.doing(format!("unpacking {}", wanted.source)),
+        _ => error,
+    })
+}
+
+/// Returns the comments with which LXC begins a configuration.
+fn header(wanted: &Wanted) -> Vec<String> {
+    if matches!(wanted.template, Template::None) {
+        return Vec::new();
+    }
+    vec![
+        format!("Template used to create this container: {}", wanted.source),
+        format!("Parameters passed to the template: {}", wanted.arguments.join(" ")),
+    ]
 }
 
 /// The bar. It is drawn by whoever tells about progress: a thread of its own would make forking unsafe.

@@ -40,7 +40,7 @@ impl Wanted {
 pub(crate) struct Planned {
     /// The plan.
     pub(crate) plan: StartPlan,
-    /// Warnings of the configuration.
+    /// Warnings of the configuration file itself.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -59,14 +59,18 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
     }
     let file = wanted.config_file.unwrap_or_else(|| wanted.place.config());
     let request = StartRequest {
-        config_file: std::path::absolute(&file).unwrap_or(file),
+        config_file: std::path::absolute(&file).unwrap_or_else(|_| file.clone()),
         place: wanted.place,
         run: wanted.run,
         foreground: wanted.foreground,
         stdio: wanted.stdio,
     };
     let plan = plan::plan(request, &config, context.facts()?)?;
-    Ok(Planned { plan, warnings: loaded.warnings.iter().map(ToString::to_string).collect() })
+    let (own, included): (Vec<_>, Vec<_>) =
+        loaded.warnings.iter().partition(|warning| warning.place.file == file);
+    // What an included file of the system says is not for the user to change.
+    included.iter().for_each(|warning| log::info!("{warning}"));
+    Ok(Planned { plan, warnings: own.iter().map(ToString::to_string).collect() })
 }
 
 /// Reads `KEY=VALUE`.

@@ -185,7 +185,7 @@ fn a_limit_takes_effect(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, "lxc.cgroup.pids.max = 7\n");
     ana.lxc("start", ["-n", "web"]).succeeds();
-    let forks = inside(&ana, "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo all");
+    let forks = inside(&ana, "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 >/dev/null 2>&1 & done; echo all");
     assert!(
         forks.stderr.contains("fork") || forks.stderr.contains("vfork"),
         "9 processes under a limit of 7"

@@ -26,7 +26,7 @@ fn maps(user: &User<'_>, bryo: &str) -> String {
 fn the_own_helper_writes_the_map(lab: &Lab) {
     let ana = lab.user("ana");
     ana.bryo(["create", "web", ARCHIVE]).succeeds();
-    ana.bryo(["start", "web", "-v"]).succeeds().stderr_contains("bryo-idmap");
+    ana.bryo(["start", "--verbose", "web"]).succeeds().stderr_contains("bryo-idmap");
     assert_eq!(maps(&ana, "bryo"), format!("0 {} 65536\n", ana.account().subuids.start));
     ana.destroy("web");
 }
@@ -35,7 +35,7 @@ fn without_the_own_helper_newuidmap_is_used(lab: &Lab) {
     let ana = lab.user("ana");
     unprivileged_copy(&ana);
     ana.sh(&format!("own/bin/bryo create web {ARCHIVE}")).succeeds();
-    ana.sh("own/bin/bryo start -v web").succeeds().stderr_contains("newuidmap");
+    ana.sh("own/bin/bryo start --verbose web").succeeds().stderr_contains("newuidmap");
     assert_eq!(maps(&ana, "own/bin/bryo"), format!("0 {} 65536\n", ana.account().subuids.start));
     ana.sh("own/bin/bryo stop -k web && own/bin/bryo destroy web").succeeds();
 }
@@ -45,7 +45,7 @@ fn without_any_helper_the_own_id_is_root_alone(lab: &Lab) {
     // No program gains rights under no_new_privs, so neither helper works.
     let alone = |command: &str| ana.sh(&format!("setpriv --no-new-privs {command}"));
     alone(&format!("bryo create web {ARCHIVE}")).succeeds();
-    alone("bryo start -v web").succeeds().stderr_contains("one id");
+    alone("bryo start --verbose web").succeeds().stderr_contains("one id");
     assert_eq!(maps(&ana, "bryo"), format!("0 {} 1\n", ana.account().uid));
     ana.bryo(["exec", "web", "--", "id", "-u"]).succeeds().stdout_is("0\n");
     ana.bryo(["stop", "-k", "web"]).succeeds();

@@ -52,12 +52,9 @@ impl Create {
 
     fn create(self, context: &Context, place: Place) -> container::Result<container::create::Created> {
         let (template, source) = self.source()?;
-        let mut header = vec![format!("Template used to create this container: {source}")];
-        if !self.arguments.is_empty() {
-            header.push(format!("Parameters passed to the template: {}", self.arguments.join(" ")));
-        }
-        let config = self.config;
-        making::create(context, making::Wanted { place, template, config, settings: "", header, once: false })
+        let (config, arguments) = (self.config, self.arguments);
+        let wanted = making::Wanted { place, template, source, arguments, config, settings: "", once: false };
+        making::create(context, wanted)
     }
 
     fn source(&self) -> container::Result<(Template, String)> {

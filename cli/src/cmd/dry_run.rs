@@ -67,7 +67,7 @@ fn files(plan: &StartPlan, lines: &mut Lines) {
     let kind =
         if dev.auto { format!("a tmpfs of {} bytes", dev.tmpfs_size) } else { "the rootfs' own".to_owned() };
     let console = if dev.console { "a console" } else { "no console" };
-    lines.add("/dev", format!("{kind}, {console}, {} terminals", dev.ttys));
+    lines.add("/dev", format!("{kind}, {console}, ttys: {}", dev.ttys));
     let auto = plan.auto.to_string();
     lines.each("automatic", Some(auto).filter(|auto| !auto.is_empty()));
     lines.each("mount", plan.entries.iter().map(entry));

@@ -16,11 +16,13 @@ pub(super) struct Ls {
     /// Print the columns of lxc-ls -f
     #[arg(short, long, conflicts_with = "json")]
     fancy: bool,
-    /// Choose columns: name, state, pid, ram, autostart, groups, unprivileged
+    /// Choose columns, joined by commas
     #[arg(long, value_name = "COLUMNS", conflicts_with = "json")]
     columns: Option<String>,
 }
 
+/// The columns that say something.
+const COLUMNS: &str = "there are name, state, pid, ram, autostart, groups and unprivileged";
 /// What a list shows unless asked otherwise.
 const SHORT: &str = "NAME,STATE,PID";
 
@@ -35,8 +37,8 @@ impl Ls {
         }
         let names = self.columns.as_deref().unwrap_or(if self.fancy { USUAL } else { SHORT });
         let columns = listing::columns(names).map_err(|name| {
-            let cause = format!("there is no column {name}");
-            Failure::new("list containers", container::Error::new(container::Kind::Usage, cause))
+            let cause = container::Error::new(container::Kind::Usage, format!("there is no column {name}"));
+            Failure::new("list containers", cause).with_choices(COLUMNS)
         })?;
         let rows: Vec<Row> = found.into_iter().map(|found| row(context, found, &columns)).collect();
         print!("{}", listing::table(&rows, &columns));

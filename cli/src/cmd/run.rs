@@ -45,10 +45,15 @@ impl Run {
     fn once(self, context: &Context, name: &ContainerName, talk: Talk) -> container::Result<i32> {
         let place = context.settled(name)?;
         let template = self.image.as_deref().map_or(Ok(Template::Host), making::from_image)?;
-        let header = vec!["Made by bryo run".to_owned()];
-        let settings = "lxc.ephemeral = 1\n";
-        let wanted =
-            making::Wanted { place: place.clone(), template, config: None, settings, header, once: true };
+        let wanted = making::Wanted {
+            place: place.clone(),
+            template,
+            source: self.image.clone().unwrap_or_else(|| "host".to_owned()),
+            arguments: Vec::new(),
+            config: None,
+            settings: "lxc.ephemeral = 1\n",
+            once: true,
+        };
         let created = making::create(context, wanted)?;
         let ended = self.command_in(context, &place, created.marker, talk);
         // The monitor destroys what ran; this is for what could not be started.

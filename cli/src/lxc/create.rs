@@ -59,14 +59,15 @@ fn check_store(call: &Call) -> Result<(), i32> {
 }
 
 fn create(call: &Call, place: Place, template: Template) -> Result<i32, i32> {
-    let name = call.given.value("template").unwrap_or_default();
-    let mut header = Vec::new();
-    if !matches!(template, Template::None) {
-        header.push(format!("Template used to create this container: {name}"));
-        header.push(format!("Parameters passed to the template: {}", call.words.join(" ")));
-    }
-    let config = call.given.value("config").map(Into::into);
-    let wanted = making::Wanted { place, template, config, settings: "", header, once: false };
+    let wanted = making::Wanted {
+        place,
+        template,
+        source: call.given.value("template").unwrap_or_default().to_owned(),
+        arguments: call.words.clone(),
+        config: call.given.value("config").map(Into::into),
+        settings: "",
+        once: false,
+    };
     let created = call.or_fail(making::create(&call.context, wanted))?;
     created.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(0)

@@ -52,7 +52,9 @@ fn run(call: &Call) -> Result<i32, i32> {
     let run = if command.is_empty() { Run::Init } else { Run::InsteadOfInit(command) };
     let config_file = call.given.value("rcfile").map(Into::into);
     let wanted = Wanted { place, config_file, settings, run, foreground, stdio: Stdio::Console };
-    start(call, wanted, foreground).map_err(|error| failed(call, &error, foreground))
+    let planned = call.or_fail(starting::plan(&call.context, wanted))?;
+    planned.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    start(call, &planned.plan).map_err(|error| failed(call, &error, foreground))
 }
 
 /// Collects the keys that options set.
@@ -73,14 +75,12 @@ pub(super) fn settings(call: &Call) -> Result<Vec<(String, String)>, i32> {
     Ok(settings)
 }
 
-fn start(call: &Call, wanted: Wanted, foreground: bool) -> Result<i32, Error> {
-    let planned = starting::plan(&call.context, wanted)?;
-    planned.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    let on_running = |running: &Running| announce(call, &planned.plan, running);
-    if foreground {
-        foreground::run(&call.context, &planned.plan, on_running)?;
+fn start(call: &Call, plan: &StartPlan) -> Result<i32, Error> {
+    let on_running = |running: &Running| announce(call, plan, running);
+    if plan.foreground {
+        foreground::run(&call.context, plan, on_running)?;
     } else {
-        on_running(&starting::in_background(&call.context, &planned.plan)?)?;
+        on_running(&starting::in_background(&call.context, plan)?)?;
     }
     Ok(0)
 }

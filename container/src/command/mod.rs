@@ -107,10 +107,7 @@ fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
 /// # Errors
 /// One that is too long, of another version, or makes no sense.
 pub(crate) fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Option<(M, Vec<OwnedFd>)>> {
-    let message = match socket::receive(socket, CAP) {
-        Err(e) if e.errno() == sys::Errno::ECONNRESET => return Ok(None),
-        message => message?,
-    };
+    let message = socket::receive(socket, CAP)?;
     match message.bytes.split_first() {
         None => Ok(None),
         Some((&VERSION, body)) => match postcard::from_bytes(body) {

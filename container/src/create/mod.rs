@@ -166,12 +166,13 @@ pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
     if !is_half_made(place) {
         return Ok(false);
     }
-    let lock = place.make_state_dir()?.try_lock()?;
+    let busy = || Error::new(Kind::Busy, format!("{} is being created", place.name));
+    // A process that the creator has left may be a moment from its end; this waits a little.
+    let (_, _lock) = place.lock().map_err(|_| busy())?;
     // LXC keeps no lock in this directory, but one on its marker.
-    let marker = path::open_read(&place.partial_marker());
-    let lxc_free = marker.is_ok_and(|fd| path::try_lock(fd.as_fd()).unwrap_or(false));
-    if lock.is_none() || !lxc_free {
-        return Err(Error::new(Kind::Busy, format!("{} is being created", place.name)));
+    let marker = path::open_read(&place.partial_marker())?;
+    if !path::try_lock(marker.as_fd())? {
+        return Err(busy());
     }
     let idmap = idmap::choose(facts);
     destroy::remove_files(place, &idmap, &facts.id_writer, &facts.caller)

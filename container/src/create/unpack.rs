@@ -62,7 +62,10 @@ impl Filling<'_> {
             arguments.extend(["--ids".to_owned(), "flatten".to_owned()]);
         }
         let namespace = self.namespace()?;
-        self.run_image(&namespace, &arguments, &[archive.as_fd(), root], Some(archive))
+        self.run_image(&namespace, &arguments, &[archive.as_fd(), root], Some(archive)).doing_with(|| {
+            let name = std::fs::read_link(path::of_fd(archive)).unwrap_or_default();
+            format!("unpacking {}", name.display())
+        })
     }
 
     /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)

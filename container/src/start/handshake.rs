@@ -75,10 +75,7 @@ impl Channel {
 
     /// Receives a message; none when the other side has closed.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<Option<(M, Vec<OwnedFd>)>> {
-        let message = match socket::receive(self.socket.as_fd(), CAP) {
-            Err(e) if e.errno() == sys::Errno::ECONNRESET => return Ok(None),
-            message => message?,
-        };
+        let message = socket::receive(self.socket.as_fd(), CAP)?;
         if message.bytes.is_empty() {
             return Ok(None);
         }
