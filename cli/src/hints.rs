@@ -17,7 +17,7 @@ pub(crate) fn hint(
     let said = match error.kind() {
         Kind::NotDefined => "bryo ls shows the containers; bryo create makes one".to_owned(),
         Kind::Exists => format!("bryo destroy {name} removes it, or choose another name"),
-        Kind::Running => format!("bryo stop {name} first, or add -f"),
+        Kind::Running => format!("bryo stop {name} first"),
         Kind::NotRunning => format!("bryo start {name}"),
         Kind::Frozen => format!("bryo unfreeze {name}"),
         Kind::UnderLxc => format!("use the command of LXC that started it, such as lxc-stop -n {name}"),

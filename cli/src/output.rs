@@ -49,9 +49,9 @@ impl Failure {
         Self { status, ..self }
     }
 
-    /// Says what to do about a request that makes no sense.
-    pub(crate) fn with_choices(self, choices: &'static str) -> Self {
-        let help = Some(choices).filter(|_| self.error.kind() == Kind::Usage);
+    /// Says what to do about failures of one kind, where this verb knows better.
+    pub(crate) fn with_help(self, kind: Kind, help: &'static str) -> Self {
+        let help = if self.error.kind() == kind { Some(help) } else { self.help };
         Self { help, ..self }
     }
 

@@ -1,11 +1,12 @@
 //! A container's cgroups: those of its monitor and of its payload, made through the crate `cgroup`.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use cgroup::{Applied, BaseGroup, Group, Host, Layout, Limit, Names, Placer, Settings, Version};
 use config::Config;
 use serde::{Deserialize, Serialize};
+use sys::process;
 use types::{ContainerName, IdMap};
 
 use crate::error::{Doing, Error, Kind, Result};
@@ -84,6 +85,12 @@ impl CgroupPlan {
         })
     }
 
+    /// Tells whether the host delegates v2 controllers, which must be enabled before they limit anything.
+    fn enables_controllers(&self) -> bool {
+        let v2 = self.host.accesses.iter().filter(|a| a.version == Version::V2 && a.is_usable());
+        v2.into_iter().any(|a| !a.controllers.is_empty())
+    }
+
     /// Returns the rung that this host allows.
     pub fn rung(&self) -> Rung {
         if self.host.accesses.iter().any(cgroup::Access::is_usable) { Rung::Writable } else { Rung::None }
@@ -116,6 +123,37 @@ pub struct Cgroups {
     base: BaseGroup,
     names: Names,
     monitor: Group,
+    mover: Option<Mover>,
+}
+
+/// A process that moves the monitor into its cgroup, while the monitor goes on.
+///
+/// The kernel lets the first move between cgroups in a while wait for a grace period of RCU, 2 to 15 ms; for all that
+/// follow soon it is over then. Nothing in a start needs the monitor in its own cgroup, so nothing waits for it.
+#[derive(Debug)]
+struct Mover {
+    pidfd: OwnedFd,
+}
+
+impl Mover {
+    fn start(group: &Group) -> Result<Self> {
+        let placer = group.placer().map_err(failed)?;
+        let monitor = process::own_pid();
+        match process::fork()? {
+            process::Cloned::Parent { pidfd, .. } => Ok(Self { pidfd }),
+            process::Cloned::Child => {
+                let moved = process::die_with_parent(monitor).is_ok() && placer.place(monitor).is_ok();
+                process::exit_now(i32::from(!moved))
+            }
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match process::wait(self.pidfd.as_fd())? {
+            process::Exit::Code(0) => Ok(()),
+            _ => Err(Error::new(Kind::Cgroup, "the monitor could not be moved into its own cgroup")),
+        }
+    }
 }
 
 impl Cgroups {
@@ -124,15 +162,36 @@ impl Cgroups {
         BaseGroup::open_base(plan.host.clone()).and_then(|base| base.claim(&plan.names)).map_err(failed)
     }
 
-    /// Makes the monitor's cgroup and moves the calling process into it.
+    /// Makes the monitor's cgroup and has the calling process moved into it.
     pub fn make(plan: &CgroupPlan, names: Names) -> Result<Self> {
         let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
         let monitor = base.make(&names.monitor).map_err(failed)?;
-        if let Err(e) = monitor.place(0) {
-            let _left = monitor.remove(Duration::ZERO);
-            return Err(failed(e));
+        let moving = match (monitor.is_nowhere(), plan.enables_controllers()) {
+            (true, _) => Ok(None),
+            // Controllers are enabled only below a cgroup that no process is in, so the monitor leaves it first.
+            (false, true) => monitor.place(0).map_err(failed).map(|()| None),
+            (false, false) => Mover::start(&monitor).map(Some),
+        };
+        match moving {
+            Ok(mover) => Ok(Self { base, names, monitor, mover }),
+            Err(e) => {
+                let _left = monitor.remove(Duration::ZERO);
+                Err(e)
+            }
         }
-        Ok(Self { base, names, monitor })
+    }
+
+    /// Reaps the process that moved the monitor, once it has ended.
+    pub fn reap(&mut self) {
+        if self.mover.as_ref().is_some_and(|mover| process::has_ended(mover.pidfd.as_fd())) {
+            self.finish_moving();
+        }
+    }
+
+    fn finish_moving(&mut self) {
+        if let Some(Err(e)) = self.mover.take().map(Mover::finish) {
+            log::warn!("{e}");
+        }
     }
 
     /// Makes the payload's cgroups.
@@ -149,7 +208,8 @@ impl Cgroups {
     }
 
     /// Leaves the monitor's cgroup and removes it.
-    pub fn release(&self) {
+    pub fn release(mut self) {
+        self.finish_moving();
         let left = self.base.take_back(0).map_err(failed);
         let removed = left.and_then(|()| self.monitor.remove(REMOVE_PATIENCE).map_err(failed));
         if let Err(e) = removed {

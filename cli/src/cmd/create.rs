@@ -38,7 +38,7 @@ impl Create {
         let created = self
             .create(context, context.place(&name))
             .cannot("create", &name)
-            .map_err(|failure| failure.with_choices(CHOICES))?;
+            .map_err(|failure| failure.with_help(Kind::Usage, CHOICES))?;
         if talk == Talk::Quiet {
             return Ok(0);
         }

@@ -1,5 +1,6 @@
 //! `bryo destroy`
 
+use container::Kind;
 use types::ContainerName;
 
 use crate::context::Context;
@@ -24,7 +25,8 @@ impl Destroy {
         let name = &self.name;
         let place = context.settled(name).cannot("destroy", name)?;
         let along = Along { running: self.force, snapshots: self.snapshots };
-        destroying::destroy(context, &place, along).cannot("destroy", name)?;
+        let destroyed = destroying::destroy(context, &place, along).cannot("destroy", name);
+        destroyed.map_err(|failure| failure.with_help(Kind::Running, "stop it first, or add -f"))?;
         Ok(0)
     }
 }

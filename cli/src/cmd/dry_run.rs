@@ -144,6 +144,78 @@ fn entry(entry: &EntryPlan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::Config;
+    use container::host::{Caller, HostFacts, IdWriter, Programs};
+    use container::place::Place;
+    use container::plan::{Run, StartRequest, Stdio, plan};
+    use types::{HostGid, HostUid, IdRange};
+
+    fn ana() -> HostFacts {
+        let range = IdRange::new(100_000, 65_536).unwrap();
+        HostFacts {
+            caller: Caller { uid: HostUid(1500), gid: HostGid(1500), name: Some("ana".into()) },
+            subuids: vec![range],
+            subgids: vec![range],
+            free_range: None,
+            id_writer: IdWriter::BryoIdmap("/usr/libexec/bryo/bryo-idmap".into()),
+            no_new_privs: false,
+            cgroups: cgroup::Layout::default(),
+            programs: Programs::beside("/usr/bin/bryo".as_ref()),
+        }
+    }
+
+    fn planned(lines: &[(&str, &str)]) -> StartPlan {
+        let mut config = Config::default();
+        lines.iter().for_each(|(key, value)| config.set(key, value).unwrap());
+        let place = Place { lxcpath: "/lxc".into(), name: "web".parse().unwrap() };
+        let request = StartRequest {
+            config_file: place.config(),
+            place,
+            run: Run::Init,
+            foreground: false,
+            stdio: Stdio::Console,
+        };
+        plan(request, &config, &ana()).unwrap()
+    }
+
+    #[test]
+    fn a_plan_is_listed_in_words() {
+        let text = listing(&planned(&[
+            ("lxc.rootfs.path", "dir:/lxc/web/rootfs"),
+            ("lxc.uts.name", "web"),
+            ("lxc.mount.entry", "/opt opt none rbind,optional 0 0"),
+            ("lxc.cgroup2.pids.max", "99"),
+            ("lxc.cap.drop", "mknod"),
+            ("lxc.hook.start", "/bin/true"),
+        ]));
+        let expected = "\
+container     web, from /lxc/web/config
+ids           u 0 100000 65536
+              g 0 100000 65536
+written       by bryo-idmap
+namespaces    user mnt pid uts ipc net cgroup
+cgroup        none (no limits, no freezer): lxc.payload.web
+limit         pids.max = 99
+network       loopback
+rootfs        /lxc/web/rootfs
+/dev          a tmpfs of 500000 bytes, a console, ttys: 0
+mount         /opt on /opt, if it can be had
+hook          start: /bin/true
+hostname      web
+dropped       mknod
+runs          /sbin/init
+as            user 0, group 0, in /
+environment   container=lxc
+signals       halt as init takes it, reboot SIGINT, stop SIGKILL
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_not_done_is_said() {
+        let text = listing(&planned(&[("lxc.sched.core", "1")]));
+        assert!(text.contains("note          lxc.sched.core"), "{text}");
+    }
 
     #[test]
     fn capabilities_are_named_the_shorter_way() {

@@ -38,7 +38,7 @@ impl Ls {
         let names = self.columns.as_deref().unwrap_or(if self.fancy { USUAL } else { SHORT });
         let columns = listing::columns(names).map_err(|name| {
             let cause = container::Error::new(container::Kind::Usage, format!("there is no column {name}"));
-            Failure::new("list containers", cause).with_choices(COLUMNS)
+            Failure::new("list containers", cause).with_help(container::Kind::Usage, COLUMNS)
         })?;
         let rows: Vec<Row> = found.into_iter().map(|found| row(context, found, &columns)).collect();
         print!("{}", listing::table(&rows, &columns));

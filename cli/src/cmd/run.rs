@@ -57,7 +57,8 @@ impl Run {
         let created = making::create(context, wanted)?;
         let ended = self.command_in(context, &place, created.marker, talk);
         // The monitor destroys what ran; this is for what could not be started.
-        clean_up(context, &place, &created.idmap).and(ended)
+        let cleaned = clean_up(context, &place, &created.idmap);
+        ended.and_then(|status| cleaned.map(|()| status))
     }
 
     fn command_in(

@@ -6,11 +6,12 @@
 //! | step | needs | after it the child can no longer |
 //! |---|---|---|
 //! | take rootfs, sources, nodes, hooks | to be the user still | - |
-//! | wait for the cgroups, leave to an own cgroup namespace | v1 places first | - |
 //! | wait for the map, become container root | the id map | walk through the user's 0700 directories |
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
 //! | loopback, hostname | own net and uts namespace | - |
-//! | attach the rootfs, kernel file systems, /dev, entries, hooks | the host's /proc to be visible | - |
+//! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
+//! | wait for the cgroups, leave to an own cgroup namespace, mount it | cgroup v1: the saved uid still the caller's | - |
+//! | give up the saved uid; mount and autodev hooks | - | be moved between v1 cgroups by the monitor |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
 //! | change the root | all sources taken | see the host's files |
@@ -57,19 +58,22 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let channel = &given.channel;
     let taken_hooks = TakenHooks::take(plan);
     let taken = rootfs::take(plan)?;
-    channel.expect(FromMonitor::Placed)?;
-    if given.unshare_cgroup {
-        namespace::leave(flags::NEWCGROUP).doing("making a cgroup namespace")?;
-    }
     channel.expect(FromMonitor::IdsWritten)?;
     become_root(plan, given)?;
     name_and_loopback(plan)?;
     let run_hooks = |moment| hooks::run(plan, moment, &Told::default(), &taken_hooks);
     run_hooks(Hook::PreMount)?;
     let rootfs = Rootfs::attach(plan, taken.root)?;
-    rootfs.mount_kernel(plan)?;
+    rootfs.mount_proc_and_sys(plan)?;
     let terminals = rootfs.make_dev(plan, &taken.nodes)?;
     rootfs.mount_entries(plan, taken.sources)?;
+    // The kernel makes the first move between v1 cgroups wait for a grace period of RCU, which all of the above hides.
+    channel.expect(FromMonitor::Placed)?;
+    if given.unshare_cgroup {
+        namespace::leave(flags::NEWCGROUP).doing("making a cgroup namespace")?;
+    }
+    rootfs.mount_cgroups(plan)?;
+    cred::become_user(0, 0, &[], given.keep_groups).doing("becoming root of the container for good")?;
     run_hooks(Hook::Mount)?;
     run_hooks(Hook::Autodev)?;
     rootfs.write_sysctls(plan)?;
@@ -88,7 +92,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
 /// Becomes root of the namespace. The kernel then clears PDEATHSIG and makes the process not dumpable: the monitor
 /// must be able to look at its own child (hooks do), and the child must not outlive it.
 fn become_root(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
-    cred::become_user(0, 0, &[], given.keep_groups).doing("becoming root of the container")?;
+    cred::become_root_keeping_saved_uid(given.keep_groups).doing("becoming root of the container")?;
     process::set_dumpable(true)?;
     process::set_parent_death_signal(plan.signals.parent_death)?;
     Ok(())

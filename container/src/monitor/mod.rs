@@ -129,14 +129,14 @@ fn run_until_stopped(
     // From here on a later command knows what to clean up.
     let run_file = RunFile::of(plan, names.clone());
     run_file.write(&held.state)?;
-    let cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
+    let mut cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
     let result = loop {
         let running = match start::start(plan, &cgroups, stdio) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
         let served = run_file.with_init(running.pid).write(&held.state);
-        let end = served.and_then(|()| server.serve(plan, &running, starter, held));
+        let end = served.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         server.tell(State::Stopping);
         wind_down(plan, running, target);

@@ -12,6 +12,7 @@ use types::{Signal, State};
 use super::clients::Clients;
 use super::report::{Report, Starter};
 use super::{End, Held};
+use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::plan::StartPlan;
@@ -64,6 +65,7 @@ impl Server {
         running: &Running,
         starter: &mut Starter,
         held: &Held,
+        cgroups: &mut Cgroups,
     ) -> Result<End> {
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
@@ -72,7 +74,7 @@ impl Server {
         loop {
             match self.next(running, starter, held)? {
                 Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
-                Source::Signal => self.signals(plan, running),
+                Source::Signal => self.signals(plan, running, cgroups),
                 Source::Listener => self.clients.accept(held.listener.as_fd()),
                 Source::Console => self.drain_console(running),
                 Source::Client(id) => self.client(id, plan, running),
@@ -149,11 +151,12 @@ impl Server {
     ///
     /// LXC: passes them to init as they are, where busybox reboots on SIGTERM and systemd re-executes itself. For a
     /// single command they are passed on here too.
-    fn signals(&mut self, plan: &StartPlan, running: &Running) {
+    fn signals(&mut self, plan: &StartPlan, running: &Running, cgroups: &mut Cgroups) {
         while let Some(number) = signal::next(self.signals.as_fd()) {
             let asked = match number {
                 SIGCHLD => {
                     self.reap();
+                    cgroups.reap();
                     continue;
                 }
                 number if plan.is_app() => Signal::new(number).ok(),

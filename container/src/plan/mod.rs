@@ -299,6 +299,10 @@ fn notes(config: &Config) -> Vec<String> {
     note(config.sched_core, "lxc.sched.core: not applied");
     note(config.time_offset_boot.or(config.time_offset_monotonic).is_some(), "lxc.time.offset: not applied");
     note(!config.namespace_share.is_empty(), "lxc.namespace.share: not applied, all namespaces are new");
+    note(
+        config.console_path.as_deref().is_some_and(|path| path != "none"),
+        "lxc.console.path: not applied, the console is a pseudo-terminal of the container",
+    );
     note(config.mount_auto.shmounts.is_some(), "lxc.mount.auto = shmounts: not applied");
     note(
         config.rootfs_options.as_deref().is_some_and(has_unknown_option),

@@ -16,15 +16,12 @@ use crate::plan::StartPlan;
 /// Attributes of file systems that hold no programs and no devices.
 const INERT: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
-pub(super) fn mount(rootfs: &Rootfs, plan: &StartPlan) -> Result<()> {
+pub(super) fn mount_proc_and_sys(rootfs: &Rootfs, plan: &StartPlan) -> Result<()> {
     if let Some(form) = plan.auto.proc {
         proc(rootfs, form)?;
     }
     if let Some(form) = plan.auto.sys {
         sys(rootfs, plan, form)?;
-    }
-    if let Some(form) = plan.auto.cgroup {
-        cgroup(rootfs, plan, form)?;
     }
     Ok(())
 }
@@ -84,7 +81,7 @@ fn read_only_file(rootfs: &Rootfs, from: BorrowedFd<'_>, path: &str, target: &st
 }
 
 /// Mounts the container's own part of each hierarchy: in its cgroup namespace a fresh mount shows nothing above it.
-fn cgroup(rootfs: &Rootfs, plan: &StartPlan, form: CgroupMount) -> Result<()> {
+pub(super) fn mount_cgroups(rootfs: &Rootfs, plan: &StartPlan, form: CgroupMount) -> Result<()> {
     let attrs = if form.mode == CgroupMode::Ro { INERT | attr::RDONLY } else { INERT };
     let trees = &plan.cgroup.trees;
     let unified_only = form.kind == CgroupKind::Unified || trees.iter().all(|t| t.v1_options.is_none());

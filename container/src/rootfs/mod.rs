@@ -54,9 +54,14 @@ impl Rootfs {
         mount::attach(mount, place.as_fd()).doing_with(doing)
     }
 
-    /// Mounts /proc, /sys and the cgroup tree as `lxc.mount.auto` says.
-    pub(crate) fn mount_kernel(&self, plan: &StartPlan) -> Result<()> {
-        kernel::mount(self, plan)
+    /// Mounts /proc and /sys as `lxc.mount.auto` says.
+    pub(crate) fn mount_proc_and_sys(&self, plan: &StartPlan) -> Result<()> {
+        kernel::mount_proc_and_sys(self, plan)
+    }
+
+    /// Mounts the cgroup tree as `lxc.mount.auto` says; in the container's own cgroup namespace.
+    pub(crate) fn mount_cgroups(&self, plan: &StartPlan) -> Result<()> {
+        plan.auto.cgroup.map_or(Ok(()), |form| kernel::mount_cgroups(self, plan, form))
     }
 
     /// Makes /dev with its terminals.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! child                                   monitor
-//!                           <- Placed      in its cgroups (v1 and hybrid; v2 places at the clone)
 //!                           <- IdsWritten  the id map stands
+//!                           <- Placed      it is in its cgroups
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
@@ -46,10 +46,10 @@ pub enum FromChild {
 /// What the monitor says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromMonitor {
-    /// The child is in its cgroups.
-    Placed,
     /// The id map is written.
     IdsWritten,
+    /// The child is in its cgroups.
+    Placed,
     /// Everything outside is ready.
     Wired,
 }

@@ -134,7 +134,7 @@ fn keeps_groups(plan: &StartPlan) -> bool {
 }
 
 impl<'a> Spawned<'a> {
-    /// Places the child, writes its map, and hands its cgroups to container root.
+    /// Has the child's map written, hands its cgroups over and places it in them.
     fn map(self) -> Result<Mapped<'a>> {
         match self.write_map() {
             Ok(()) => Ok(Mapped { spawned: self }),
@@ -144,13 +144,13 @@ impl<'a> Spawned<'a> {
 
     fn write_map(&self) -> Result<()> {
         let (plan, cgroup) = (self.prepared.plan, &self.prepared.cgroup);
+        idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
+        self.channel.send(&FromMonitor::IdsWritten, &[])?;
+        hand_over_cgroups(plan, cgroup)?;
         if cgroup.clone_target().is_none() {
             cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
         }
-        self.channel.send(&FromMonitor::Placed, &[])?;
-        idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
-        self.channel.send(&FromMonitor::IdsWritten, &[])?;
-        hand_over_cgroups(plan, cgroup)
+        self.channel.send(&FromMonitor::Placed, &[])
     }
 
     /// Undoes this phase and returns the root cause: what the child has said, if it has, since its death is only the
