@@ -123,13 +123,25 @@ pub struct Cgroups {
     base: BaseGroup,
     names: Names,
     monitor: Group,
-    mover: Option<Mover>,
+    moving: Moving,
+}
+
+/// How far the monitor is on its way into its own cgroup.
+#[derive(Debug)]
+enum Moving {
+    /// Not begun.
+    NotYet,
+    /// A process does it.
+    By(Mover),
+    /// Done, or there is nowhere to go.
+    Done,
 }
 
 /// A process that moves the monitor into its cgroup, while the monitor goes on.
 ///
 /// The kernel lets the first move between cgroups in a while wait for a grace period of RCU, 2 to 15 ms; for all that
-/// follow soon it is over then. Nothing in a start needs the monitor in its own cgroup, so nothing waits for it.
+/// follow soon it is over then. Nothing in a start needs the monitor in its own cgroup, so nothing waits for it; but no
+/// cgroup can be made meanwhile, so it begins when all of them are there.
 #[derive(Debug)]
 struct Mover {
     pidfd: OwnedFd,
@@ -162,42 +174,61 @@ impl Cgroups {
         BaseGroup::open_base(plan.host.clone()).and_then(|base| base.claim(&plan.names)).map_err(failed)
     }
 
-    /// Makes the monitor's cgroup and has the calling process moved into it.
+    /// Makes the monitor's cgroup and moves the calling process there, now or with the first payload.
     pub fn make(plan: &CgroupPlan, names: Names) -> Result<Self> {
         let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
         let monitor = base.make(&names.monitor).map_err(failed)?;
-        let moving = match (monitor.is_nowhere(), plan.enables_controllers()) {
-            (true, _) => Ok(None),
+        let mut cgroups = Self { base, names, monitor, moving: Moving::NotYet };
+        if cgroups.monitor.is_nowhere() {
+            cgroups.moving = Moving::Done;
+        } else if plan.enables_controllers() {
             // Controllers are enabled only below a cgroup that no process is in, so the monitor leaves it first.
-            (false, true) => monitor.place(0).map_err(failed).map(|()| None),
-            (false, false) => Mover::start(&monitor).map(Some),
-        };
-        match moving {
-            Ok(mover) => Ok(Self { base, names, monitor, mover }),
-            Err(e) => {
-                let _left = monitor.remove(Duration::ZERO);
-                Err(e)
-            }
+            cgroups.move_at_once()?;
         }
+        Ok(cgroups)
+    }
+
+    fn move_at_once(&mut self) -> Result<()> {
+        self.moving = Moving::Done;
+        self.monitor.place(0).map_err(|e| {
+            let _left = self.monitor.remove(Duration::ZERO);
+            failed(e)
+        })
     }
 
     /// Reaps the process that moved the monitor, once it has ended.
     pub fn reap(&mut self) {
-        if self.mover.as_ref().is_some_and(|mover| process::has_ended(mover.pidfd.as_fd())) {
+        if let Moving::By(mover) = &self.moving
+            && process::has_ended(mover.pidfd.as_fd())
+        {
             self.finish_moving();
         }
     }
 
     fn finish_moving(&mut self) {
-        if let Some(Err(e)) = self.mover.take().map(Mover::finish) {
+        if let Moving::By(mover) = std::mem::replace(&mut self.moving, Moving::Done)
+            && let Err(e) = mover.finish()
+        {
             log::warn!("{e}");
         }
     }
 
-    /// Makes the payload's cgroups.
-    pub fn payload(&self) -> Result<Payload> {
+    /// Makes the payload's cgroups; the first time, the monitor then sets out for its own.
+    pub fn payload(&mut self) -> Result<Payload> {
+        let payload = self.make_payload()?;
+        if matches!(self.moving, Moving::NotYet) {
+            self.moving = Moving::By(Mover::start(&self.monitor)?);
+        }
+        Ok(payload)
+    }
+
+    fn make_payload(&self) -> Result<Payload> {
         let (limited, _kept) = self.base.make_with_controllers(&self.names.payload).map_err(failed)?;
-        let made = self.base.make(&self.names.inner).and_then(|inner| Ok((inner.placer()?, inner)));
+        let inner = match self.names.inner == self.names.payload {
+            true => self.base.open(&self.names.inner),
+            false => self.base.make(&self.names.inner),
+        };
+        let made = inner.and_then(|inner| Ok((inner.placer()?, inner)));
         match made {
             Ok((placer, inner)) => Ok(Payload { limited, inner, placer }),
             Err(e) => {

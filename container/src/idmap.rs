@@ -87,17 +87,42 @@ pub fn check_granted(map: &IdMap, facts: &HostFacts) -> Result<()> {
 
 /// Writes the maps of the user namespace of process `pid`, which waits for it.
 pub fn write(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
-    let written = match writer {
-        _ if is_own_id_only(map, caller) && !caller.is_root() => write_directly(pid, map, true),
-        IdWriter::Direct => write_directly(pid, map, false),
-        IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program),
-        IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid),
+    begin_writing(pid, map, writer, caller)?.finish()
+}
+
+/// Begins to write a map: a helper may still be at work when this returns.
+fn begin_writing(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Writing> {
+    let begun = match writer {
+        _ if is_own_id_only(map, caller) && !caller.is_root() => {
+            write_directly(pid, map, true).map(|()| None)
+        }
+        IdWriter::Direct => write_directly(pid, map, false).map(|()| None),
+        IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program).map(Some),
+        IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid).map(Some),
         IdWriter::OwnIdOnly => Err(Error::new(
             Kind::IdHelper,
             "the map needs a helper, and neither bryo-idmap nor newuidmap has the rights to write it",
         )),
     };
-    written.doing_with(|| format!("writing the id map through {}", writer.rung()))
+    let rung = writer.rung();
+    Ok(Writing { helper: begun.doing_with(|| doing(rung))?, rung })
+}
+
+fn doing(rung: &str) -> String {
+    format!("writing the id map through {rung}")
+}
+
+/// A map that is being written.
+#[derive(Debug)]
+struct Writing {
+    helper: Option<Helper>,
+    rung: &'static str,
+}
+
+impl Writing {
+    fn finish(self) -> Result<()> {
+        self.helper.map_or(Ok(()), Helper::wait).doing_with(|| doing(self.rung))
+    }
 }
 
 /// Writes the map files themselves. Denying setgroups first is what lets an ordinary user map an own group
@@ -114,7 +139,7 @@ fn write_directly(pid: i32, map: &IdMap, deny_setgroups: bool) -> Result<()> {
 }
 
 /// Asks Bryo's own helper, which gets the process by an fd of its /proc directory: a pid could be reused.
-fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<()> {
+fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<Helper> {
     let proc = namespace::proc_dir(pid)?;
     let mut command = Command::new(program);
     command.arg(proc.as_raw_fd().to_string());
@@ -124,33 +149,58 @@ fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<()> {
             command.arg(format!("{}:{inside}:{outside}:{}", kind.letter(), extent.count()));
         }
     }
-    run_helper(command, &[proc.as_fd()])
+    Helper::start(command, &[proc.as_fd()])
 }
 
-fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) -> Result<()> {
-    for (program, extents) in [(newuidmap, &map.uids), (newgidmap, &map.gids)] {
+/// Asks the system's helpers, one after the other; the second still runs when this returns.
+fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) -> Result<Helper> {
+    let command = |program: &Path, extents: &[IdExtent]| {
         let mut command = Command::new(program);
         command.arg(pid.to_string());
         for extent in extents {
             command.args(extent.to_string().split(' '));
         }
-        run_helper(command, &[])?;
-    }
-    Ok(())
+        command
+    };
+    Helper::start(command(newuidmap, &map.uids), &[])?.wait()?;
+    Helper::start(command(newgidmap, &map.gids), &[])
 }
 
-/// Runs a helper with no environment and nothing to read; what it says on stderr is the cause when it fails.
-fn run_helper(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let program = Path::new(command.get_program()).display().to_string();
-    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = process::spawn_with(&mut command, fds).and_then(Child::wait_with_output);
-    let output = output.map_err(|e| Error::new(Kind::IdHelper, format!("{program}: {e}")))?;
-    if output.status.success() {
-        return Ok(());
+/// A helper at work.
+#[derive(Debug)]
+struct Helper {
+    program: String,
+    process: Child,
+}
+
+impl Helper {
+    /// Starts a helper with no environment and nothing to read.
+    fn start(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<Self> {
+        let program = Path::new(command.get_program()).display().to_string();
+        command
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        match process::spawn_with(&mut command, fds) {
+            Ok(process) => Ok(Self { program, process }),
+            Err(e) => Err(Error::new(Kind::IdHelper, format!("{program}: {e}"))),
+        }
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().next().unwrap_or("it gave no reason").trim();
-    Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
+
+    /// Waits for the helper; what it says on stderr is the cause when it fails.
+    fn wait(self) -> Result<()> {
+        let Self { program, process } = self;
+        let output =
+            process.wait_with_output().map_err(|e| Error::new(Kind::IdHelper, format!("{program}: {e}")))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().next().unwrap_or("it gave no reason").trim();
+        Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
+    }
 }
 
 /// A user namespace with a map, held by an fd and no process: the place for work on a container's files.
@@ -160,28 +210,63 @@ pub struct MappedNamespace {
     keeps_groups: bool,
 }
 
-impl MappedNamespace {
-    /// Makes a namespace with the map.
-    pub fn new(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
+/// A [`MappedNamespace`] whose map is being written.
+#[derive(Debug)]
+pub struct NamespaceToBe {
+    pid: i32,
+    pidfd: OwnedFd,
+    writing: Writing,
+    keeps_groups: bool,
+    _lifeline: OwnedFd,
+}
+
+impl NamespaceToBe {
+    /// Begins to make a namespace with the map, so that other work can go on meanwhile.
+    pub fn begin(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
         let (ours, theirs) = socket::pair()?;
+        let maker = process::own_pid();
         match process::clone(flags::NEWUSER, None).doing("making a user namespace")? {
             Cloned::Child => {
                 drop(ours);
-                // The end of the connection, whoever causes it, is the end of this process.
-                let _end = socket::receive(theirs.as_fd(), 1);
+                if process::die_with_parent(maker).is_ok() {
+                    // It only has to be there until it is killed, or nobody is left who could.
+                    let _end = socket::receive(theirs.as_fd(), 1);
+                }
                 process::exit_now(0)
             }
             Cloned::Parent { pid, pidfd } => {
                 drop(theirs);
-                let made = write(pid, map, writer, caller).and_then(|()| {
-                    let proc = namespace::proc_dir(pid)?;
-                    Ok(namespace::of_process(proc.as_fd(), "user")?)
-                });
-                drop(ours);
-                process::wait(pidfd.as_fd())?;
-                Ok(Self { user: made?, keeps_groups: is_own_id_only(map, caller) && !caller.is_root() })
+                let keeps_groups = is_own_id_only(map, caller) && !caller.is_root();
+                match begin_writing(pid, map, writer, caller) {
+                    Ok(writing) => Ok(Self { pid, pidfd, writing, keeps_groups, _lifeline: ours }),
+                    Err(e) => end(&pidfd).and(Err(e)),
+                }
             }
         }
+    }
+
+    /// Waits until the map is written.
+    pub fn finish(self) -> Result<MappedNamespace> {
+        let made = self.writing.finish().and_then(|()| {
+            let proc = namespace::proc_dir(self.pid)?;
+            Ok(namespace::of_process(proc.as_fd(), "user")?)
+        });
+        end(&self.pidfd)?;
+        Ok(MappedNamespace { user: made?, keeps_groups: self.keeps_groups })
+    }
+}
+
+/// Ends the process that only held a namespace open.
+fn end(pidfd: &OwnedFd) -> Result<()> {
+    process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
+    process::wait(pidfd.as_fd())?;
+    Ok(())
+}
+
+impl MappedNamespace {
+    /// Makes a namespace with the map.
+    pub fn new(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
+        NamespaceToBe::begin(map, writer, caller)?.finish()
     }
 
     /// Wraps the user namespace of a container.

@@ -17,7 +17,7 @@ pub use handshake::{Channel, FromChild, FromMonitor};
 use crate::cgroups::{Cgroups, Payload};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
-use crate::idmap::{self, MappedNamespace};
+use crate::idmap::{self, MappedNamespace, NamespaceToBe};
 use crate::init;
 use crate::plan::StartPlan;
 
@@ -35,6 +35,7 @@ pub struct Spawned<'a> {
     prepared: Prepared<'a>,
     child: Child,
     channel: Channel,
+    delegation: Option<Delegation>,
 }
 
 /// The child has its ids.
@@ -72,20 +73,21 @@ struct Child {
 }
 
 /// Starts the container, from nothing to running.
-pub fn start(plan: &StartPlan, cgroups: &Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
+pub fn start(plan: &StartPlan, cgroups: &mut Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
     Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run()
 }
 
 impl<'a> Prepared<'a> {
-    fn prepare(plan: &'a StartPlan, cgroups: &Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
+    fn prepare(plan: &'a StartPlan, cgroups: &mut Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
         hooks::run(plan, Hook::PreStart, &Told::default(), &TakenHooks::default())?;
         let cgroup = cgroups.payload().doing("making the cgroups")?;
         Ok(Self { plan, stdio, cgroup })
     }
 
     fn spawn(self) -> Result<Spawned<'a>> {
-        match self.clone_child() {
-            Ok((child, channel)) => Ok(Spawned { prepared: self, child, channel }),
+        let spawned = Delegation::begin(self.plan, &self.cgroup).and_then(|d| Ok((d, self.clone_child()?)));
+        match spawned {
+            Ok((delegation, (child, channel))) => Ok(Spawned { prepared: self, child, channel, delegation }),
             Err(e) => {
                 self.undo();
                 Err(e)
@@ -135,18 +137,19 @@ fn keeps_groups(plan: &StartPlan) -> bool {
 
 impl<'a> Spawned<'a> {
     /// Has the child's map written, hands its cgroups over and places it in them.
-    fn map(self) -> Result<Mapped<'a>> {
-        match self.write_map() {
+    fn map(mut self) -> Result<Mapped<'a>> {
+        let delegation = self.delegation.take();
+        match self.write_map(delegation) {
             Ok(()) => Ok(Mapped { spawned: self }),
             Err(e) => Err(self.fail(e)),
         }
     }
 
-    fn write_map(&self) -> Result<()> {
+    fn write_map(&self, delegation: Option<Delegation>) -> Result<()> {
         let (plan, cgroup) = (self.prepared.plan, &self.prepared.cgroup);
         idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
         self.channel.send(&FromMonitor::IdsWritten, &[])?;
-        hand_over_cgroups(plan, cgroup)?;
+        delegation.map_or(Ok(()), |d| d.hand_over(cgroup))?;
         if cgroup.clone_target().is_none() {
             cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
         }
@@ -173,22 +176,41 @@ impl<'a> Spawned<'a> {
     }
 }
 
-/// Gives the payload cgroups and their delegate files to the container as well, in a user namespace where both its root
-/// and the caller are somebody.
-fn hand_over_cgroups(plan: &StartPlan, cgroup: &Payload) -> Result<()> {
-    if cgroup.is_nowhere() || keeps_groups(plan) {
-        return Ok(());
+/// The payload cgroups on their way to the container: its group gets their delegate files, in a user namespace where both
+/// container root and the caller are somebody. That namespace is made while the child is cloned and mapped.
+#[derive(Debug)]
+enum Delegation {
+    /// Root needs no namespace to give a file to a group of the host.
+    ByRoot(types::HostGid),
+    /// In a namespace where the caller has this id, and container root's group is 0.
+    Inside(NamespaceToBe, types::NsUid),
+}
+
+impl Delegation {
+    /// Begins it; none where there is nothing to give, or nobody to give it to.
+    fn begin(plan: &StartPlan, cgroup: &Payload) -> Result<Option<Self>> {
+        if cgroup.is_nowhere() || keeps_groups(plan) {
+            return Ok(None);
+        }
+        let both = plan.idmap.with_caller(plan.caller.uid, plan.caller.gid);
+        let ids = (both.ns_uid(plan.caller.uid), plan.idmap.host_gid(types::NsGid(0)));
+        let (Some(owner), Some(group)) = ids else { return Ok(None) };
+        if plan.caller.is_root() {
+            return Ok(Some(Self::ByRoot(group)));
+        }
+        let namespace = NamespaceToBe::begin(&both, &plan.id_writer, &plan.caller)?;
+        Ok(Some(Self::Inside(namespace, owner)))
     }
-    let doing = "giving the cgroups to the container";
-    let both = plan.idmap.with_caller(plan.caller.uid, plan.caller.gid);
-    let ids = (both.ns_uid(plan.caller.uid), plan.idmap.host_gid(types::NsGid(0)));
-    let (Some(owner), Some(group)) = ids else { return Ok(()) };
-    if plan.caller.is_root() {
-        return cgroup.hand_over(0, group.0).doing(doing);
+
+    fn hand_over(self, cgroup: &Payload) -> Result<()> {
+        let given = match self {
+            Self::ByRoot(group) => cgroup.hand_over(0, group.0),
+            Self::Inside(namespace, owner) => {
+                namespace.finish().and_then(|namespace| namespace.run(|| cgroup.hand_over(owner.0, 0)))
+            }
+        };
+        given.doing("giving the cgroups to the container")
     }
-    MappedNamespace::new(&both, &plan.id_writer, &plan.caller)?
-        .run(|| cgroup.hand_over(owner.0, 0))
-        .doing(doing)
 }
 
 /// Removes the payload cgroups, with what init made below them.
@@ -220,7 +242,7 @@ impl Mapped<'_> {
     }
 
     fn wire(&self) -> Result<Sent> {
-        let Spawned { prepared, child, channel } = &self.spawned;
+        let Spawned { prepared, child, channel, .. } = &self.spawned;
         let mut sent = self.root_mounted()?;
         sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
         write_procs(prepared.plan, child.pid)?;
