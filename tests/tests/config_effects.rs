@@ -15,7 +15,8 @@ tests::claims! {
     hooks_run_in_order_with_the_environment_of_lxc: hybrid, needs Bryo;
     a_hook_that_fails_stops_the_start: hybrid;
     a_limit_takes_effect: hybrid;
-    a_limit_that_cannot_be_had_is_refused_with_the_reason: unified;
+    a_limit_that_cannot_be_had_fails_the_start: unified;
+    a_refused_limit_is_named_with_the_reason: unified, needs Bryo;
     a_dropped_capability_is_gone_from_the_container_and_from_attach: hybrid;
     a_resource_limit_holds_inside: hybrid;
     a_sysctl_is_set_in_the_container_alone: hybrid unified;
@@ -25,6 +26,7 @@ tests::claims! {
     all_problems_of_a_configuration_are_told_at_once: hybrid, needs Bryo;
     a_network_type_that_needs_root_is_refused: hybrid;
     standard_devices_are_there_and_writable: hybrid unified;
+    shared_memory_and_message_queues_are_mounted: hybrid unified, needs Bryo;
 }
 
 const CONFIG: &str = ".local/share/lxc/web/config";
@@ -193,10 +195,17 @@ fn a_limit_takes_effect(lab: &Lab) {
     ana.destroy("web");
 }
 
-fn a_limit_that_cannot_be_had_is_refused_with_the_reason(lab: &Lab) {
+fn a_refused_limit_is_named_with_the_reason(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, "lxc.cgroup2.memory.max = 100M\n");
-    ana.lxc("start", ["-n", "web"]).exits(1).stderr_contains("memory.max");
+    ana.bryo(["start", "web"]).exits(1).stderr_contains("memory.max").stderr_contains("controller");
+    ana.destroy("web");
+}
+
+fn a_limit_that_cannot_be_had_fails_the_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "lxc.cgroup2.memory.max = 100M\n");
+    ana.lxc("start", ["-n", "web"]).exits(1);
     ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
     ana.destroy("web");
 }
@@ -286,7 +295,19 @@ fn standard_devices_are_there_and_writable(lab: &Lab) {
     ana.busybox("web");
     ana.lxc("start", ["-n", "web"]).succeeds();
     let script = "for d in null zero full random urandom tty ptmx; do [ -c /dev/$d ] || echo missing $d; done; \
-                  echo x >/dev/null && head -c 3 /dev/zero | wc -c; [ -d /dev/shm ] && [ -d /dev/mqueue ]; echo $?";
-    assert_eq!(inside(&ana, script).stdout, "3\n0\n");
+                  echo x >/dev/null && head -c 3 /dev/zero | wc -c";
+    assert_eq!(inside(&ana, script).stdout, "3\n");
+    ana.destroy("web");
+}
+
+/// LXC: leaves both to init.
+fn shared_memory_and_message_queues_are_mounted(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let mounts = inside(&ana, "cat /proc/mounts").stdout;
+    for mount in ["tmpfs /dev/shm tmpfs", "mqueue /dev/mqueue mqueue"] {
+        assert!(mounts.contains(mount), "no {mount} in\n{mounts}");
+    }
     ana.destroy("web");
 }

@@ -45,7 +45,7 @@ pub(crate) struct Program {
 pub(crate) const PROGRAMS: [Program; 5] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
-    program("bryo-monitor", Place::Libexec, "container", "small", Linked::Dynamically),
+    program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
 ];
