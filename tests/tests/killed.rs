@@ -12,6 +12,7 @@ tests::claims! {
     the_command_line_killed_during_a_stop: hybrid unified, needs Bryo;
     the_monitor_killed_during_a_stop: hybrid unified, needs Bryo;
     the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo;
+    the_next_command_removes_what_a_killed_monitor_left: hybrid unified, needs Bryo;
     init_killed_while_the_container_runs: hybrid unified, needs Bryo;
 }
 
@@ -126,6 +127,22 @@ fn the_monitor_killed_while_the_container_runs(lab: &Lab) {
     // Whether init outlives its monitor or not: what info says is what stop and start then find.
     ana.lxc("info", ["-n", "web", "-sH"]).succeeds();
     works(&ana, "the monitor killed while the container runs");
+    ana.destroy("web");
+}
+
+fn the_next_command_removes_what_a_killed_monitor_left(lab: &Lab) {
+    let ana = lab.user("ana");
+    measured(&ana);
+    let left = || {
+        let groups =
+            ana.cgroups().iter().flat_map(|dir| ["lxc.payload.web", "lxc.monitor.web"].map(|g| dir.join(g)));
+        groups.chain([ana.lxcpath().join("web/.bryo")]).filter(|path| path.exists()).collect::<Vec<_>>()
+    };
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.monitors().iter().for_each(Process::kill);
+    assert!(!left().is_empty(), "a killed monitor left nothing to remove");
+    ana.bryo(["ls"]).succeeds().stdout_contains("STOPPED");
+    assert_eq!(left(), Vec::<std::path::PathBuf>::new());
     ana.destroy("web");
 }
 
