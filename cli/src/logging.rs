@@ -1,9 +1,4 @@
-//! The log: to standard error for `bryo`, to a file in LXC's format for the lxc-* names.
-
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+//! The log of `bryo` verbs: warnings, to standard error. The lxc-* names write `container::logging` to a file.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -26,105 +21,9 @@ impl Log for ToUser {
     fn flush(&self) {}
 }
 
-/// Appends to a file.
-struct ToFile {
-    file: File,
-    tool: &'static str,
-    name: String,
-}
-
-impl Log for ToFile {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let place = format!("{}:{}", record.file().unwrap_or("?"), record.line().unwrap_or(0));
-        let message = output::printable(&record.args().to_string()).replace('\n', " ");
-        let (tool, name, stamp) = (self.tool, &self.name, stamp(now));
-        let line = format!(
-            "{tool} {name} {stamp} {:<8} {} - {place} - {message}\n",
-            record.level(),
-            record.target()
-        );
-        // One write, so that lines of several commands do not mix. A full disk must not stop the command.
-        let _unwritten = (&self.file).write_all(line.as_bytes());
-    }
-
-    fn flush(&self) {}
-}
-
 /// Shows warnings on standard error.
 pub(crate) fn to_user() {
     if log::set_boxed_logger(Box::new(ToUser)).is_ok() {
         log::set_max_level(LevelFilter::Warn);
-    }
-}
-
-/// Writes the log of an lxc-* tool to a file.
-pub(crate) fn to_file(
-    path: &Path,
-    priority: LevelFilter,
-    tool: &'static str,
-    name: &str,
-) -> std::io::Result<()> {
-    let file = File::options().append(true).create(true).open(path)?;
-    if log::set_boxed_logger(Box::new(ToFile { file, tool, name: name.to_owned() })).is_ok() {
-        log::set_max_level(priority);
-    }
-    Ok(())
-}
-
-/// Returns the level of one of LXC's names, in any case. What is worse than an error counts as one.
-pub(crate) fn priority(name: &str) -> Option<LevelFilter> {
-    let level = match name.to_ascii_uppercase().as_str() {
-        "TRACE" => LevelFilter::Trace,
-        "DEBUG" => LevelFilter::Debug,
-        "INFO" | "NOTICE" => LevelFilter::Info,
-        "WARN" => LevelFilter::Warn,
-        "ERROR" | "CRIT" | "ALERT" | "FATAL" => LevelFilter::Error,
-        _ => return None,
-    };
-    Some(level)
-}
-
-/// Writes milliseconds since 1970 as LXC does, in UTC: `20260101120000.123`.
-fn stamp(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}.{:03}", milliseconds % 1000)
-}
-
-/// Turns days since 1970-01-01 into a date of the Gregorian calendar, counting years from March so that the leap day
-/// is the last of its year.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    (400 * era + year + u64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stamps_are_those_of_the_calendar() {
-        assert_eq!(stamp(0), "19700101000000.000");
-        assert_eq!(stamp(951_782_400_123), "20000229000000.123");
-        assert_eq!(stamp(1_767_268_800_000), "20260101120000.000");
-        assert_eq!(stamp(4_107_542_399_999), "21000228235959.999");
-    }
-
-    #[test]
-    fn the_names_of_priorities_are_lxcs() {
-        assert_eq!(priority("debug"), Some(LevelFilter::Debug));
-        assert_eq!(priority("NOTICE"), Some(LevelFilter::Info));
-        assert_eq!(priority("loud"), None);
     }
 }

@@ -16,6 +16,7 @@ pub mod host;
 pub mod idmap;
 mod init;
 pub mod list;
+pub mod logging;
 pub mod monitor;
 pub mod place;
 pub mod plan;

@@ -22,6 +22,7 @@ tests::claims! {
     two_users_do_not_see_each_other: hybrid;
     two_containers_run_side_by_side: hybrid unified;
     start_returns_when_the_container_runs: hybrid, needs Bryo;
+    the_log_tells_of_the_command_and_of_the_monitor: hybrid, needs Bryo;
     dry_run_starts_nothing: hybrid, needs Bryo;
     ls_and_info_speak_json: hybrid, needs Bryo;
     a_start_without_a_writable_cgroup_says_what_is_missing: hybrid unified, needs Bryo;
@@ -273,5 +274,21 @@ fn containers_live_in_a_home_that_nobody_else_may_enter(lab: &Lab) {
     ana.lxc("start", ["-n", "web"]).succeeds();
     ana.lxc("attach", ["-n", "web", "--", "ls", "/bin/busybox"]).succeeds();
     ana.sh("stat -c %a .").succeeds().stdout_is("700\n");
+    ana.destroy("web");
+}
+
+fn the_log_tells_of_the_command_and_of_the_monitor(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web", "-o", "log", "-l", "INFO"]).succeeds();
+    let init = ana.init_of("web");
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    let log = ana.sh("cat log").succeeds().stdout;
+    let line = log.lines().find(|line| line.contains(&format!("init runs as process {init}")));
+    assert!(line.is_some_and(|line| line.starts_with("bryo-monitor web 20")), "{log}");
+    assert!(log.contains("init has ended"), "{log}");
+    ana.append(".local/share/lxc/web/config", "lxc.mount.entry = /nonexistent mnt none bind 0 0\n");
+    ana.lxc("start", ["-n", "web", "-o", "log"]).exits(1);
+    ana.sh("grep ERROR log").succeeds().stdout_contains("/nonexistent");
     ana.destroy("web");
 }

@@ -16,14 +16,13 @@ mod unfreeze;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use config::LogLevel;
 use container::Error;
 use container::place::Place;
-use log::LevelFilter;
 use types::ContainerName;
 
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
-use crate::logging;
 use crate::output::printable;
 
 /// One of LXC's tools.
@@ -178,20 +177,31 @@ impl Call {
 
     /// Opens the log that the options ask for.
     fn open_log(&self) -> Result<(), i32> {
-        let level = self.given.value("logpriority").map(|name| logging::priority(name).ok_or(name));
-        let level = match level {
-            Some(Err(unknown)) => return Err(self.fail(format!("{unknown} is no log priority"))),
-            Some(Ok(level)) => Some(level),
-            None => None,
-        };
+        let Some((file, level)) = self.log()? else { return Ok(()) };
+        container::logging::to_file(&file, level, self.tool.name, &self.name)
+            .map_err(|e| self.fail(format!("the log cannot be written to {}: {e}", file.display())))
+    }
+
+    /// Returns the file and level of the log that the options ask for.
+    fn log(&self) -> Result<Option<(PathBuf, LogLevel)>, i32> {
+        let level = self.given.value("logpriority").map(str::parse::<LogLevel>).transpose();
+        let level = level.map_err(|unknown| self.fail(unknown))?;
         let file = match (self.given.value("logfile"), level) {
-            (Some("none"), _) | (None, None) => return Ok(()),
+            (Some("none"), _) | (None, None) => return Ok(None),
             (Some(file), _) => PathBuf::from(file),
             (None, Some(_)) => self.usual_log(),
         };
-        let priority = level.unwrap_or(LevelFilter::Error);
-        logging::to_file(&file, priority, self.tool.name, &self.name)
-            .map_err(|e| self.fail(format!("the log cannot be written to {}: {e}", file.display())))
+        Ok(Some((file, level.unwrap_or(LogLevel::Error))))
+    }
+
+    /// Returns the log as settings of the configuration, so that the monitor writes to the same file.
+    fn log_settings(&self) -> Result<Vec<(String, String)>, i32> {
+        let settings = |(file, level): (PathBuf, LogLevel)| {
+            let file = std::path::absolute(&file).unwrap_or(file);
+            let file = ("lxc.log.file".to_owned(), file.display().to_string());
+            vec![file, ("lxc.log.level".to_owned(), level.to_string())]
+        };
+        Ok(self.log()?.map(settings).unwrap_or_default())
     }
 
     /// The log of a container, where no file was named: in its directory, or below /var/log for root's own path.

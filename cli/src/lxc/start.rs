@@ -59,7 +59,7 @@ fn run(call: &Call) -> Result<i32, i32> {
 
 /// Collects the keys that options set.
 pub(super) fn settings(call: &Call) -> Result<Vec<(String, String)>, i32> {
-    let mut settings = Vec::new();
+    let mut settings = call.log_settings()?;
     for word in call.given.values("define") {
         settings.push(starting::setting(word).ok_or_else(|| call.misused())?);
     }

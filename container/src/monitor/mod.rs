@@ -55,6 +55,7 @@ pub fn run(plan: &StartPlan, report: OwnedFd, stdio: Option<&[OwnedFd; 3]>) -> i
             0
         }
         Err(failure) => {
+            log::error!("{failure}");
             starter.failed(&failure);
             1
         }
@@ -69,6 +70,11 @@ pub fn refuse(report: OwnedFd, failure: Error) -> i32 {
 
 fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) -> Result<i32> {
     detach()?;
+    if let Some((file, level)) = &plan.log {
+        crate::logging::to_file(file, *level, "bryo-monitor", plan.place.name.as_str())
+            .map_err(crate::place::from_io)
+            .doing_with(|| format!("lxc.log.file = {}", file.display()))?;
+    }
     let held = hold(&plan.place)?;
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
     let mut server = serve::Server::new(plan)?;
@@ -135,9 +141,11 @@ fn run_until_stopped(
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
+        log::info!("init runs as process {}", running.pid);
         let served = run_file.with_init(running.pid).write(&held.state);
         let end = served.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
+        log::info!("init has ended: {end:?}");
         server.tell(State::Stopping);
         wind_down(plan, running, target);
         server.finish_attached();

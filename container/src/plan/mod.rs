@@ -112,6 +112,8 @@ pub struct StartPlan {
     pub foreground: bool,
     /// The init's standard streams.
     pub stdio: Stdio,
+    /// The monitor's log.
+    pub log: Option<(PathBuf, config::LogLevel)>,
     /// Where console output is appended.
     pub console_log: Option<PathBuf>,
     /// What the configuration asks for and this start does not do, a sentence each.
@@ -271,6 +273,7 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         ephemeral: config.ephemeral,
         foreground: request.foreground,
         stdio: request.stdio,
+        log: config.log_file.clone().map(|file| (file, config.log_level.unwrap_or(config::LogLevel::Error))),
         console_log: config.console_logfile.clone(),
         id_writer: facts.id_writer.clone(),
         caller: facts.caller.clone(),
