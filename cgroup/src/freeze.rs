@@ -92,6 +92,25 @@ impl Group {
         }
     }
 
+    /// Lets go on what was frozen in the group or any group below it, whoever froze it: of a frozen process of v1 not even
+    /// SIGKILL is an end. v2 ends frozen processes, so there is nothing to do.
+    ///
+    /// # Errors
+    /// The first group that could not be thawed; the others are all the same. Groups that the container made belong to
+    /// container root, the group itself to the caller: it takes both of them to thaw all.
+    pub fn thaw_all_below(&self) -> Result<(), Error> {
+        let Some(member) = self.v1_with("freezer") else { return Ok(()) };
+        let mut first = Ok(());
+        let walked = tree::walk(member.dir.as_fd(), |dir| {
+            let thawed = tree::write(dir, "freezer.state", "THAWED");
+            if first.is_ok() {
+                first = thawed;
+            }
+            Ok(())
+        });
+        walked.and(first).map_err(|e| Error::new(Act::Freeze, &member.path, e))
+    }
+
     /// Tells whether all processes of the group are stopped.
     ///
     /// # Errors

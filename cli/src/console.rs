@@ -9,6 +9,7 @@ use sys::signal;
 use types::State;
 
 use crate::escape::Escape;
+use crate::output;
 use crate::relay::{self, HEARD, Relay, Streams, Woken};
 
 /// Connects the caller's terminal to terminal `number` of the container, 0 being its console.
@@ -35,10 +36,10 @@ pub(crate) fn run(place: &Place, number: Option<u32>, escape: Escape) -> Result<
 /// LXC: the same words, which scripts wait for.
 fn greet(number: u32, escape: Escape) {
     let key = escape.letter();
-    eprintln!("\nConnected to tty {number}");
-    eprintln!(
+    output::tell_line(format_args!("\nConnected to tty {number}"));
+    output::tell_line(format_args!(
         "Type <Ctrl+{key} q> to exit the console, <Ctrl+{key} Ctrl+{key}> to enter Ctrl+{key} itself\n"
-    );
+    ));
 }
 
 fn copy_until_left(client: &Client, mut relay: Relay) -> Result<()> {

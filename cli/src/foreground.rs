@@ -10,7 +10,7 @@ use sys::signal;
 use types::Signal;
 
 use crate::context::Context;
-use crate::relay::{self, HEARD, Relay, Streams, Woken};
+use crate::relay::{self, HEARD, HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
 use crate::starting::Running;
 
 /// Starts the container and waits for its end. Returns the shell status of its init.
@@ -23,7 +23,8 @@ pub(crate) fn run(
     let mut monitor = start_container(plan, context.facts()?, Some(streams.fds()))?;
     // Until it runs a signal ends this command, and the monitor undoes the start.
     let (report, fds) = monitor.report()?;
-    let signals = signal::read_as_data(&HEARD)?;
+    let heard = if plan.is_app() { &HEARD_FOR_A_COMMAND[..] } else { &HEARD };
+    let signals = signal::read_as_data(heard)?;
     on_running(&Running::of(report)?)?;
     let mut relay = console(plan, fds)?;
     loop {

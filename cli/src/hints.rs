@@ -24,6 +24,8 @@ pub(crate) fn hint(
         Kind::Busy => "wait for the other command to end, then try again".to_owned(),
         Kind::IdRange => ranges(facts?),
         Kind::IdHelper => helper(facts?),
+        // Some limits know their own way to it.
+        Kind::Cgroup if error.to_string().contains("Delegate=") => return None,
         Kind::Cgroup => DELEGATE.to_owned(),
         Kind::Hook => "run the hook by hand, or remove it from the configuration".to_owned(),
         Kind::Rootfs => format!("bryo info {name} -c lxc.rootfs.path shows where it should be"),
@@ -33,9 +35,27 @@ pub(crate) fn hint(
         Kind::ProgramMissing => "name a program that the container has".to_owned(),
         Kind::ProgramNotExecutable => "its mode has no x, or it is a directory".to_owned(),
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
-        Kind::Config | Kind::Image | Kind::Died | Kind::Usage => return None,
+        Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
+        Kind::Config | Kind::Died | Kind::Usage => return None,
     };
     Some(said)
+}
+
+/// What an image can be.
+const IMAGE: &str = "an image is a directory or an archive (.tar, .tar.gz, .tar.xz, .tar.zst) of a root file system; \
+                     bryo create --help tells more";
+
+/// What to do about a file that cannot be opened, by the errno in the words of its failure.
+fn file(cause: &str) -> Option<&'static str> {
+    const WAYS: [(&str, &str); 4] = [
+        (" = ENOENT ", MISSING),
+        ("(os error 2)", MISSING),
+        (" = EACCES ", FORBIDDEN),
+        ("(os error 13)", FORBIDDEN),
+    ];
+    const MISSING: &str = "check the path: the file, or a directory on the way to it, is not there";
+    const FORBIDDEN: &str = "namei -l PATH shows which part of the path you may not use";
+    WAYS.iter().find(|(errno, _)| cause.contains(errno)).map(|(_, way)| *way)
 }
 
 /// How a user gets cgroups that may be written.
@@ -97,11 +117,17 @@ fn kernel(errno: Errno, call: &str) -> Option<String> {
                 .find(|(file, value, _)| refuses(file, value))
                 .map(|(_, _, hint)| (*hint).to_owned())
         }
+        Errno::ENOENT | Errno::EACCES if is_about_files(call) => file(call).map(str::to_owned),
         Errno::ENOSPC => Some("the file system is full".to_owned()),
         Errno::EDQUOT => Some("your quota is used up".to_owned()),
         Errno::EMFILE | Errno::ENFILE => Some("ulimit -n shows how many files may be open".to_owned()),
         _ => None,
     }
+}
+
+/// Tells calls that open a file, and what the standard library says of them, from the rest of the kernel.
+fn is_about_files(call: &str) -> bool {
+    call.starts_with("open") || call.contains("(os error")
 }
 
 #[cfg(test)]
@@ -115,5 +141,24 @@ mod tests {
         assert_eq!(of(Kind::NotRunning).as_deref(), Some("bryo start web"));
         assert_eq!(of(Kind::Frozen).as_deref(), Some("bryo unfreeze web"));
         assert_eq!(of(Kind::Config), None);
+    }
+
+    #[test]
+    fn files_that_cannot_be_opened_are_told_apart() {
+        let of = |kind, cause: &str| hint(&Error::new(kind, cause), None, None).unwrap_or_default();
+        assert!(of(Kind::Kernel(2), "No such file or directory (os error 2)").contains("check the path"));
+        assert!(of(Kind::Kernel(13), "open(\"/x\") = EACCES (Permission denied)").contains("namei"));
+        assert_eq!(of(Kind::Kernel(2), "mount(\"/x\") = ENOENT (No such file or directory)"), "");
+        assert!(
+            of(Kind::Image, "open(\"/x\") = ENOENT (No such file or directory)").contains("check the path")
+        );
+        assert!(of(Kind::Image, "no archive").contains(".tar.zst"));
+    }
+
+    #[test]
+    fn advice_is_given_once() {
+        let of = |cause: &str| hint(&Error::new(Kind::Cgroup, cause), None, None);
+        assert_eq!(of("memory.max (systemd-run --user --scope -p Delegate=yes -- COMMAND)"), None);
+        assert_eq!(of("memory.max").as_deref(), Some(DELEGATE));
     }
 }

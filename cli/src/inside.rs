@@ -5,10 +5,13 @@ use std::os::fd::AsFd;
 
 use container::Result;
 use container::attach::{AttachRequest, Attached};
+use container::monitor::RunFile;
 use container::place::Place;
+use sys::process::flags;
 use sys::signal;
 
-use crate::relay::{self, HEARD, Relay, Streams, Woken};
+use crate::relay::{self, HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
+use crate::user;
 
 /// Where programs are looked for in a container.
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,6 +50,14 @@ pub(crate) fn callers_environment() -> Vec<String> {
     std::env::vars_os().filter_map(text).collect()
 }
 
+/// Tells whether a word begins with a name that an environment can have: letters, digits, `_`, `.` and `-`, the first
+/// no digit.
+pub(crate) fn has_name(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(fits)
+}
+
 /// Adds a variable, in place of an earlier one of the same name.
 pub(crate) fn set_variable(environment: &mut Vec<String>, variable: String) {
     let name = variable.split('=').next().unwrap_or_default();
@@ -59,9 +70,10 @@ pub(crate) fn run(place: &Place, request: AttachRequest, log: Option<File>) -> R
     let streams = Streams::new();
     let size = streams.size().map(|size| (size.rows, size.columns));
     let request = AttachRequest { terminals: streams.terminals(), size, ..request };
+    refuse_unmapped(place, &request)?;
     let mut attached = Attached::start(place, &request, streams.fds())?;
     // Only now: while it starts, a signal ends this command, and the monitor ends the rest.
-    let signals = signal::read_as_data(&HEARD)?;
+    let signals = signal::read_as_data(&HEARD_FOR_A_COMMAND)?;
     let mut relay = attached.terminal.take().map(Relay::to_terminal).transpose()?.map(|r| r.with_log(log));
     loop {
         match relay::wait(relay.as_mut(), signals.as_fd(), attached.fd())? {
@@ -74,6 +86,16 @@ pub(crate) fn run(place: &Place, request: AttachRequest, log: Option<File>) -> R
             }
         }
     }
+}
+
+/// Refuses ids that the running container does not have; only in its user namespace are they its own.
+fn refuse_unmapped(place: &Place, request: &AttachRequest) -> Result<()> {
+    if request.namespaces != 0 && request.namespaces & flags::NEWUSER == 0 {
+        return Ok(());
+    }
+    // Without the file it does not run, and the start of the program says so better.
+    let Some(run) = place.state_dir()?.as_ref().and_then(RunFile::read) else { return Ok(()) };
+    user::refuse_unmapped(&run.idmap, request.uid, request.gid)
 }
 
 #[cfg(test)]

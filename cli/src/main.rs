@@ -12,6 +12,7 @@ mod getopt;
 mod hints;
 mod image;
 mod inside;
+mod json;
 mod listing;
 mod logging;
 mod lxc;

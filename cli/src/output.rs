@@ -1,4 +1,7 @@
-//! What a person reads on standard error: failures in four parts, warnings and notes.
+//! All that is printed: results on standard output; failures in four parts, warnings and notes on standard error.
+//!
+//! Nothing here panics. A result that cannot be written ends the command; a standard error that is gone has nobody who
+//! could be told.
 //!
 //! ```text
 //! error: cannot start web: reading the configuration      what failed, on what
@@ -6,7 +9,9 @@
 //!  help: ...                                              what to do
 //! ```
 
-use anstream::eprintln;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
 use anstyle::{AnsiColor, Style};
 use container::{Error, Kind, Result};
 use types::ContainerName;
@@ -62,7 +67,7 @@ impl Failure {
         let hint = self.help.map(str::to_owned).or(hint);
         for (label, text) in parts(&self.act, &self.error, hint.as_deref()) {
             let style = if label == "error" { ERROR } else { LABEL };
-            eprintln!("{style}{label:>5}:{style:#} {text}");
+            tell_line(format_args!("{style}{label:>5}:{style:#} {text}"));
         }
         self.status
     }
@@ -110,17 +115,48 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Prints something that the user should know although all went well.
 pub(crate) fn warning(text: &str) {
-    eprintln!("{WARNING}warning:{WARNING:#} {}", printable(text));
+    tell_line(format_args!("{WARNING}warning:{WARNING:#} {}", printable(text)));
 }
 
 /// Prints what was left out, or what was done instead.
 pub(crate) fn note(text: &str) {
-    eprintln!("{LABEL}note:{LABEL:#} {}", printable(text));
+    tell_line(format_args!("{LABEL}note:{LABEL:#} {}", printable(text)));
 }
 
 /// Prints a sentence about the course of things.
 pub(crate) fn say(text: &str) {
-    eprintln!("{}", printable(text));
+    tell_line(printable(text));
+}
+
+/// Prints a text to standard error as it is.
+pub(crate) fn tell(text: impl Display) {
+    let _unheard = write!(anstream::stderr(), "{text}");
+}
+
+/// Prints a line to standard error as it is.
+pub(crate) fn tell_line(text: impl Display) {
+    tell(format_args!("{text}\n"));
+}
+
+/// Prints a result to standard output as it is. Where that fails, the command ends.
+pub(crate) fn print(text: impl Display) {
+    let mut output = io::stdout().lock();
+    if let Err(error) = write!(output, "{text}").and_then(|()| output.flush()) {
+        std::process::exit(unwritten(&error));
+    }
+}
+
+/// Prints a line of a result.
+pub(crate) fn print_line(text: impl Display) {
+    print(format_args!("{text}\n"));
+}
+
+/// Says that a result cannot be written, but for a reader who has seen enough. Returns the exit status.
+pub(crate) fn unwritten(error: &io::Error) -> i32 {
+    if error.kind() != ErrorKind::BrokenPipe {
+        tell_line(format_args!("{ERROR}error:{ERROR:#} cannot write to standard output: {error}"));
+    }
+    1
 }
 
 #[cfg(test)]

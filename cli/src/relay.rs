@@ -12,8 +12,10 @@ use sys::{signal, tty::is_terminal};
 
 use crate::escape::Escape;
 
-/// Signals that are passed on to the container, and SIGWINCH.
+/// Signals that are passed on to a container, and SIGWINCH.
 pub(crate) const HEARD: [i32; 5] = [1, 2, 3, 15, SIGWINCH];
+/// Signals that are passed on to a single command: SIGUSR1 and SIGUSR2 too, which mean what the command makes of them.
+pub(crate) const HEARD_FOR_A_COMMAND: [i32; 7] = [1, 2, 3, 10, 12, 15, SIGWINCH];
 const SIGWINCH: i32 = 28;
 
 /// So much is typed at a time: a terminal that takes any key takes these without blocking.

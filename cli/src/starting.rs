@@ -1,5 +1,7 @@
 //! Starting a container: from the words of a command line to a plan, and from a plan to a running container.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use container::command::Client;
@@ -9,6 +11,7 @@ use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
 use container::{Doing, Error, Kind, Result};
 
 use crate::context::{self, Context};
+use crate::user;
 
 /// What a command line wants started.
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         stdio: wanted.stdio,
     };
     let plan = plan::plan(request, &config, context.facts()?)?;
+    user::refuse_unmapped(&plan.idmap, plan.init.uid, plan.init.gid)?;
     let (own, included): (Vec<_>, Vec<_>) =
         loaded.warnings.iter().partition(|warning| warning.place.file == file);
     // What an included file of the system says is not for the user to change.
@@ -115,11 +119,29 @@ pub(crate) fn in_background(context: &Context, plan: &StartPlan) -> Result<Runni
     Running::of(report)
 }
 
-/// Writes the monitor's pid, without a line break, as LXC does.
-pub(crate) fn write_pidfile(path: &Path, running: &Running) -> Result<()> {
-    std::fs::write(path, running.monitor_pid.to_string())
-        .map_err(|e| Error::new(Kind::Kernel(e.raw_os_error().unwrap_or(0)), e.to_string()))
-        .doing_with(|| format!("writing the pid to {}", path.display()))
+/// A file for the monitor's pid. It is opened before the start, so that nothing is started whose pid cannot be told.
+#[derive(Debug)]
+pub(crate) struct Pidfile {
+    path: PathBuf,
+    file: File,
+}
+
+impl Pidfile {
+    /// Makes the file, or empties it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(failed).doing_with(|| format!("opening {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Writes the monitor's pid, without a line break, as LXC does.
+    pub(crate) fn write(&self, running: &Running) -> Result<()> {
+        let written = (&self.file).write_all(running.monitor_pid.to_string().as_bytes());
+        written.map_err(failed).doing_with(|| format!("writing the pid to {}", self.path.display()))
+    }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::new(Kind::Kernel(error.raw_os_error().unwrap_or(0)), error.to_string())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use config::Config;
 use container::{Doing, Error, Kind, Result};
 use sys::path::{self, Links, OpenFlags};
+use types::{IdExtent, IdKind, IdMap};
 
 /// Far more than any passwd file of a container.
 const CAP: u64 = 1 << 20;
@@ -23,46 +24,91 @@ pub(crate) struct User {
     pub(crate) name: Option<String>,
     /// Home directory.
     pub(crate) home: String,
+    /// Login shell, where the container's passwd file has a line.
+    pub(crate) shell: Option<String>,
 }
 
 impl User {
     /// Returns root.
     pub(crate) fn root() -> Self {
-        Self { uid: 0, gid: 0, groups: Vec::new(), name: Some("root".to_owned()), home: "/root".to_owned() }
+        let (name, home) = (Some("root".to_owned()), "/root".to_owned());
+        Self { uid: 0, gid: 0, groups: Vec::new(), name, home, shell: None }
     }
 
-    /// Finds the user `word`: a number, or a name of the container's passwd file.
+    /// Returns root with the shell of the container's passwd file.
+    pub(crate) fn root_of(config: &Config) -> Self {
+        let shell = Self::find("0", config).ok().and_then(|known| known.shell);
+        Self { shell, ..Self::root() }
+    }
+
+    /// Finds the user `word`, or the user and the group of `USER:GROUP`: numbers, or names of the container's files.
     pub(crate) fn find(word: &str, config: &Config) -> Result<Self> {
         let passwd = read(config, "etc/passwd").unwrap_or_default();
         let group = read(config, "etc/group").unwrap_or_default();
-        Self::look_up(word, &passwd, &group)
-            .ok_or_else(|| Error::new(Kind::Usage, format!("the container's /etc/passwd has no user {word}")))
+        Self::among(word, &passwd, &group)
+    }
+
+    fn among(word: &str, passwd: &str, group: &str) -> Result<Self> {
+        let (user, wanted_group) =
+            word.split_once(':').map_or((word, None), |(user, group)| (user, Some(group)));
+        let unknown = |what: String| Error::new(Kind::Usage, format!("the container's {what}"));
+        let found = Self::look_up(user, passwd, group);
+        let found = found.ok_or_else(|| unknown(format!("/etc/passwd has no user {user:?}")))?;
+        let Some(name) = wanted_group else { return Ok(found) };
+        let gid = gid_of(name, group);
+        let gid = gid.ok_or_else(|| unknown(format!("/etc/group has no group {name:?}")))?;
+        // As in other tools: who names a group gets that one alone.
+        Ok(Self { gid, groups: Vec::new(), ..found })
     }
 
     fn look_up(word: &str, passwd: &str, group: &str) -> Option<Self> {
         let number: Option<u32> = word.parse().ok();
         let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
         let found = fields.filter_map(|fields| {
-            let [name, _, uid, gid, _, home, _] = fields[..] else { return None };
-            Some((name.to_owned(), uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?, home.to_owned()))
+            let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
+            let (uid, gid) = (uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?);
+            // passwd(5): an empty field means /bin/sh.
+            let shell = if shell.is_empty() { "/bin/sh" } else { shell };
+            let (home, shell) = (home.to_owned(), Some(shell.to_owned()));
+            Some(Self { uid, gid, groups: groups_of(name, group), name: Some(name.to_owned()), home, shell })
         });
-        let mut wanted = found.filter(|(name, uid, ..)| name == word || Some(*uid) == number);
-        match wanted.next() {
-            Some((name, uid, gid, home)) => {
-                let groups = groups_of(&name, group);
-                Some(Self { uid, gid, groups, name: Some(name), home })
-            }
-            None => {
-                number.map(|uid| Self { uid, gid: uid, groups: Vec::new(), name: None, home: "/".to_owned() })
-            }
-        }
+        let is_wanted = |user: &Self| user.name.as_deref() == Some(word) || Some(user.uid) == number;
+        let home = "/".to_owned();
+        let unnamed = |uid| Self { uid, gid: uid, groups: Vec::new(), name: None, home, shell: None };
+        found.into_iter().find(is_wanted).or_else(|| number.map(unnamed))
     }
 
     /// Returns the variables that tell programs who they run for.
     pub(crate) fn environment(&self) -> Vec<String> {
         let name = self.name.iter().flat_map(|name| [format!("USER={name}"), format!("LOGNAME={name}")]);
-        name.chain([format!("HOME={}", self.home)]).collect()
+        let shell = self.shell.iter().map(|shell| format!("SHELL={shell}"));
+        name.chain([format!("HOME={}", self.home)]).chain(shell).collect()
     }
+}
+
+/// Refuses a user or group that a container with this map does not have.
+pub(crate) fn refuse_unmapped(map: &IdMap, uid: u32, gid: u32) -> Result<()> {
+    for (kind, what, id) in [(IdKind::User, "user", uid), (IdKind::Group, "group", gid)] {
+        let extents = map.extents(kind);
+        let has =
+            |extent: &IdExtent| (u64::from(extent.inside.start())..extent.inside.end()).contains(&id.into());
+        // A container without a map has all ids of the host.
+        if !extents.is_empty() && !extents.iter().any(has) {
+            let mapped: Vec<String> = extents.iter().map(|extent| extent.inside.to_string()).collect();
+            let cause = format!("the container has no {what} id {id}; its id map has {}", mapped.join(", "));
+            return Err(Error::new(Kind::Usage, cause));
+        }
+    }
+    Ok(())
+}
+
+fn gid_of(word: &str, group: &str) -> Option<u32> {
+    let mut lines = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let named = lines.find_map(|fields| match fields[..] {
+        [name, _, gid, _] if name == word => gid.parse().ok(),
+        _ => None,
+    });
+    named.or_else(|| word.parse().ok())
 }
 
 fn groups_of(name: &str, group: &str) -> Vec<u32> {
@@ -100,6 +146,35 @@ mod tests {
         assert_eq!((ana.uid, ana.gid, ana.home.as_str()), (1000, 1000, "/home/ana"));
         assert_eq!(ana.groups, [4]);
         assert_eq!(User::look_up("1000", PASSWD, GROUP), Some(ana));
+    }
+
+    #[test]
+    fn a_group_may_be_named_beside_the_user() {
+        let of = |word| User::among(word, PASSWD, GROUP).map(|user| (user.uid, user.gid, user.groups));
+        assert_eq!(of("5:6").unwrap(), (5, 6, vec![]));
+        assert_eq!(of("ana:audio").unwrap(), (1000, 29, vec![]));
+        assert!(of("ana:bogus").unwrap_err().to_string().contains("no group \"bogus\""));
+        assert!(of(":6").is_err());
+        assert!(of("5:").is_err());
+    }
+
+    #[test]
+    fn the_environment_tells_of_the_login() {
+        let ana = User::look_up("ana", PASSWD, GROUP).unwrap();
+        assert_eq!(ana.environment(), ["USER=ana", "LOGNAME=ana", "HOME=/home/ana", "SHELL=/bin/bash"]);
+        assert_eq!(User::look_up("77", PASSWD, GROUP).unwrap().environment(), ["HOME=/"]);
+    }
+
+    #[test]
+    fn ids_outside_of_the_map_are_refused() {
+        let mut map = IdMap::default();
+        assert!(refuse_unmapped(&map, 70_000, 0).is_ok());
+        for kind in [IdKind::User, IdKind::Group] {
+            map.push(kind, IdExtent::new(0, 100_000, 65_536).unwrap());
+        }
+        assert!(refuse_unmapped(&map, 65_535, 65_535).is_ok());
+        let refused = refuse_unmapped(&map, 0, 65_536).unwrap_err().to_string();
+        assert_eq!(refused, "the container has no group id 65536; its id map has 0-65535");
     }
 
     #[test]

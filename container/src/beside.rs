@@ -9,17 +9,24 @@ use crate::place::Place;
 /// Refuses a container that runs under LXC's own tools.
 pub fn refuse_under_lxc(place: &Place) -> Result<()> {
     if runs_under_lxc(place) {
-        let cause = format!("{} runs under LXC; use LXC's own commands for it", place.name);
+        let cause = format!("{} runs under LXC", place.name);
         return Err(Error::new(Kind::UnderLxc, cause));
     }
     Ok(())
 }
 
 /// Tells whether LXC's monitor listens on the container's abstract name. Anybody may listen there, so only a listener of
-/// the caller's own counts.
+/// the caller's own counts, and one that takes no connections for a twentieth of a second is not LXC's.
 fn runs_under_lxc(place: &Place) -> bool {
-    let listener = sys::socket::abstract_listener(&place.lxc_socket_name());
-    listener.is_ok_and(|uid| uid == Some(sys::cred::real_uid()))
+    for _ in 0..5 {
+        match sys::socket::abstract_listener(&place.lxc_socket_name()) {
+            Err(e) if e.errno() == sys::Errno::EAGAIN => {
+                std::thread::sleep(std::time::Duration::from_millis(10))
+            }
+            listener => return listener.is_ok_and(|uid| uid == Some(sys::cred::real_uid())),
+        }
+    }
+    false
 }
 
 /// Abstract names on which somebody listens, read once for a whole list of containers.

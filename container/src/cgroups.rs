@@ -217,7 +217,13 @@ impl Cgroups {
     pub fn payload(&mut self) -> Result<Payload> {
         let payload = self.make_payload()?;
         if matches!(self.moving, Moving::NotYet) {
-            self.moving = Moving::By(Mover::start(&self.monitor)?);
+            self.moving = match Mover::start(&self.monitor) {
+                Ok(mover) => Moving::By(mover),
+                Err(e) => {
+                    log::warn!("the monitor stays where it is: {e}");
+                    Moving::Done
+                }
+            };
         }
         Ok(payload)
     }
@@ -313,6 +319,22 @@ impl Payload {
         self.limited.thaw(FREEZE_PATIENCE).map_err(failed)
     }
 
+    /// Tells which directories they are.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.limited)
+    }
+
+    /// Ends every process in them. Those of the container's PID namespace end with init; programs that were attached to
+    /// other namespaces alone do not.
+    pub fn end_all(&self, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+        end_all(&self.limited, inside)
+    }
+
+    /// Thaws what is frozen in them, by the container itself too.
+    pub fn thaw_all_below(&self, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+        thaw_all_below(&self.limited, inside)
+    }
+
     /// Removes them, with those that the container made below. `inside` gives a place to be container root in, where
     /// the caller alone may not.
     pub fn remove(&self, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
@@ -332,18 +354,63 @@ fn remove(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Re
     group.remove(REMOVE_PATIENCE).map_err(failed)
 }
 
+/// Which directories a container's cgroups are: their inode numbers, in the order of the hierarchies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity(Vec<u64>);
+
+impl Identity {
+    fn of(group: &Group) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(group.paths().map(|path| std::fs::metadata(path).map_or(0, |found| found.ino())).collect())
+    }
+}
+
 /// Ends and removes the cgroups that a killed monitor has left.
-pub fn clean_up(host: &Host, names: &Names, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
+///
+/// Names are given again when their owner is dead, so processes are ended only in the very directories that the run file
+/// means; any other is removed if nobody lives in it.
+pub fn clean_up(
+    host: &Host,
+    names: &Names,
+    was: &Identity,
+    idmap: &IdMap,
+    writer: &IdWriter,
+    caller: &Caller,
+) -> Result<()> {
     let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
-    for name in [&names.payload, &names.monitor] {
-        let group = base.open(name).map_err(failed)?;
-        if group.is_nowhere() {
-            continue;
+    let payload = base.open(&names.payload).map_err(failed)?;
+    let inside = || MappedNamespace::new(idmap, writer, caller);
+    if !payload.is_nowhere() && Identity::of(&payload) == *was {
+        end_all(&payload, inside)?;
+    }
+    for group in [payload, base.open(&names.monitor).map_err(failed)?] {
+        if !group.is_nowhere() && group.wait_empty(REMOVE_PATIENCE) {
+            remove(&group, inside)?;
         }
-        group.kill(Duration::from_secs(5)).map_err(failed).doing("ending what is left in the cgroups")?;
-        remove(&group, || MappedNamespace::new(idmap, writer, caller))?;
     }
     Ok(())
+}
+
+/// Ends all processes of a group. Container root can have frozen some of them in groups of its own (v1), where no signal
+/// ends them; they are thawed first.
+fn end_all(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+    if group.is_empty() {
+        return Ok(());
+    }
+    thaw_all_below(group, inside)?;
+    group.kill(Duration::from_secs(5)).map_err(failed).doing("ending what is left in the cgroups")
+}
+
+/// Thaws a group as the caller, and what container root has made below it as that.
+fn thaw_all_below(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {
+    if group.thaw_all_below().is_ok() {
+        return Ok(());
+    }
+    inside()?.run(|| {
+        // The group itself is the caller's, and thawed.
+        let _callers = group.thaw_all_below();
+        Ok(())
+    })
 }
 
 fn refused(refusal: &cgroup::Refusal) -> Error {

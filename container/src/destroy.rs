@@ -13,7 +13,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::host::{Caller, HostFacts, IdWriter};
 use crate::idmap::{self, MappedNamespace};
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::plan::StartPlan;
 
 /// Destroys a stopped container.
@@ -31,23 +31,19 @@ pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &H
         return Err(Error::new(Kind::Running, format!("{} is running", place.name)));
     }
     crate::beside::refuse_under_lxc(place)?;
-    let (_, _lock) = place.lock()?;
+    let (state, _lock) = place.lock()?;
+    crate::monitor::clean(&state, &facts.id_writer, &facts.caller)?;
     if let Some(plan) = plan {
         hooks::run(plan, Hook::Destroy, &Told::default(), &TakenHooks::default())?;
     }
     remove_files(place, idmap, &facts.id_writer, &facts.caller)
 }
 
-/// Removes a container whose map is only in its run file or nowhere: its configuration is asked, else what is usual.
-pub(crate) fn remove(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<()> {
-    let idmap = config::load(&place.config()).map(|loaded| loaded.config.idmap).unwrap_or_default();
-    remove_files(place, &idmap, writer, caller)
-}
-
 /// Removes the container's directory with all that is in it.
 ///
 /// Container root owns the root file system, the caller the rest, so it takes a namespace where both are mapped. The
-/// configuration goes last: until then the container is still listed, and can be destroyed again.
+/// configuration goes last but one: until then the container is still listed, and can be destroyed again. Last goes Bryo's own
+/// directory, with the lock that the caller holds.
 pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
     let doing = || format!("removing {}", place.dir().display());
     let parent = path::open_dir(&place.lxcpath).doing_with(doing)?;
@@ -57,8 +53,8 @@ pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Ca
         opened => opened.doing_with(doing)?,
     };
     let remove_all = || -> Result<()> {
-        let config = OsStr::new("config");
-        for entry in path::names(dir.as_fd())?.iter().filter(|n| n.as_os_str() != config) {
+        let last = [OsStr::new("config"), OsStr::new(place::STATE)];
+        for entry in path::names(dir.as_fd())?.iter().filter(|n| !last.contains(&n.as_os_str())) {
             sys::file::remove_tree(dir.as_fd(), entry)?;
         }
         Ok(())
@@ -69,5 +65,6 @@ pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Ca
         let both = idmap.with_caller(caller.uid, caller.gid);
         MappedNamespace::new(&both, writer, caller)?.run(remove_all).doing_with(doing)?;
     }
+    sys::file::remove_tree(dir.as_fd(), OsStr::new("config")).doing_with(doing)?;
     sys::file::remove_tree(parent.as_fd(), name).doing_with(doing)
 }

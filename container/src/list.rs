@@ -33,6 +33,9 @@ pub enum Runtime {
     Lxc,
 }
 
+/// How long a list waits for one container's answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Lists the containers below an lxcpath, by name. Those that are being created, or whose creation was interrupted, are
 /// no containers yet.
 pub fn list(lxcpath: &Path) -> Vec<Found> {
@@ -51,9 +54,12 @@ pub fn list(lxcpath: &Path) -> Vec<Found> {
 /// Looks at one container; none when there is none of that name, neither defined nor running.
 pub fn look(place: &Place, listeners: &Listeners) -> Option<Found> {
     let found = |state, pid, runtime| Found { name: place.name.to_string(), state, pid, runtime };
-    let status = Client::connect(place).ok().flatten().and_then(|client| client.status().ok());
-    if let Some(status) = status {
-        return Some(found(status.state, status.init_pid, Some(Runtime::Bryo)));
+    if let Ok(Some(client)) = Client::connect(place) {
+        return Some(match client.status_within(PATIENCE) {
+            Ok(Some(status)) => found(status.state, status.init_pid, Some(Runtime::Bryo)),
+            // It starts, or something keeps it from answering.
+            _ => found(State::Starting, None, Some(Runtime::Bryo)),
+        });
     }
     if listeners.runs_under_lxc(place) {
         return Some(found(State::Running, None, Some(Runtime::Lxc)));

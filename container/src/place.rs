@@ -15,7 +15,7 @@ use types::ContainerName;
 use crate::error::{Doing, Error, Kind, Result};
 
 /// The name of Bryo's directory beside `config`.
-const STATE: &str = ".bryo";
+pub(crate) const STATE: &str = ".bryo";
 /// The lock that the monitor, or a command that creates or destroys, holds.
 const LOCK: &str = "lock";
 /// The command socket of the monitor.

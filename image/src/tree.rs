@@ -307,6 +307,12 @@ impl Tree {
                 self.drop_xattr(path, name, true);
                 Ok(())
             }
+            // An access control list that names ids which are not mapped: where one id is all there is, none other can
+            // have rights.
+            Err(e) if e.errno() == Errno::EINVAL && self.ids == Ids::Flatten && xattr::is_acl(name) => {
+                self.drop_xattr(path, name, false);
+                Ok(())
+            }
             set => Ok(set?),
         }
     }

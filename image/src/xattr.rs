@@ -61,6 +61,11 @@ pub(crate) fn value_here<'a>(name: &OsStr, value: &'a [u8]) -> std::borrow::Cow<
     }
 }
 
+/// Tells whether an attribute is an access control list.
+pub(crate) fn is_acl(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("system.posix_acl_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

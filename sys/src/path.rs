@@ -188,6 +188,10 @@ pub fn write_existing(dir: BorrowedFd<'_>, name: &Path, bytes: &[u8]) -> Result<
 
 /// Replaces the file `name` below `dir` by one with the given bytes: a new file, synced, then renamed over it.
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
+    replace_by(dir, name, mode, bytes, true)
+}
+
+fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: bool) -> Result<()> {
     let mut temporary = OsStr::new(".").to_owned();
     temporary.push(name);
     temporary.push(".new");
@@ -196,17 +200,16 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Re
     let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(mode)).call(call)?;
     let mut file = std::fs::File::from(fd);
     file.write_all(bytes).call(|| format!("write({temporary:?})"))?;
-    file.sync_all().call(|| format!("fsync({temporary:?})"))?;
+    if sync {
+        file.sync_all().call(|| format!("fsync({temporary:?})"))?;
+    }
     rustix::fs::renameat(dir, &temporary, dir, name)
         .call(|| format!("renameat({}, {temporary:?}, {name:?})", dir.as_raw_fd()))
 }
 
-/// Writes a small file of the caller's own below `dir` for readers that can do without it: replaced as a whole, not synced.
-pub fn write_new(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let call = || format!("openat({}, {name:?}, O_CREAT|O_TRUNC)", dir.as_raw_fd());
-    let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode)).call(call)?;
-    std::fs::File::from(fd).write_all(bytes).call(|| format!("write({name:?})"))
+/// As [`replace`], but not synced: for a file that means nothing after a crash of the machine.
+pub fn replace_unsynced(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
+    replace_by(dir, name, mode, bytes, false)
 }
 
 /// Removes the file `name` below `dir`.

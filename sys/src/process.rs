@@ -257,6 +257,24 @@ pub fn close_on_exec_from_3() -> Result<()> {
     cvt(done, || "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)".to_owned()).map(drop)
 }
 
+/// Closes every fd from 3 on but those given: what a caller had open without close-on-exec is not this program's.
+pub fn close_inherited_except(keep: &[RawFd]) -> Result<()> {
+    let mut kept: Vec<u32> =
+        keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().map(Some).chain([None]) {
+        let last = fd.map_or(u32::MAX, |fd| fd.saturating_sub(1));
+        if first <= last {
+            // SAFETY: called first thing in main, when no OwnedFd exists yet for any number that is closed here.
+            let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            cvt(done, || format!("close_range({first}, {last}, 0)"))?;
+        }
+        first = fd.map_or(u32::MAX, |fd| fd + 1);
+    }
+    Ok(())
+}
+
 /// Takes over an fd that was inherited under a number known by agreement.
 ///
 /// # Errors

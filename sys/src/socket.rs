@@ -149,8 +149,13 @@ pub fn hold_abstract_name(name: &[u8]) -> Result<OwnedFd> {
 }
 
 /// Connects to an abstract name and returns the user that listens there, or `None` when nobody does.
+///
+/// # Errors
+/// EAGAIN when the listener takes no more connections: anybody may bind the name, and nobody is waited for.
 pub fn abstract_listener(name: &[u8]) -> Result<Option<HostUid>> {
-    let socket = new(SocketType::STREAM)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .call(|| "socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK)".to_owned())?;
     let call = || format!("connect(@{:?})", String::from_utf8_lossy(name));
     let address = SocketAddrUnix::new_abstract_name(name).call(call)?;
     match rustix::net::connect(&socket, &address) {

@@ -108,3 +108,13 @@ pub fn below(directory: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Thaws whatever is frozen in the directories of a slot: no signal ends a process that a v1 freezer holds.
+pub(crate) fn thaw(slot: usize) {
+    let all = of_slot(slot).into_iter().flat_map(|top| below(&top).into_iter().chain([top]));
+    for directory in all {
+        // Most have no such file; a directory can go at any moment.
+        let _none = fs::write(directory.join("freezer.state"), "THAWED");
+        let _none = fs::write(directory.join("cgroup.freeze"), "0");
+    }
+}

@@ -26,6 +26,7 @@ fn remove_slot(slot: usize) -> Result<()> {
     for person in PEOPLE {
         let login = account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
+            cgroups::thaw(slot);
             processes::end_all(&[&account])?;
             account.remove_home()?;
         }

@@ -107,6 +107,7 @@ impl Lab {
     }
 
     fn tear_down(&mut self) -> Result<()> {
+        cgroups::thaw(self.slot.number);
         processes::end_all(&self.accounts())?;
         drop(self.holder.stdin.take());
         self.holder.wait()?;
@@ -135,6 +136,7 @@ fn clear(slot: usize) -> Result<()> {
     for person in PEOPLE {
         let login = crate::account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
+            cgroups::thaw(slot);
             processes::end_all(&[&account])?;
             account.remove_home()?;
             leaks::remove_stray_files(&account);

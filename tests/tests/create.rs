@@ -14,6 +14,7 @@ tests::claims! {
     what_create_made_starts: hybrid unified, needs Bryo;
     an_archive_that_is_none_leaves_nothing: hybrid, needs Bryo;
     an_archive_cut_short_leaves_nothing: hybrid, needs Bryo;
+    what_was_there_before_is_not_removed: hybrid, needs Bryo;
     a_name_with_a_slash_is_refused: hybrid;
     a_create_that_is_killed_is_removed_by_the_next_command: hybrid, needs Bryo;
     template_none_writes_the_default_config: hybrid;
@@ -181,4 +182,13 @@ fn destroy_does_not_follow_links(lab: &Lab) {
     ana.lxc("attach", ["-n", "web", "--", "sh", "-c", &link]).succeeds();
     ana.destroy("web");
     ana.sh("cat precious/file").succeeds().stdout_is("kept");
+}
+
+fn what_was_there_before_is_not_removed(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write(".local/share/lxc/web/rootfs/file", "precious");
+    ana.bryo(["create", "web", "-t", "busybox"]).exits(1).stderr_contains("not empty");
+    ana.sh("cat .local/share/lxc/web/rootfs/file; rm -r .local/share/lxc/web")
+        .succeeds()
+        .stdout_is("precious");
 }

@@ -7,6 +7,7 @@ tests::claims! {
     freezing_twice_is_no_error: hybrid;
     unfreezing_a_running_container_is_no_error: hybrid;
     a_frozen_container_can_be_killed: hybrid unified;
+    what_the_container_froze_of_itself_can_be_killed: hybrid unified, needs Bryo;
     attach_to_a_frozen_container_says_so: hybrid unified, needs Bryo;
     a_freeze_without_a_writable_cgroup_is_refused: hybrid unified;
 }
@@ -81,5 +82,19 @@ fn a_freeze_without_a_writable_cgroup_is_refused(lab: &Lab) {
     ana.lxc("start", ["-n", "web"]).output();
     ana.lxc("freeze", ["-n", "web"]).exits(1);
     ana.lxc("stop", ["-n", "web", "-k"]).output();
+    ana.destroy("web");
+}
+
+fn what_the_container_froze_of_itself_can_be_killed(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(".local/share/lxc/web/config", "lxc.mount.auto = cgroup:mixed proc:mixed sys:mixed\n");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    // The shell that writes goes on: it is not in the new group.
+    let freeze = "for d in /sys/fs/cgroup/freezer /sys/fs/cgroup; do [ -e $d/cgroup.procs ] || continue; mkdir $d/ice; \
+                  sleep 1000 >/dev/null 2>&1 & sleep 0.3; echo $! >$d/ice/cgroup.procs; \
+                  echo FROZEN >$d/ice/freezer.state 2>/dev/null || echo 1 >$d/ice/cgroup.freeze; done; echo done";
+    ana.lxc("attach", ["-n", "web", "--", "sh", "-c", freeze]).succeeds().stdout_contains("done");
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(10).succeeds();
     ana.destroy("web");
 }

@@ -13,6 +13,8 @@ tests::claims! {
     the_monitor_killed_during_a_stop: hybrid unified, needs Bryo;
     the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo;
     the_next_command_removes_what_a_killed_monitor_left: hybrid unified, needs Bryo;
+    a_namesake_that_runs_is_not_cleaned_up: hybrid unified, needs Bryo;
+    a_command_as_another_user_ends_with_its_monitor: hybrid unified, needs Bryo;
     init_killed_while_the_container_runs: hybrid unified, needs Bryo;
 }
 
@@ -157,4 +159,30 @@ fn init_killed_while_the_container_runs(lab: &Lab) {
     });
     works(&ana, "init killed while the container runs");
     ana.destroy("web");
+}
+
+/// The names of cgroups are given again when their owner is dead.
+fn a_namesake_that_runs_is_not_cleaned_up(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.monitors().iter().for_each(Process::kill);
+    let archive = "/run/bryo-lab/rootfs/busybox.tar.zst";
+    ana.bryo(["-P", "other", "create", "web", archive]).succeeds();
+    ana.bryo(["-P", "other", "start", "web"]).succeeds();
+    ana.bryo(["ls"]).succeeds();
+    ana.bryo(["-P", "other", "exec", "web", "--", "true"]).succeeds();
+    ana.bryo(["-P", "other", "destroy", "-f", "web"]).succeeds();
+    ana.destroy("web");
+    ana.sh("rmdir other").succeeds();
+}
+
+fn a_command_as_another_user_ends_with_its_monitor(lab: &Lab) {
+    let ana = lab.user("ana");
+    let run = ana.bryo(["run", "-u", "1000", "--", "sleep", "1000"]).background();
+    tests::eventually("the command runs", || ana.processes().len() > 3);
+    ana.monitors().iter().for_each(Process::kill);
+    run.wait();
+    ana.bryo(["ls"]).succeeds();
+    tests::eventually("no process is left", || ana.processes().is_empty());
 }

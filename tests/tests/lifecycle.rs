@@ -16,10 +16,16 @@ tests::claims! {
     stop_waits_for_init: hybrid unified;
     kill_does_not_wait_for_init: hybrid unified;
     the_pidfile_names_the_monitor: hybrid;
+    a_pidfile_that_cannot_be_written_fails_the_start: hybrid, needs Bryo;
+    a_result_that_cannot_be_written_is_a_failure: hybrid, needs Bryo;
+    signals_of_users_reach_an_exec: hybrid, needs Bryo;
+    ids_outside_of_the_map_are_refused: hybrid, needs Bryo;
     a_foreground_start_exits_0_whatever_init_returned: hybrid unified;
     a_foreground_start_in_a_terminal_shows_the_console: hybrid;
     an_init_that_does_not_exist_fails_the_start: hybrid unified;
     two_users_do_not_see_each_other: hybrid;
+    a_stop_right_after_the_start_is_heard: hybrid, needs Debian;
+    files_that_the_starter_has_open_are_not_kept: hybrid, needs Bryo;
     two_containers_run_side_by_side: hybrid unified;
     start_returns_when_the_container_runs: hybrid, needs Bryo;
     the_log_tells_of_the_command_and_of_the_monitor: hybrid, needs Bryo;
@@ -162,6 +168,47 @@ fn the_pidfile_names_the_monitor(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn a_pidfile_that_cannot_be_written_fails_the_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.lxc("start", ["-n", "web", "-p", "/nonexistent/x"]).exits(1).stderr_contains("/nonexistent/x");
+    ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+    assert!(ana.monitors().is_empty());
+    ana.destroy("web");
+}
+
+fn a_result_that_cannot_be_written_is_a_failure(lab: &Lab) {
+    let ana = lab.user("ana");
+    for command in ["bryo ls --json", "bryo --help", "bryo completions bash", "lxc-ls --version"] {
+        ana.sh(&format!("{command} >/dev/full")).exits(1).stderr_contains("cannot write to standard output");
+    }
+    ana.sh("bryo completions bash | true").succeeds();
+}
+
+fn signals_of_users_reach_an_exec(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let script = "trap 'exit 5' USR1; while :; do sleep 0.1; done";
+    let exec = ana.bryo(["exec", "web", "--", "sh", "-c", script]).background();
+    let runs = |process: &tests::Process| process.command.starts_with("sh -c trap");
+    eventually("the command runs", || ana.processes().iter().any(runs));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    ana.sh(&format!("kill -USR1 {}", exec.pid())).succeeds();
+    exec.wait().exits(5);
+    ana.destroy("web");
+}
+
+fn ids_outside_of_the_map_are_refused(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["execute", "-u", "70000", "web", "--", "true"]).exits(125).stderr_contains("0-65535");
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "-u", "70000", "web", "--", "true"]).exits(125).stderr_contains("0-65535");
+    ana.bryo(["exec", "-u", "5:6", "web", "--", "id", "-g"]).succeeds().stdout_is("6\n");
+    ana.destroy("web");
+}
+
 fn a_foreground_start_exits_0_whatever_init_returned(lab: &Lab) {
     let ana = lab.user("ana");
     ana.busybox("web");
@@ -243,6 +290,8 @@ fn ls_and_info_speak_json(lab: &Lab) {
     let info = ana.bryo(["info", "--json", "web"]).succeeds().json();
     assert_eq!(info["name"], "web");
     assert_eq!(info["pid"], ana.init_of("web"));
+    assert!(info["rungs"]["ids"].is_string(), "{info}");
+    assert!(info["usage"]["cpu_seconds"].is_f64(), "{info}");
     ana.destroy("web");
 }
 
@@ -290,5 +339,28 @@ fn the_log_tells_of_the_command_and_of_the_monitor(lab: &Lab) {
     ana.append(".local/share/lxc/web/config", "lxc.mount.entry = /nonexistent mnt none bind 0 0\n");
     ana.lxc("start", ["-n", "web", "-o", "log"]).exits(1);
     ana.sh("grep ERROR log").succeeds().stdout_contains("/nonexistent");
+    ana.destroy("web");
+}
+
+fn a_stop_right_after_the_start_is_heard(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.debian("deb");
+    ana.sh("sed -i /lxc.signal/d .local/share/lxc/deb/config").succeeds();
+    ana.bryo(["start", "deb"]).succeeds();
+    let stop = ana.lxc("stop", ["-n", "deb"]).seconds(60).succeeds();
+    assert!(stop.took < std::time::Duration::from_secs(20), "init was killed after {:?}", stop.took);
+    ana.destroy("deb");
+}
+
+fn files_that_the_starter_has_open_are_not_kept(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.sh("exec 9>held; bryo start web; bryo exec web -- true").succeeds();
+    let held = ana.home().join("held");
+    for monitor in ana.monitors() {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", monitor.pid)).into_iter().flatten().flatten();
+        let open: Vec<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
+        assert!(!open.contains(&held), "the monitor holds {open:?}");
+    }
     ana.destroy("web");
 }

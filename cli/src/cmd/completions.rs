@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::Bryo;
-use crate::output::Outcome;
+use crate::output::{self, Outcome};
 
 /// Arguments of `bryo completions`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Outcome {
-        clap_complete::generate(self.shell, &mut Bryo::command(), "bryo", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Bryo::command(), "bryo", &mut script);
+        output::print(String::from_utf8_lossy(&script));
         Ok(0)
     }
 }

@@ -6,13 +6,15 @@ use container::{Error, Kind};
 use sys::process::flags;
 use types::IdKind;
 
+use crate::output;
+
 /// Prints the plan.
 pub(super) fn print(plan: &StartPlan, json: bool) -> container::Result<i32> {
     if json {
         let text = serde_json::to_string_pretty(plan);
-        println!("{}", text.map_err(|e| Error::new(Kind::Build, e.to_string()))?);
+        output::print_line(text.map_err(|e| Error::new(Kind::Build, e.to_string()))?);
     } else {
-        print!("{}", listing(plan));
+        output::print(listing(plan));
     }
     Ok(0)
 }

@@ -25,14 +25,18 @@ pub(super) struct Exec {
 #[derive(Debug, clap::Args)]
 pub(super) struct Wishes {
     /// Set a variable
-    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    #[arg(short, long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     pub(super) env: Vec<String>,
-    /// Run as a user of the container, by name or number
-    #[arg(short, long, value_name = "USER")]
+    /// Run as a user of the container: USER or USER:GROUP, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
     /// Start in a directory of the container
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
     pub(super) workdir: Option<String>,
+}
+
+fn variable(word: &str) -> Result<String, &'static str> {
+    if inside::has_name(word) { Ok(word.to_owned()) } else { Err("it has no name of a variable") }
 }
 
 impl Wishes {

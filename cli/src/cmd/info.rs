@@ -6,11 +6,11 @@ use container::command::Client;
 use container::list::{self, Found};
 use container::place::Place;
 use container::{Error, Kind};
-use serde::Serialize;
 use types::ContainerName;
 
 use crate::context::Context;
-use crate::output::{Cannot, Outcome};
+use crate::json;
+use crate::output::{self, Cannot, Outcome};
 use crate::usage;
 
 /// Arguments of `bryo info`.
@@ -27,13 +27,16 @@ pub(super) struct Info {
 }
 
 /// What is told.
-#[derive(Debug, Serialize)]
-struct Told {
-    #[serde(flatten)]
-    found: Found,
-    config: std::path::PathBuf,
-    rungs: Vec<(String, String)>,
-    usage: Option<Usage>,
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The container and its state.
+    pub(crate) found: Found,
+    /// Where its configuration is.
+    pub(crate) config: std::path::PathBuf,
+    /// What it was given by the host; nothing while it does not run.
+    pub(crate) rungs: Vec<(String, String)>,
+    /// What it uses.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl Info {
@@ -45,8 +48,8 @@ impl Info {
         }
         let told = tell(&place).cannot("tell about", name)?;
         match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&told).unwrap_or_default()),
-            false => print!("{}", lines(&told)),
+            true => output::print_line(json::text(&json::Details::of(&told))),
+            false => output::print(lines(&told)),
         }
         Ok(0)
     }
@@ -56,7 +59,7 @@ fn print_keys(context: &Context, place: &Place, keys: &[String]) -> container::R
     let config = context.config(place)?.config;
     for key in keys {
         let value = config.get(key).map_err(|fault| Error::new(Kind::Usage, fault.to_string()))?;
-        println!("{}", value.trim_end_matches('\n'));
+        output::print_line(value.trim_end_matches('\n'));
     }
     Ok(0)
 }

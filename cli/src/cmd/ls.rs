@@ -3,8 +3,9 @@
 use container::list;
 
 use crate::context::{self, Context};
+use crate::json;
 use crate::listing::{self, Column, Row, USUAL};
-use crate::output::{Failure, Outcome};
+use crate::output::{self, Failure, Outcome};
 use crate::usage;
 
 /// Arguments of `bryo ls`.
@@ -31,8 +32,7 @@ impl Ls {
         context.settle_all();
         let found = list::list(&context.lxcpath);
         if self.json {
-            let text = serde_json::to_string_pretty(&found);
-            println!("{}", text.unwrap_or_default());
+            output::print_line(json::text(&json::list(&found)));
             return Ok(0);
         }
         let names = self.columns.as_deref().unwrap_or(if self.fancy { USUAL } else { SHORT });
@@ -41,7 +41,7 @@ impl Ls {
             Failure::new("list containers", cause).with_help(container::Kind::Usage, COLUMNS)
         })?;
         let rows: Vec<Row> = found.into_iter().map(|found| row(context, found, &columns)).collect();
-        print!("{}", listing::table(&rows, &columns));
+        output::print(listing::table(&rows, &columns));
         Ok(0)
     }
 }

@@ -20,6 +20,7 @@ mod stop;
 mod unfreeze;
 
 pub(crate) use freeze::ask;
+pub(crate) use info::Told;
 pub(crate) use ls::row;
 
 use std::ffi::OsString;
@@ -29,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 use crate::context::Context;
 use crate::logging;
-use crate::output::{BRYO_FAILED, Failure, Outcome};
+use crate::output::{self, BRYO_FAILED, Failure, Outcome};
 use crate::rungs::Talk;
 
 /// LXC without root: unprivileged system containers for every user.
@@ -85,6 +86,12 @@ enum Verb {
     Destroy(destroy::Destroy),
     /// Write a completion script for a shell
     Completions(completions::Completions),
+    /// Print the help of a verb
+    #[command(hide = true)]
+    Help {
+        /// The verb
+        verb: Option<String>,
+    },
 }
 
 /// The verbs whose exit status is that of a command.
@@ -115,14 +122,35 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
 
 /// Prints what is wrong with the arguments, or the help that was asked for.
 fn misused(wrong: &clap::Error, arguments: &[OsString]) -> i32 {
-    // A closed standard error is nobody who could be told.
-    let _unheard = wrong.print();
-    let is_verb = |word: &OsString| BESIDE_A_COMMAND.iter().any(|verb| word == verb);
-    match wrong.use_stderr() {
-        false => 0,
-        true if arguments.get(1).is_some_and(is_verb) => BRYO_FAILED,
-        true => 2,
+    let printed = wrong.print();
+    let is_beside = |verb: &OsString| BESIDE_A_COMMAND.iter().any(|known| verb == known);
+    match (wrong.use_stderr(), printed) {
+        (false, Ok(())) => 0,
+        (false, Err(error)) => output::unwritten(&error),
+        // A closed standard error is nobody who could be told.
+        (true, _) if verb(arguments).is_some_and(is_beside) => BRYO_FAILED,
+        (true, _) => 2,
     }
+}
+
+/// Returns the verb of a command line that may make no sense otherwise: the first word after the global options.
+fn verb(arguments: &[OsString]) -> Option<&OsString> {
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("-P" | "-qP" | "--lxcpath") => drop(words.next()),
+            Some(option) if option.starts_with('-') => {}
+            _ => return Some(word),
+        }
+    }
+    None
+}
+
+/// Prints the help of a verb, or of all.
+fn help(verb: Option<String>) -> i32 {
+    let words = ["bryo".to_owned()].into_iter().chain(verb).chain(["--help".to_owned()]);
+    let words: Vec<OsString> = words.map(OsString::from).collect();
+    Bryo::try_parse_from(&words).map_or_else(|help| misused(&help, &words), |_| 0)
 }
 
 impl Verb {
@@ -144,6 +172,7 @@ impl Verb {
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(),
+            Self::Help { verb } => Ok(help(verb)),
         }
     }
 }
@@ -166,8 +195,41 @@ mod tests {
     }
 
     #[test]
+    fn the_verb_is_found_behind_global_options() {
+        let of = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            verb(&words).and_then(|verb| verb.to_str()).map(str::to_owned)
+        };
+        for options in [
+            &[][..],
+            &["-q"],
+            &["--verbose"],
+            &["-P", "exec"],
+            &["-P/x"],
+            &["--lxcpath", "exec"],
+            &["--lxcpath=/x", "--quiet"],
+        ] {
+            let words = [&["bryo"], options, &["run", "--bogus"]].concat();
+            assert_eq!(of(&words).as_deref(), Some("run"), "{options:?}");
+        }
+        assert_eq!(of(&["bryo", "-q"]), None);
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let reason = |words: &[&str]| Bryo::try_parse_from(words).unwrap_err().to_string();
+        assert!(reason(&["bryo", "stop", "-t", "-1", "web"]).contains("expected a number of seconds"));
+        for variable in ["=x", "", "A B=x", "1A=x"] {
+            let text = reason(&["bryo", "exec", "-e", variable, "web", "--", "env"]);
+            assert!(text.contains("no name of a variable"), "{variable:?}: {text}");
+        }
+        assert!(Bryo::try_parse_from(["bryo", "exec", "-e", "A_1=", "-e", "B", "web", "--", "env"]).is_ok());
+    }
+
+    #[test]
     fn hidden_names_are_known() {
         assert!(Bryo::try_parse_from(["bryo", "rm", "-f", "web"]).is_ok());
         assert!(Bryo::try_parse_from(["bryo", "ps"]).is_ok());
+        assert!(Bryo::try_parse_from(["bryo", "help", "run"]).is_ok());
     }
 }

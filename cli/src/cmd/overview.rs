@@ -10,7 +10,7 @@ use types::ContainerName;
 use super::ls;
 use crate::context::Context;
 use crate::listing::{self, Row};
-use crate::output::{Failure, Outcome};
+use crate::output::{self, Failure, Outcome};
 use crate::rungs;
 
 /// What a newcomer needs.
@@ -27,13 +27,14 @@ pub(super) fn run(context: &Context) -> Outcome {
     context.settle_all();
     let failed = |error| Failure::new("look at this host", error);
     let facts = context.facts().map_err(failed)?;
-    println!("this host gives: {}", rungs::line(&host(facts).map_err(failed)?));
+    let gives = rungs::line(&host(facts).map_err(failed)?);
+    output::print_line(format_args!("this host gives: {gives}"));
     let columns = listing::columns("NAME,STATE,PID").unwrap_or_default();
     let found = list::list(&context.lxcpath);
     let rows: Vec<Row> = found.into_iter().map(|found| ls::row(context, found, &columns)).collect();
     match rows.is_empty() {
-        true => print!("{FIRST_STEPS}"),
-        false => print!("{}", listing::table(&rows, &columns)),
+        true => output::print(FIRST_STEPS),
+        false => output::print(listing::table(&rows, &columns)),
     }
     Ok(0)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use types::ContainerName;
 
+use super::stop::seconds;
 use crate::context::Context;
 use crate::output::{Cannot, Outcome};
 use crate::rungs::{self, Talk};
@@ -16,7 +17,8 @@ pub(super) struct Restart {
     /// The container
     name: ContainerName,
     /// Kill it when it has not stopped after so many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
+          allow_negative_numbers = true, value_parser = seconds)]
     timeout: u64,
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use container::create::{Marker, Template};
 use container::place::Place;
 use container::plan::{self, Stdio};
-use container::{Doing, Error, Kind, destroy};
+use container::{Doing, Error, Kind, destroy, monitor};
 use types::{ContainerName, IdMap};
 
 use super::exec::Wishes;
@@ -83,8 +83,10 @@ impl Run {
     }
 }
 
+/// A monitor that was killed may have left processes, which end before their files go.
 fn clean_up(context: &Context, place: &Place, idmap: &IdMap) -> container::Result<()> {
     let facts = context.facts()?;
+    monitor::recover(place, &facts.id_writer, &facts.caller)?;
     destroy::remove_files(place, idmap, &facts.id_writer, &facts.caller)
 }
 

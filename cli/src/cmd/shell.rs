@@ -14,8 +14,8 @@ use crate::user::User;
 pub(super) struct Shell {
     /// The container
     name: ContainerName,
-    /// Log in as a user of the container, by name or number
-    #[arg(short, long, value_name = "USER")]
+    /// Log in as a user of the container: USER or USER:GROUP, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
 }
 
@@ -26,10 +26,9 @@ impl Shell {
 
     fn shell(&self, context: &Context) -> container::Result<i32> {
         let place = context.settled(&self.name)?;
-        let user = match &self.user {
-            Some(word) => User::find(word, &config_or_none(context, &self.name))?,
-            None => User::root(),
-        };
+        let config = config_or_none(context, &self.name);
+        let root = || Ok(User::root_of(&config));
+        let user = self.user.as_ref().map_or_else(root, |word| User::find(word, &config))?;
         let mut environment = clean_environment();
         user.environment().into_iter().for_each(|variable| set_variable(&mut environment, variable));
         let request = inside::request(Vec::new(), environment);

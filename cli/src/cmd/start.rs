@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::foreground;
 use crate::output::{self, Cannot, Outcome};
 use crate::rungs::{self, Talk};
-use crate::starting::{self, Running, Wanted};
+use crate::starting::{self, Pidfile, Running, Wanted};
 
 /// Arguments of `bryo start`.
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,8 @@ impl Start {
         if dry_run {
             return dry_run::print(plan, json);
         }
-        let on_running = |running: &Running| announce(context, plan, running, talk, pidfile.as_deref());
+        let pidfile = pidfile.as_deref().map(Pidfile::open).transpose()?;
+        let on_running = |running: &Running| announce(context, plan, running, talk, pidfile.as_ref());
         if foreground {
             foreground::run(context, plan, on_running)?;
         } else {
@@ -94,11 +95,9 @@ fn announce(
     plan: &StartPlan,
     running: &Running,
     talk: Talk,
-    pidfile: Option<&std::path::Path>,
+    pidfile: Option<&Pidfile>,
 ) -> container::Result<()> {
-    if let Some(path) = pidfile {
-        starting::write_pidfile(path, running)?;
-    }
+    pidfile.into_iter().try_for_each(|file| file.write(running))?;
     rungs::announce(plan, &running.rungs, &running.notes, context.facts()?, talk);
     Ok(())
 }

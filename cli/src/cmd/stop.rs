@@ -18,8 +18,14 @@ pub(super) struct Stop {
     #[arg(short, long, conflicts_with = "timeout")]
     kill: bool,
     /// Kill it when it has not stopped after so many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
+          allow_negative_numbers = true, value_parser = seconds)]
     timeout: u64,
+}
+
+/// Reads a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "expected a number of seconds, 0 or more")
 }
 
 impl Stop {

@@ -1,5 +1,6 @@
 //! `lxc-attach`
 
+use config::Arch;
 use container::Kind;
 use container::attach::AttachRequest;
 use sys::process::flags;
@@ -21,9 +22,9 @@ pub(super) static TOOL: Tool = Tool {
             takes: Takes::Maybe("CAP|CGROUP|LSM"),
             help: "keep the privileges that the configuration takes",
         },
-        value("a", "arch", "ARCH", "run as on another architecture"),
+        value("a", "arch", "ARCH", "the native one; no other is supported"),
         value("s", "namespaces", "LIST", "enter MOUNT|PID|UTSNAME|IPC|USER|NETWORK alone; implies -e"),
-        flag("R", "remount-sys-proc", "mount /proc and /sys again"),
+        flag("R", "remount-sys-proc", "not supported"),
         flag("", "clear-env", "begin with an empty environment"),
         flag("", "keep-env", "begin with the caller's environment (the default)"),
         value("L", "pty-log", "FILE", "copy what the terminal shows to FILE"),
@@ -32,7 +33,7 @@ pub(super) static TOOL: Tool = Tool {
         value("f", "rcfile", "FILE", "accepted: the container runs with what it was started with"),
         value("u", "uid", "UID", "run as this user of the container"),
         value("g", "gid", "GID", "run as this group of the container"),
-        value("c", "context", "CONTEXT", "run in this SELinux context"),
+        value("c", "context", "CONTEXT", "not supported"),
     ],
     about_one: true,
     run: |call| run(call).unwrap_or_else(|status| status),
@@ -50,12 +51,15 @@ const NAMESPACES: [(&str, u64); 7] = [
 ];
 
 /// Options of which a part of the work is missing.
-const REFUSED: [&str; 3] = ["arch", "remount-sys-proc", "context"];
+const REFUSED: [&str; 2] = ["remount-sys-proc", "context"];
 
 fn run(call: &Call) -> Result<i32, i32> {
     let request = request(call)?;
     if let Some(option) = REFUSED.iter().find(|option| call.given.has(option)) {
         return Err(call.fail(format!("--{option} is not supported")));
+    }
+    if let Some(arch) = call.given.value("arch").filter(|arch| !is_native(arch)) {
+        return Err(call.fail(format!("--arch={arch} is not supported, only that of this machine")));
     }
     let log = call.given.value("pty-log").map(|file| (file, std::fs::File::create(file)));
     let log = log.map(|(file, log)| log.map_err(|e| call.fail(format!("{file}: {e}")))).transpose()?;
@@ -75,6 +79,13 @@ fn run(call: &Call) -> Result<i32, i32> {
             }
         }
     }
+}
+
+/// Tells whether programs run as on this architecture anyway. The machine's may have other names at LXC.
+fn is_native(arch: &str) -> bool {
+    let known = |name: &str| name.parse::<Arch>().ok();
+    arch == std::env::consts::ARCH
+        || known(arch).is_some_and(|arch| known(std::env::consts::ARCH) == Some(arch))
 }
 
 fn request(call: &Call) -> Result<AttachRequest, i32> {
@@ -114,7 +125,7 @@ fn environment(call: &Call) -> Result<Vec<String>, i32> {
         _ => callers,
     };
     for variable in given.values("set-var") {
-        if !variable.contains('=') {
+        if !variable.contains('=') || !inside::has_name(variable) {
             return Err(call.misused());
         }
         set_variable(&mut environment, variable.to_owned());
@@ -125,6 +136,16 @@ fn environment(call: &Call) -> Result<Vec<String>, i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_native_architecture_alone_is_accepted() {
+        assert!(is_native(std::env::consts::ARCH));
+        assert!(!is_native("s390x"));
+        assert!(!is_native("bogus"));
+        if cfg!(target_arch = "x86_64") {
+            assert!(is_native("amd64") && !is_native("i686"));
+        }
+    }
 
     #[test]
     fn namespaces_have_lxcs_names() {

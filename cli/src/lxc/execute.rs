@@ -58,7 +58,7 @@ fn run(call: &Call) -> Result<i32, i32> {
 fn execute(call: &Call, wanted: Wanted, command: AppCommand) -> Result<i32, Error> {
     let daemon = !wanted.foreground;
     let argv = match call.words.is_empty() {
-        true => configured(call, &wanted)?,
+        true => configured(&wanted)?,
         false => call.words.clone(),
     };
     let run = Run::App(AppCommand { argv, environment: clean_environment(), ..command });
@@ -72,12 +72,10 @@ fn execute(call: &Call, wanted: Wanted, command: AppCommand) -> Result<i32, Erro
 }
 
 /// Without a command LXC runs `lxc.execute.cmd`.
-fn configured(call: &Call, wanted: &Wanted) -> Result<Vec<String>, Error> {
+fn configured(wanted: &Wanted) -> Result<Vec<String>, Error> {
     let file = wanted.config_file.clone().unwrap_or_else(|| wanted.place.config());
     let command = crate::context::load(&file)?.config.execute_cmd;
-    command.ok_or_else(|| {
-        Error::new(Kind::Usage, format!("{}: no command is given, and no lxc.execute.cmd is set", call.name))
-    })
+    command.ok_or_else(|| Error::new(Kind::Usage, "no command is given, and no lxc.execute.cmd is set"))
 }
 
 /// LXC: 255 for a command that cannot be run, which no caller can tell from the command's own.

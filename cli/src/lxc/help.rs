@@ -2,17 +2,19 @@
 
 use super::{COMMON, Tool};
 use crate::getopt::{Opt, Takes};
+use crate::output;
 
 /// Prints the help.
 pub(super) fn print(tool: &Tool) {
-    eprintln!("Usage: {} {}\n\n{} {}\n", tool.name, tool.usage, tool.name, tool.about);
-    eprint!("Options :\n{}\nCommon options :\n{}", lines(tool.options), lines(COMMON));
+    let Tool { name, usage, about, options, .. } = tool;
+    output::tell_line(format_args!("Usage: {name} {usage}\n\n{name} {about}\n"));
+    output::tell(format_args!("Options :\n{}\nCommon options :\n{}", lines(options), lines(COMMON)));
 }
 
 /// Prints the options in short.
 pub(super) fn print_usage(tool: &Tool) {
     let words: Vec<String> = tool.options.iter().chain(COMMON).map(word).collect();
-    eprintln!("Usage: {} {}", tool.name, words.join(" "));
+    output::tell_line(format_args!("Usage: {} {}", tool.name, words.join(" ")));
 }
 
 fn lines(options: &[Opt]) -> String {

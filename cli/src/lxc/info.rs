@@ -10,6 +10,7 @@ use container::list::{self, Found};
 use super::{Call, NAME, Tool};
 use crate::context;
 use crate::getopt::{flag, value};
+use crate::output;
 use crate::usage;
 
 /// The tool.
@@ -76,13 +77,13 @@ fn run(call: &Call) -> Result<i32, i32> {
     let place = call.place()?;
     let Some(found) = list::look(&place, &Listeners::read()) else {
         if !call.given.has("quiet") {
-            eprintln!("{} doesn't exist", call.name);
+            output::tell_line(format_args!("{} doesn't exist", call.name));
         }
         return Err(1);
     };
     let asked = Asked::of(call);
     let usage = found.pid.filter(|_| asked.stats).and_then(|_| usage::of(&place));
-    print!("{}", lines(&asked, &found, usage.unwrap_or_default()));
+    output::print(lines(&asked, &found, usage.unwrap_or_default()));
     if !asked.keys.is_empty() {
         let file = call.given.value("rcfile").map_or_else(|| place.config(), Into::into);
         let config = call.or_fail(context::load(&file))?.config;
@@ -120,10 +121,10 @@ fn print_keys(asked: &Asked, config: &Config) {
     let bare = asked.raw && asked.keys.len() == 1;
     for key in &asked.keys {
         match config.get(key) {
-            Err(_) => eprintln!("{key} invalid"),
-            Ok(value) if bare => println!("{value}"),
-            Ok(value) if value.is_empty() => println!("{key} ="),
-            Ok(value) => println!("{key} = {value}"),
+            Err(_) => output::tell_line(format_args!("{key} invalid")),
+            Ok(value) if bare => output::print_line(value),
+            Ok(value) if value.is_empty() => output::print_line(format_args!("{key} =")),
+            Ok(value) => output::print_line(format_args!("{key} = {value}")),
         }
     }
 }

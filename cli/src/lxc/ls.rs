@@ -8,6 +8,7 @@ use super::{Call, Tool};
 use crate::cmd;
 use crate::getopt::{Opt, Takes, flag, value};
 use crate::listing::{self, Row, USUAL};
+use crate::output;
 use crate::relay::Streams;
 
 /// The tool.
@@ -16,6 +17,7 @@ pub(super) static TOOL: Tool = Tool {
     usage: "[OPTION...] [REGEX]",
     about: "lists containers",
     options: &[
+        value("n", "name", "NAME", "accepted, and without effect"),
         flag("1", "line", "a name on each line"),
         flag("f", "fancy", "a table"),
         value("F", "fancy-format", "COLUMNS", "the columns of the table, joined by commas"),
@@ -42,7 +44,7 @@ fn run(call: &Call) -> Result<i32, i32> {
     let columns = match listing::columns(call.given.value("fancy-format").unwrap_or(USUAL)) {
         Ok(columns) => columns,
         Err(unknown) => {
-            eprintln!("Invalid key: {unknown}");
+            output::tell_line(format_args!("Invalid key: {unknown}"));
             return Ok(0);
         }
     };
@@ -67,13 +69,13 @@ fn run(call: &Call) -> Result<i32, i32> {
 
 fn print(call: &Call, rows: &[Row], columns: &[listing::Column]) {
     if call.given.has("fancy") {
-        print!("{}", listing::table(rows, columns));
+        output::print(listing::table(rows, columns));
     } else if call.given.has("line") {
-        rows.iter().for_each(|row| println!("{}", row.found.name));
+        rows.iter().for_each(|row| output::print_line(&row.found.name));
     } else {
         let output = Streams::new().fds()[1].try_clone_to_owned();
         let size = output.ok().and_then(|output| sys::tty::size(std::os::fd::AsFd::as_fd(&output)).ok());
-        print!("{}", listing::names(rows, size.map_or(0, |size| size.columns.into())));
+        output::print(listing::names(rows, size.map_or(0, |size| size.columns.into())));
     }
 }
 

@@ -23,7 +23,7 @@ use types::ContainerName;
 
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
-use crate::output::printable;
+use crate::output::{self, printable};
 
 /// One of LXC's tools.
 #[derive(Debug)]
@@ -71,8 +71,9 @@ const COMMON: &[Opt] = &[
 /// The option that names the container, of the tools that are about one.
 const NAME: Opt = value("n", "name", "NAME", "the container");
 
-/// What `--version` prints: the version of LXC whose command line this is, where scripts look for it, then Bryo's own.
-const VERSION: &str = concat!("6.0.0 (bryo ", env!("CARGO_PKG_VERSION"), ")");
+/// What `--version` prints: the version of LXC whose command line this is, alone, since scripts compare it. Bryo's own
+/// is that of `bryo --version`.
+const VERSION: &str = "6.0.0";
 
 /// Returns the tool of a name.
 pub(crate) fn tool(name: &str) -> Option<&'static Tool> {
@@ -84,13 +85,13 @@ pub(crate) fn run(tool: &'static Tool, arguments: &[OsString]) -> i32 {
     let words: Option<Vec<String>> =
         arguments.iter().skip(1).map(|word| word.to_str().map(str::to_owned)).collect();
     let Some(words) = words else {
-        eprintln!("{}: an argument is no text", tool.name);
+        output::tell_line(format_args!("{}: an argument is no text", tool.name));
         return 1;
     };
     match getopt::parse(&[tool.options, COMMON], &words) {
         Ok(given) => dispatch(tool, given),
         Err(wrong) => {
-            eprintln!("{}: {wrong}", tool.name);
+            output::tell_line(format_args!("{}: {wrong}", tool.name));
             help::print(tool);
             1
         }
@@ -101,7 +102,7 @@ fn dispatch(tool: &'static Tool, given: Given) -> i32 {
     match given.last_of(&["help", "usage", "version"]) {
         Some("help") => help::print(tool),
         Some("usage") => help::print_usage(tool),
-        Some(_) => println!("{VERSION}"),
+        Some(_) => output::print_line(VERSION),
         None => return call(tool, given).unwrap_or_else(|status| status),
     }
     0
@@ -121,16 +122,16 @@ pub(crate) struct Call {
 fn call(tool: &'static Tool, mut given: Given) -> Result<i32, i32> {
     let mut words = std::mem::take(&mut given.words);
     let name = match given.value("name") {
-        Some(name) => name.to_owned(),
+        Some(name) if tool.about_one => name.to_owned(),
         None if tool.about_one && !words.is_empty() => words.remove(0),
-        None => String::new(),
+        _ => String::new(),
     };
     if tool.about_one && name.is_empty() {
-        eprintln!("{}: No container name specified", tool.name);
+        output::tell_line(format_args!("{}: No container name specified", tool.name));
         return Err(1);
     }
     let context = Context::new(given.value("lxcpath").map(Path::new)).map_err(|error| {
-        eprintln!("{}: {error}", tool.name);
+        output::tell_line(format_args!("{}: {error}", tool.name));
         1
     })?;
     let call = Call { tool, context, name, given, words };
@@ -149,13 +150,13 @@ impl Call {
     }
 
     fn print(&self, message: &str) {
-        let subject = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
-        eprintln!("{}: {}", self.tool.name, printable(&format!("{subject}{message}")));
+        let subject = subject(&self.name, message);
+        output::tell_line(format_args!("{}: {}", self.tool.name, printable(&format!("{subject}{message}"))));
     }
 
     /// Says that the options make no sense.
     fn misused(&self) -> i32 {
-        eprintln!("{}: could not parse command line", self.tool.name);
+        output::tell_line(format_args!("{}: could not parse command line", self.tool.name));
         1
     }
 
@@ -213,6 +214,12 @@ impl Call {
     }
 }
 
+/// Returns what stands before a message: the container's name, unless the message begins with it.
+fn subject(name: &str, message: &str) -> String {
+    let says_it = message.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', ':']));
+    if name.is_empty() || says_it { String::new() } else { format!("{name}: ") }
+}
+
 /// Where logs go that have no container's directory: before it is made, and root's.
 fn logs_of_all(lxcpath: &Path) -> PathBuf {
     if sys::cred::real_uid().0 == 0 { PathBuf::from("/var/log/lxc") } else { lxcpath.to_owned() }
@@ -227,6 +234,14 @@ mod tests {
         assert!(tool("lxc-start").is_some_and(|tool| tool.name == "lxc-start"));
         assert!(tool("bryo").is_none());
         assert!(tool("lxc-top").is_none());
+    }
+
+    #[test]
+    fn a_message_names_the_container_once() {
+        assert_eq!(subject("bb", "Container is already running"), "bb: ");
+        assert_eq!(subject("bb", "bb is not running"), "");
+        assert_eq!(subject("bb", "bbs are not running"), "bb: ");
+        assert_eq!(subject("", "no regular expression"), "");
     }
 
     #[test]

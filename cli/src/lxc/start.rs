@@ -7,7 +7,7 @@ use super::{Call, NAME, Tool};
 use crate::foreground;
 use crate::getopt::{flag, value};
 use crate::rungs::{self, Talk};
-use crate::starting::{self, Running, Wanted};
+use crate::starting::{self, Pidfile, Running, Wanted};
 
 /// The tool.
 pub(super) static TOOL: Tool = Tool {
@@ -20,7 +20,7 @@ pub(super) static TOOL: Tool = Tool {
         flag("F", "foreground", "in the foreground, with the container's console"),
         value("p", "pidfile", "FILE", "write the monitor's pid to FILE"),
         value("f", "rcfile", "FILE", "use another configuration file"),
-        value("c", "console", "FILE", "use FILE as the console"),
+        value("c", "console", "FILE", "not supported but for none, which leaves /dev/console out"),
         value("L", "console-log", "FILE", "append what the console shows to FILE"),
         flag("C", "close-all-fds", "accepted: no fd is ever inherited"),
         value("s", "define", "KEY=VAL", "set a key of the configuration"),
@@ -67,6 +67,9 @@ pub(super) fn settings(call: &Call) -> Result<Vec<(String, String)>, i32> {
     for (option, key) in keys {
         settings.extend(call.given.value(option).map(|value| (key.to_owned(), value.to_owned())));
     }
+    if call.given.value("console").is_some_and(|file| file != "none") {
+        return Err(call.fail("--console: no file can be the console; --console-log copies what it shows"));
+    }
     for share in SHARES {
         if call.given.has(&format!("share-{share}")) {
             return Err(call.fail(format!("--share-{share}: namespaces cannot be shared")));
@@ -76,7 +79,8 @@ pub(super) fn settings(call: &Call) -> Result<Vec<(String, String)>, i32> {
 }
 
 fn start(call: &Call, plan: &StartPlan) -> Result<i32, Error> {
-    let on_running = |running: &Running| announce(call, plan, running);
+    let pidfile = call.given.value("pidfile").map(|path| Pidfile::open(path.as_ref())).transpose()?;
+    let on_running = |running: &Running| announce(call, plan, running, pidfile.as_ref());
     if plan.foreground {
         foreground::run(&call.context, plan, on_running)?;
     } else {
@@ -85,10 +89,13 @@ fn start(call: &Call, plan: &StartPlan) -> Result<i32, Error> {
     Ok(0)
 }
 
-fn announce(call: &Call, plan: &StartPlan, running: &Running) -> Result<(), Error> {
-    if let Some(path) = call.given.value("pidfile") {
-        starting::write_pidfile(path.as_ref(), running)?;
-    }
+fn announce(
+    call: &Call,
+    plan: &StartPlan,
+    running: &Running,
+    pidfile: Option<&Pidfile>,
+) -> Result<(), Error> {
+    pidfile.into_iter().try_for_each(|file| file.write(running))?;
     let talk = if call.given.has("quiet") { Talk::Quiet } else { Talk::Lxc };
     rungs::announce(plan, &running.rungs, &running.notes, call.context.facts()?, talk);
     Ok(())

@@ -83,6 +83,7 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
     let request: AttachRequest = read(&fds.request)?;
     let entry: Entry = read(&fds.entry)?;
     process::set_dumpable(false)?;
+    join_own_keyring();
     let kinds =
         if request.namespaces == 0 { entry.namespaces } else { request.namespaces & entry.namespaces };
     // The caller's directory by name, to be looked for inside; joining the mount namespace leaves it.
@@ -111,6 +112,14 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
                 }
             }
         }
+    }
+}
+
+/// Leaves the session keyring. The monitor has left the user's already; this one is the program's alone where the quota
+/// of keys allows it.
+fn join_own_keyring() {
+    if let Err(e) = sys::keyring::join_new_session() {
+        log::info!("no session keyring of its own: {e}");
     }
 }
 

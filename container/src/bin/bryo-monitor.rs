@@ -25,12 +25,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn taken(numbers: &[&str]) -> Result<Vec<OwnedFd>> {
-    let one = |number: &&str| {
-        let number = number.parse().map_err(|_| Error::new(Kind::Usage, format!("{number:?} is no fd")))?;
-        Ok(sys::process::inherited(number)?)
-    };
-    numbers.iter().map(one).collect()
+/// Takes the fds that the arguments name; whatever else the caller had open is closed.
+fn taken(words: &[&str]) -> Result<Vec<OwnedFd>> {
+    let number =
+        |word: &&str| word.parse().map_err(|_| Error::new(Kind::Usage, format!("{word:?} is no fd")));
+    let numbers = words.iter().map(number).collect::<Result<Vec<i32>>>()?;
+    sys::process::close_inherited_except(&numbers)?;
+    numbers.into_iter().map(|number| Ok(sys::process::inherited(number)?)).collect()
 }
 
 fn start(numbers: &[&str]) -> Result<i32> {

@@ -74,6 +74,16 @@ impl Client {
         }
     }
 
+    /// Asks how the container is, and waits for the answer at most for a time.
+    pub fn status_within(&self, time: Duration) -> Result<Option<Status>> {
+        self.send(&Request::Status, &[])?;
+        match self.next_within(time)? {
+            None => Ok(None),
+            Some(Some((Reply::Status(status), _))) => Ok(Some(status)),
+            Some(other) => Err(unexpected(other)),
+        }
+    }
+
     /// Watches the state until it is one of `wanted` or the time is over, and tells which; the monitor's end is
     /// [`State::Stopped`].
     pub fn watch(&self, wanted: &[State], time: Option<Duration>) -> Result<Option<State>> {
@@ -102,6 +112,13 @@ impl Client {
 
 /// Makes the error of a container that must run and does not.
 fn not_running(place: &Place) -> Error {
+    if let Err(under_lxc) = crate::beside::refuse_under_lxc(place) {
+        return under_lxc;
+    }
+    if !place.is_defined() {
+        let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
+        return Error::new(Kind::NotDefined, cause);
+    }
     Error::new(Kind::NotRunning, format!("{} is not running", place.name))
 }
 

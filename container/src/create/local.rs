@@ -90,7 +90,9 @@ fn allowed(key: &str, value: &str) -> Option<String> {
         let name = file.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'))?;
         return Some(format!("{}/{name}", SHARE[1]));
     }
-    ALLOWED.contains(&key).then(|| value.to_owned())
+    // Without a value the variable would be taken from the user.
+    let inherits = key == "lxc.environment" && !value.contains('=');
+    (ALLOWED.contains(&key) && !inherits).then(|| value.to_owned())
 }
 
 #[cfg(test)]
@@ -109,6 +111,7 @@ mod tests {
             ("lxc.include", "LXC_TEMPLATE_CONFIG/../../../home/ana/evil"),
             ("lxc.include", "LXC_TEMPLATE_CONFIG"),
             ("lxc.idmap", "u 0 0 1"),
+            ("lxc.environment", "SECRET"),
             ("lxc.rootfs.path", "/"),
         ] {
             assert_eq!(allowed(key, value), None, "{key} = {value}");

@@ -32,7 +32,7 @@ use crate::destroy;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::HostFacts;
 use crate::idmap::{self, MappedNamespace};
-use crate::place::{Lock, Place, from_io};
+use crate::place::{self, Lock, Place, from_io};
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -135,11 +135,11 @@ pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> 
         place.remove_state_dir()?;
         Ok(created)
     });
-    drop(lock);
     if finished.is_err() {
         destroy::remove_files(&place, &idmap, &facts.id_writer, &facts.caller)
             .unwrap_or_else(|e| log::warn!("{e}"));
     }
+    drop(lock);
     finished
 }
 
@@ -158,21 +158,28 @@ pub fn is_half_made(place: &Place) -> bool {
     place.partial_marker().exists()
 }
 
-/// Removes what an interrupted creation has left.
+/// What Bryo writes into its markers. LXC's are empty, and their creation is LXC's to end or to clean up.
+const MARK: &[u8] = b"bryo";
+
+/// Removes what an interrupted creation of Bryo's has left.
 ///
 /// # Errors
-/// [`Kind::Busy`] when the creation still goes on.
+/// [`Kind::Busy`] when the creation still goes on, or is LXC's.
 pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
     if !is_half_made(place) {
         return Ok(false);
     }
-    let busy = || Error::new(Kind::Busy, format!("{} is being created", place.name));
+    let being = |whom: &str| Error::new(Kind::Busy, format!("{} is being created{whom}", place.name));
+    let marker = path::open_read(&place.partial_marker());
+    let text = marker.and_then(|fd| path::read_all(fd, 64)).unwrap_or_default();
+    if text != MARK {
+        return Err(being(" by LXC, or such a creation was interrupted; lxc-destroy removes it"));
+    }
     // A process that the creator has left may be a moment from its end; this waits a little.
-    let (_, _lock) = place.lock().map_err(|_| busy())?;
-    // LXC keeps no lock in this directory, but one on its marker.
-    let marker = path::open_read(&place.partial_marker())?;
-    if !path::try_lock(marker.as_fd())? {
-        return Err(busy());
+    let (_, _lock) = place.lock().map_err(|_| being(""))?;
+    // That of a container for one run is held on its own.
+    if !path::try_lock(path::open_read(&place.partial_marker())?.as_fd())? {
+        return Err(being(""));
     }
     let idmap = idmap::choose(facts);
     destroy::remove_files(place, &idmap, &facts.id_writer, &facts.caller)
@@ -181,11 +188,23 @@ pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
 }
 
 /// Takes the container's lock and marks its directory as half-made.
+///
+/// # Errors
+/// A directory that holds anything already: whatever it is, it was not made by this creation, which removes all when it
+/// fails.
 fn begin(place: &Place) -> Result<(Lock, Marker)> {
     let (_, lock) = place.lock()?;
+    let dir = path::open_dir(&place.dir())?;
+    let others = path::names(dir.as_fd())?.into_iter().filter(|name| name != place::STATE).count();
+    if others > 0 {
+        place.remove_state_dir()?;
+        let cause = format!("{} exists already and is not empty", place.dir().display());
+        return Err(Error::new(Kind::Exists, cause));
+    }
     let path = place.partial_marker();
     let doing = || format!("writing {}", path.display());
-    let marker = OwnedFd::from(std::fs::File::create(&path).map_err(from_io).doing_with(doing)?);
+    std::fs::write(&path, MARK).map_err(from_io).doing_with(doing)?;
+    let marker = path::open_read(&path).doing_with(doing)?;
     if !path::try_lock(marker.as_fd()).doing_with(doing)? {
         return Err(Error::new(Kind::Busy, format!("{} is being created", place.name)));
     }

@@ -62,10 +62,7 @@ impl Filling<'_> {
             arguments.extend(["--ids".to_owned(), "flatten".to_owned()]);
         }
         let namespace = self.namespace()?;
-        self.run_image(&namespace, &arguments, &[archive.as_fd(), root], Some(archive)).doing_with(|| {
-            let name = std::fs::read_link(path::of_fd(archive)).unwrap_or_default();
-            format!("unpacking {}", name.display())
-        })
+        self.run_image(&namespace, &arguments, &[archive.as_fd(), root], Some(archive))
     }
 
     /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)
@@ -123,9 +120,10 @@ impl Filling<'_> {
         reader.take(1 << 16).read_to_string(&mut said).map_err(from_io)?;
         match work.wait() {
             Ok(()) => Ok(said.lines().last().map(summary).unwrap_or_default()),
-            Err(_) => {
-                Err(Error::new(Kind::Image, said.lines().next().unwrap_or("the unpacker died").to_owned()))
-            }
+            Err(failure) => Err(match said.lines().next() {
+                Some(said) => Error::new(Kind::Image, said.trim_start_matches("bryo-image: ")),
+                None => failure.of_kind(Kind::Image).doing("running bryo-image"),
+            }),
         }
     }
 }

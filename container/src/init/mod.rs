@@ -14,7 +14,7 @@
 //! | give up the saved uid; mount and autodev hooks | - | be moved between v1 cgroups by the monitor |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
-//! | change the root | all sources taken | see the host's files |
+//! | be looked into by nobody; change the root | all sources taken | see the host's files |
 //! | start hooks | the new root | - |
 //! | session, terminal, limits, keyring | - | raise limits |
 //! | bounding set, ids, capabilities, no_new_privs | to be root until here | do anything of the above |
@@ -79,6 +79,8 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     rootfs.write_sysctls(plan)?;
     send_terminals(channel, &terminals)?;
     channel.expect(FromMonitor::Wired)?;
+    // From here on programs of the container run: this process still has fds of the host.
+    process::set_dumpable(false)?;
     rootfs.enter(plan)?;
     run_hooks(Hook::Start)?;
     session(plan, given, &terminals)?;
@@ -173,6 +175,9 @@ fn give_up_rights(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
     if init.uid != 0 || init.gid != 0 || !init.groups.is_empty() {
         cred::become_user(init.uid, init.gid, &init.groups, given.keep_groups)
             .doing_with(|| format!("becoming user {} and group {}", init.uid, init.gid))?;
+        // The kernel has forgotten it with the change of ids. The monitor may have died since.
+        process::set_parent_death_signal(plan.signals.parent_death)?;
+        given.channel.require_peer()?;
     } else {
         cap::limit_own(plan.capabilities).doing("limiting capabilities")?;
     }

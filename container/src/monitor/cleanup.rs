@@ -8,7 +8,7 @@ use super::RunFile;
 use crate::cgroups;
 use crate::error::{Doing, Result};
 use crate::host::{Caller, IdWriter};
-use crate::place::Place;
+use crate::place::{Place, StateDir};
 use crate::plan::StartPlan;
 
 /// Removes what a killed monitor has left of a container: its processes, cgroups and files. Does nothing for a
@@ -18,17 +18,24 @@ use crate::plan::StartPlan;
 pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool> {
     let Some(state) = place.state_dir()? else { return Ok(false) };
     let Some(_lock) = state.try_lock()? else { return Ok(false) };
-    let left = RunFile::read(&state);
-    if let Some(run) = &left {
-        end_init(run)?;
-        cgroups::clean_up(&run.host, &run.names, &run.idmap, writer, caller)
-            .doing("cleaning up after a killed monitor")?;
+    let left = clean(&state, writer, caller)?;
+    // One that was to live only once, and has.
+    if let Some(run) = left.filter(|run| run.ephemeral && run.init.is_some()) {
+        crate::destroy::remove_files(place, &run.idmap, writer, caller)?;
     }
     place.remove_state_dir()?;
-    if left.is_some_and(|run| run.ephemeral) {
-        crate::destroy::remove(place, writer, caller)?;
-    }
     Ok(true)
+}
+
+/// Ends the processes and removes the cgroups of which the run file tells. For a holder of the container's lock.
+pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Result<Option<RunFile>> {
+    let Some(run) = RunFile::read(state) else { return Ok(None) };
+    if run.is_of_this_boot() {
+        end_init(&run)?;
+        cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller)
+            .doing("cleaning up after a killed monitor")?;
+    }
+    Ok(Some(run))
 }
 
 /// Ends an init whose monitor died without taking it along (`lxc.monitor.signal.pdeath = 0`).

@@ -46,6 +46,12 @@ impl Clients {
         self.clients.iter().map(|(id, client)| (*id, client.socket.as_fd()))
     }
 
+    /// Returns the connections that have something to say, or have ended.
+    pub(super) fn readable(&self) -> Vec<u64> {
+        let ready = |socket: BorrowedFd<'_>| sys::event::readable(socket, Some(std::time::Duration::ZERO));
+        self.fds().filter(|(_, socket)| ready(*socket).unwrap_or(false)).map(|(id, _)| id).collect()
+    }
+
     /// Receives a request; a connection that has ended or makes no sense is closed.
     pub(super) fn receive(&mut self, id: u64) -> Option<(Request, Vec<OwnedFd>)> {
         let client = self.clients.get(&id)?;

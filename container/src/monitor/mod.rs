@@ -15,6 +15,7 @@ use config::Hook;
 use sys::{process, socket};
 use types::State;
 
+pub(crate) use cleanup::clean;
 pub use cleanup::recover;
 use report::Starter;
 pub use report::{Monitor, Report, start_container};
@@ -24,6 +25,7 @@ use crate::cgroups::Cgroups;
 use crate::command::Client;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
+use crate::idmap::MappedNamespace;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Running};
@@ -75,16 +77,21 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
             .map_err(crate::place::from_io)
             .doing_with(|| format!("lxc.log.file = {}", file.display()))?;
     }
-    let held = hold(&plan.place)?;
+    let held = hold(plan)?;
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
-    let mut server = serve::Server::new(plan)?;
-    let result = run_until_stopped(plan, &held, &mut server, starter, stdio);
+    let mut server = serve::Server::new(plan);
+    let result = match &mut server {
+        Ok(server) => run_until_stopped(plan, &held, server, starter, stdio),
+        Err(failure) => Err(failure.clone()),
+    };
     let told = Told { init_pid: None, target: Some("stop") };
     let after = hooks::run(plan, Hook::PostStop, &told, &TakenHooks::default());
     if let Err(e) = after {
         log::warn!("{e}");
     }
-    let destroyed = if plan.ephemeral { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
+    // A start that failed leaves the container as it was.
+    let has_run = result.is_ok();
+    let destroyed = if plan.ephemeral && has_run { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
     let removed = plan.place.remove_state_dir();
     let status = result?;
     destroyed?;
@@ -92,19 +99,30 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     Ok(status)
 }
 
-/// Leaves the caller's session.
+/// Leaves the caller's session, and its keyring: the monitor's is what a container gets when the quota of keys (200, shared
+/// by all containers of a user) allows it none of its own.
 fn detach() -> Result<()> {
     let _is_leader = process::new_session();
+    match sys::keyring::join_new_session() {
+        // A kernel or filter without keyrings has none to protect.
+        Err(e) if !matches!(e.errno(), sys::Errno::ENOSYS | sys::Errno::EPERM) => {
+            log::warn!("the monitor keeps the session keyring: {e}");
+        }
+        _ => {}
+    }
     process::set_umask(0o022);
     Ok(process::set_name("bryo-monitor")?)
 }
 
-/// Takes the lock, LXC's name of the container and the command socket, or says who has them.
-fn hold(place: &Place) -> Result<Held> {
+/// Takes the lock, LXC's name of the container and the command socket, or says who has them. What a killed monitor has
+/// left is removed under the lock.
+fn hold(plan: &StartPlan) -> Result<Held> {
+    let place = &plan.place;
     let (state, lock) = place.lock().map_err(|busy| match Client::connect(place) {
         Ok(Some(_)) => Error::new(Kind::Running, format!("{} is running", place.name)),
         _ => busy,
     })?;
+    cleanup::clean(&state, &plan.id_writer, &plan.caller)?;
     let lxc_name = hold_lxc_name(place)?;
     let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
     Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name })
@@ -142,7 +160,7 @@ fn run_until_stopped(
             Err(failure) => break Err(failure),
         };
         log::info!("init runs as process {}", running.pid);
-        let served = run_file.with_init(running.pid).write(&held.state);
+        let served = run_file.with_init(running.pid, running.cgroup.identity()).write(&held.state);
         let end = served.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
@@ -150,6 +168,8 @@ fn run_until_stopped(
         wind_down(plan, running, target);
         server.finish_attached();
         match end {
+            // Whoever asked for the end meanwhile means that of the next run too.
+            Ok(End::Reboot) if server.is_to_stop(held) => break Ok(0),
             Ok(End::Reboot) => server.tell(State::Starting),
             Ok(End::Stopped(status)) => break Ok(status),
             Err(failure) => break Err(failure),
@@ -162,14 +182,31 @@ fn run_until_stopped(
 /// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.
 fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
     if !process::has_ended(running.pidfd.as_fd()) {
+        thaw(plan, &running);
         let killed = process::send_signal(running.pidfd.as_fd(), types::Signal::KILL);
         if let Err(e) = killed.and_then(|()| process::wait(running.pidfd.as_fd()).map(drop)) {
             log::warn!("ending init: {e}");
         }
+    }
+    if let Err(e) = running.cgroup.end_all(|| inside(plan, &running)) {
+        log::warn!("ending what is left in the container: {e}");
     }
     let told = Told { init_pid: None, target: Some(target) };
     if let Err(e) = hooks::run(plan, Hook::Stop, &told, &TakenHooks::default()) {
         log::warn!("{e}");
     }
     start::remove_cgroups(plan, &running.cgroup, running.user);
+}
+
+/// Returns the container's own user namespace, to be its root in.
+fn inside(plan: &StartPlan, running: &Running) -> Result<MappedNamespace> {
+    let user = running.user.try_clone().map_err(crate::place::from_io)?;
+    Ok(MappedNamespace::of(user, &plan.idmap, &plan.caller))
+}
+
+/// Thaws what the container has frozen of itself, so that a kill ends it.
+fn thaw(plan: &StartPlan, running: &Running) {
+    if let Err(e) = running.cgroup.thaw_all_below(|| inside(plan, running)) {
+        log::warn!("thawing the container: {e}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The run file: what a later command needs to clean up after a monitor that was killed.
 //!
 //! A hint, believed only as far as the kernel confirms it: the lock tells that no monitor lives, pid and start time
-//! together with the boot id name one process and no other.
+//! together with the boot id name one process and no other, inode numbers one cgroup of that boot.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,16 +10,21 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use types::IdMap;
 
-use crate::error::Result;
+use crate::cgroups::Identity;
+use crate::error::{Error, Kind, Result};
 use crate::place::StateDir;
 use crate::plan::StartPlan;
 
 const NAME: &str = "run";
+/// The first byte of the file.
+const VERSION: u8 = 1;
 const CAP: u64 = 1 << 20;
 
 /// What it says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFile {
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: String,
     /// The cgroups that the base is in.
     pub host: cgroup::Host,
     /// The names of the container's cgroups. They may not exist yet, or no more.
@@ -30,6 +35,8 @@ pub struct RunFile {
     pub ephemeral: bool,
     /// Init, once it runs.
     pub init: Option<InitProcess>,
+    /// Which cgroups the names meant then; somebody else may have the names by now.
+    pub cgroups: Identity,
 }
 
 /// One process of one boot, and no other that may get its pid later.
@@ -39,40 +46,51 @@ pub struct InitProcess {
     pub pid: i32,
     /// When it started, in clock ticks since boot.
     pub start: u64,
-    /// /proc/sys/kernel/random/boot_id.
-    pub boot_id: String,
 }
 
 impl RunFile {
     /// Makes the file of a container that is about to be started.
     pub(super) fn of(plan: &StartPlan, names: cgroup::Names) -> Self {
-        let host = plan.cgroup.host.clone();
-        Self { host, names, idmap: plan.idmap.clone(), ephemeral: plan.ephemeral, init: None }
+        Self {
+            boot_id: boot_id(),
+            host: plan.cgroup.host.clone(),
+            names,
+            idmap: plan.idmap.clone(),
+            ephemeral: plan.ephemeral,
+            init: None,
+            cgroups: Identity::default(),
+        }
     }
 
-    /// Returns the file with init in it.
-    pub(super) fn with_init(&self, pid: i32) -> Self {
-        let init = start_time(pid).map(|start| InitProcess { pid, start, boot_id: boot_id() });
-        Self { init, ..self.clone() }
+    /// Returns the file with init and its cgroups in it.
+    pub(super) fn with_init(&self, pid: i32, cgroups: Identity) -> Self {
+        Self { init: start_time(pid).map(|start| InitProcess { pid, start }), cgroups, ..self.clone() }
     }
 
-    /// Writes the file into Bryo's directory of the container.
+    /// Writes the file into Bryo's directory of the container, as a whole.
     pub fn write(&self, state: &StateDir) -> Result<()> {
-        let bytes = postcard::to_stdvec(self).unwrap_or_default();
-        Ok(sys::path::write_new(state.fd(), OsStr::new(NAME), 0o600, &bytes)?)
+        let bytes = postcard::to_extend(self, vec![VERSION]);
+        let bytes = bytes.map_err(|e| Error::new(Kind::Build, format!("writing the run file: {e}")))?;
+        Ok(sys::path::replace_unsynced(state.fd(), OsStr::new(NAME), 0o600, &bytes)?)
     }
 
-    /// Reads the file; none when there is none or it is of another build.
+    /// Reads the file; none when there is none or it is of another version.
     pub fn read(state: &StateDir) -> Option<Self> {
         let bytes = sys::path::read_small(state.fd(), Path::new(NAME), CAP).ok()?;
-        postcard::from_bytes(&bytes).ok()
+        let (version, body) = bytes.split_first()?;
+        if *version == VERSION { postcard::from_bytes(body).ok() } else { None }
+    }
+
+    /// Tells whether it is of this boot of the kernel; the cgroups and processes of another are gone.
+    pub fn is_of_this_boot(&self) -> bool {
+        boot_id() == self.boot_id
     }
 
     /// Returns a pidfd of init if it is still the same process.
     pub fn living_init(&self) -> Option<OwnedFd> {
         let init = self.init.as_ref()?;
         let pidfd = sys::process::pidfd(init.pid).ok()?;
-        let same = boot_id() == init.boot_id && start_time(init.pid) == Some(init.start);
+        let same = self.is_of_this_boot() && start_time(init.pid) == Some(init.start);
         (same && !sys::process::has_ended(pidfd.as_fd())).then_some(pidfd)
     }
 }

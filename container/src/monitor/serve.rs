@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use sys::event::{self, Ready};
 use sys::process::{self, Exit};
@@ -30,6 +31,10 @@ pub(super) struct Server {
     state: State,
     rungs: Vec<(String, String)>,
     log: Option<std::fs::File>,
+    /// A halt was asked for, and init was not seen to listen for it.
+    halting: bool,
+    /// The container is not to be started again.
+    stopping: bool,
 }
 
 /// What woke the loop up.
@@ -41,7 +46,12 @@ enum Source {
     Console,
     Client(u64),
     Starter,
+    /// Nothing; the time was over.
+    Nothing,
 }
+
+/// How often an init that was asked to halt is looked at, until it is seen to listen.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Server {
     pub(super) fn new(plan: &StartPlan) -> Result<Self> {
@@ -55,7 +65,15 @@ impl Server {
                 .doing_with(|| format!("lxc.console.logfile = {}", path.display()))
         };
         let log = plan.console_log.as_ref().map(open).transpose()?;
-        Ok(Self { signals, clients: Clients::default(), state: State::Starting, rungs: rungs(plan), log })
+        Ok(Self {
+            signals,
+            clients: Clients::default(),
+            state: State::Starting,
+            rungs: rungs(plan),
+            log,
+            halting: false,
+            stopping: false,
+        })
     }
 
     /// Serves one run of the container until init ends.
@@ -79,6 +97,7 @@ impl Server {
                 Source::Console => self.drain_console(running),
                 Source::Client(id) => self.client(id, plan, running),
                 Source::Starter => self.starter_is_gone(plan, running, starter),
+                Source::Nothing => self.halt_again(plan, running),
             }
         }
     }
@@ -107,9 +126,11 @@ impl Server {
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
-            let ready = event::wait(&polled, None)?;
-            if let Some(found) = ready.iter().position(|r| r.read) {
-                return Ok(watched[found].0);
+            let ready = event::wait(&polled, self.halting.then_some(ASK_AGAIN))?;
+            match ready.iter().position(|r| r.read) {
+                Some(found) => return Ok(watched[found].0),
+                None if self.halting => return Ok(Source::Nothing),
+                None => {}
             }
         }
     }
@@ -160,7 +181,10 @@ impl Server {
                     continue;
                 }
                 number if plan.is_app() => Signal::new(number).ok(),
-                _ => Some(halt_signal(plan, running)),
+                _ => {
+                    self.halt(plan, running);
+                    continue;
+                }
             };
             if let Some(signal) = asked {
                 let _ended = process::send_signal(running.pidfd.as_fd(), signal);
@@ -205,7 +229,7 @@ impl Server {
         let signal = |signal| process::send_signal(running.pidfd.as_fd(), signal).doing("signalling init");
         match request {
             Request::Status => return Ok(Some(Reply::Status(self.status(Some(running))))),
-            Request::Halt => signal(halt_signal(plan, running))?,
+            Request::Halt => self.halt(plan, running),
             Request::Reboot => signal(plan.signals.reboot)?,
             Request::Kill => self.kill(plan, running)?,
             Request::Freeze => self.freeze(running)?,
@@ -220,10 +244,64 @@ impl Server {
         Ok(Some(Reply::Done))
     }
 
+    /// Tells, between two runs, whether somebody wants the container stopped: a request that came during a run, or one that
+    /// nobody has read yet, since the end of init is looked at before everything else.
+    pub(super) fn is_to_stop(&mut self, held: &Held) -> bool {
+        while event::readable(held.listener.as_fd(), Some(Duration::ZERO)).unwrap_or(false) {
+            self.clients.accept(held.listener.as_fd());
+        }
+        for id in self.clients.readable() {
+            match self.clients.receive(id) {
+                Some((Request::Kill | Request::Halt, _)) => {
+                    self.stopping = true;
+                    self.clients.reply(id, &Reply::Done, &[]);
+                }
+                Some((Request::Watch, _)) => self.clients.watch(id),
+                Some((Request::Status, _)) => {
+                    let status = self.status(None);
+                    self.clients.reply(id, &Reply::Status(status), &[]);
+                }
+                Some(_) => {
+                    let failure = Error::new(Kind::NotRunning, "the container is rebooting");
+                    self.clients.reply(id, &Reply::Failed(failure), &[]);
+                }
+                None => {}
+            }
+        }
+        while let Some(number) = signal::next(self.signals.as_fd()) {
+            self.stopping |= number != SIGCHLD;
+        }
+        self.halting = false;
+        self.stopping
+    }
+
+    /// Asks init to halt. The kernel drops a signal to the first process of a PID namespace that does not listen for it,
+    /// and an init that has just begun does not yet; so its masks are looked at until they tell that it does.
+    fn halt(&mut self, plan: &StartPlan, running: &Running) {
+        self.stopping = true;
+        let (signal, heard) = halt_signal(plan, running.pid);
+        self.halting = !heard;
+        let _ended = process::send_signal(running.pidfd.as_fd(), signal);
+    }
+
+    /// Asks once more when init has begun to listen since. One that waits in sigtimedwait(2), as busybox does, never shows
+    /// it, and has heard the first time.
+    fn halt_again(&mut self, plan: &StartPlan, running: &Running) {
+        if let (signal, true) = halt_signal(plan, running.pid) {
+            self.halting = false;
+            let _ended = process::send_signal(running.pidfd.as_fd(), signal);
+        }
+    }
+
     /// Kills init, which takes its whole PID namespace along. A frozen one does not die before it is thawed.
     fn kill(&mut self, plan: &StartPlan, running: &Running) -> Result<()> {
+        self.stopping = true;
         process::send_signal(running.pidfd.as_fd(), plan.signals.stop).doing("killing init")?;
-        if self.state == State::Frozen { self.unfreeze(running) } else { Ok(()) }
+        if self.state == State::Frozen {
+            self.unfreeze(running)?;
+        }
+        super::thaw(plan, running);
+        Ok(())
     }
 
     fn freeze(&mut self, running: &Running) -> Result<()> {
@@ -274,21 +352,22 @@ impl Server {
     }
 }
 
-/// The signal that asks init to halt. systemd takes SIGRTMIN+3 and, like every init that reads it as data, blocks it;
-/// SIGPWR is what sysvinit, busybox and OpenRC's configuration know.
-fn halt_signal(plan: &StartPlan, running: &Running) -> Signal {
+/// Returns the signal that asks init to halt, and whether init is seen to listen for it. systemd takes SIGRTMIN+3, which
+/// it blocks to read it as data; SIGPWR is what sysvinit, busybox and OpenRC's configuration know.
+fn halt_signal(plan: &StartPlan, init: i32) -> (Signal, bool) {
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap_or_default();
+    let is_heard = |signal| is_in(&status, "SigBlk:", signal) || is_in(&status, "SigCgt:", signal);
     match plan.signals.halt {
-        Some(signal) => signal,
-        None if plan.is_app() => Signal::TERM,
-        None if blocks(running.pid, Signal::RTMIN_3) => Signal::RTMIN_3,
-        None => Signal::PWR,
+        _ if plan.is_app() => (Signal::TERM, true),
+        Some(signal) => (signal, is_heard(signal)),
+        None if is_in(&status, "SigBlk:", Signal::RTMIN_3) => (Signal::RTMIN_3, true),
+        None => (Signal::PWR, is_heard(Signal::PWR)),
     }
 }
 
-/// Tells whether a process blocks a signal: the SigBlk mask of /proc/PID/status.
-fn blocks(pid: i32, signal: Signal) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+/// Tells whether a mask of /proc/PID/status has a signal. Source: proc_pid_status(5).
+fn is_in(status: &str, mask: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix(mask));
     let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0);
     mask & (1 << (signal.number() - 1)) != 0
 }
@@ -317,6 +396,13 @@ fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_of_signals_are_read() {
+        let status = "Name:\tinit\nSigBlk:\t0000001000000000\nSigCgt:\t0000000020000000\n";
+        assert!(is_in(status, "SigBlk:", Signal::RTMIN_3) && is_in(status, "SigCgt:", Signal::PWR));
+        assert!(!is_in(status, "SigCgt:", Signal::RTMIN_3) && !is_in("", "SigCgt:", Signal::PWR));
+    }
 
     #[test]
     fn reboot_and_halt_are_told_by_the_signal_that_ended_init() {

@@ -199,7 +199,7 @@ pub struct SignalPlan {
 }
 
 impl StartPlan {
-    /// Returns the signal that the configuration gives for a clean halt, else none.
+    /// Tells whether the container runs one command below Bryo's own init.
     pub fn is_app(&self) -> bool {
         self.init.bryo_init.is_some()
     }
@@ -400,7 +400,8 @@ fn rootfs(config: &Config, place: &Place) -> Result<RootfsPlan> {
 }
 
 fn hooks(config: &Config) -> Result<HookPlan> {
-    let environment = config.environment.iter().chain(&config.environment_hooks);
+    // LXC: version 7 gives hooks `lxc.environment` as well. That key is what images set, and hooks run as the user.
+    let environment = config.environment_hooks.iter();
     Ok(HookPlan {
         commands: config.hooks.iter().map(|(moment, commands)| (*moment, commands.clone())).collect(),
         version: config.hook_version,

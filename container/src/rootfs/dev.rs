@@ -32,6 +32,9 @@ pub(crate) struct Terminals {
     pub(crate) ttys: Vec<tty::Pair>,
 }
 
+/// Pseudo-terminals beyond what the configuration gives the container: its console, and those of `exec` and `shell`.
+const RESERVED_PTYS: u32 = 64;
+
 pub(super) fn make(
     rootfs: &Rootfs,
     plan: &StartPlan,
@@ -71,7 +74,7 @@ fn tmpfs(rootfs: &Rootfs, dev: &DevPlan, nodes: &[(&'static str, OwnedFd)]) -> R
 }
 
 fn devpts(rootfs: &Rootfs, dev: &DevPlan) -> Result<OwnedFd> {
-    let max = (dev.ptys + dev.ttys + 1).to_string();
+    let max = dev.ptys.saturating_add(dev.ttys).saturating_add(RESERVED_PTYS).to_string();
     let mut options = vec![("mode", "0620"), ("ptmxmode", "0666")];
     if dev.ptys > 0 {
         options.push(("max", &max));

@@ -84,6 +84,12 @@ impl Channel {
         Ok(Some((parsed, message.fds)))
     }
 
+    /// Checks, when nothing is to be said any more, that the other side lives: a channel that can be read has closed.
+    pub fn require_peer(&self) -> Result<()> {
+        let closed = sys::event::readable(self.socket.as_fd(), Some(std::time::Duration::ZERO))?;
+        if closed { Err(Error::new(Kind::Died, "the monitor is gone")) } else { Ok(()) }
+    }
+
     /// Returns a message that has arrived already, without waiting for one.
     pub fn said<M: DeserializeOwned>(&self) -> Option<M> {
         let arrived =

@@ -1,0 +1,123 @@
+//! What programs read: the JSON of `bryo ls` and `bryo info`. Names and types stay as they are from version to version;
+//! numbers are in the unit that their name ends with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use container::list::{Found, Runtime};
+use serde::Serialize;
+use types::State;
+
+use crate::cmd::Told;
+
+/// A container of a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct Container<'a> {
+    name: &'a str,
+    state: State,
+    pid: Option<i32>,
+    runtime: Option<Runtime>,
+}
+
+impl<'a> Container<'a> {
+    fn of(found: &'a Found) -> Self {
+        Self { name: &found.name, state: found.state, pid: found.pid, runtime: found.runtime }
+    }
+}
+
+/// Returns the list of `bryo ls`.
+pub(crate) fn list(found: &[Found]) -> Vec<Container<'_>> {
+    found.iter().map(Container::of).collect()
+}
+
+/// One container with all that `bryo info` tells.
+#[derive(Debug, Serialize)]
+pub(crate) struct Details<'a> {
+    #[serde(flatten)]
+    container: Container<'a>,
+    config: &'a Path,
+    rungs: BTreeMap<&'a str, &'a str>,
+    usage: Option<Usage>,
+}
+
+impl<'a> Details<'a> {
+    /// Takes what is told.
+    pub(crate) fn of(told: &'a Told) -> Self {
+        Self {
+            container: Container::of(&told.found),
+            config: &told.config,
+            rungs: told.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
+            usage: told.usage.map(Usage::of),
+        }
+    }
+}
+
+/// What a container uses; null for what its cgroups do not tell.
+#[derive(Debug, Serialize)]
+struct Usage {
+    cpu_seconds: Option<f64>,
+    memory_bytes: Option<u64>,
+    memory_peak_bytes: Option<u64>,
+    memory_kernel_bytes: Option<u64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+    processes: Option<u64>,
+}
+
+impl Usage {
+    fn of(usage: cgroup::Usage) -> Self {
+        Self {
+            cpu_seconds: usage.cpu.map(|cpu| cpu.as_secs_f64()),
+            memory_bytes: usage.memory,
+            memory_peak_bytes: usage.memory_peak,
+            memory_kernel_bytes: usage.memory_kernel,
+            read_bytes: usage.io.map(|io| io.read),
+            written_bytes: usage.io.map(|io| io.written),
+            processes: usage.tasks,
+        }
+    }
+}
+
+/// Writes it in lines.
+pub(crate) fn text(value: &impl Serialize) -> String {
+    // All keys are texts and no number is infinite, so there is nothing JSON cannot say.
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_are_plain_and_numbers_are_numbers() {
+        let told = Told {
+            found: Found { name: "web".into(), state: State::Running, pid: Some(7), runtime: None },
+            config: "/lxc/web/config".into(),
+            rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
+            usage: Some(cgroup::Usage {
+                cpu: Some(std::time::Duration::from_millis(1500)),
+                memory: Some(4096),
+                ..cgroup::Usage::default()
+            }),
+        };
+        let expected = json!({
+            "name": "web",
+            "state": "RUNNING",
+            "pid": 7,
+            "runtime": null,
+            "config": "/lxc/web/config",
+            "rungs": {"cgroup": "writable", "ids": "bryo-idmap"},
+            "usage": {
+                "cpu_seconds": 1.5,
+                "memory_bytes": 4096,
+                "memory_peak_bytes": null,
+                "memory_kernel_bytes": null,
+                "read_bytes": null,
+                "written_bytes": null,
+                "processes": null,
+            },
+        });
+        assert_eq!(serde_json::to_value(Details::of(&told)).unwrap(), expected);
+    }
+}
