@@ -7,6 +7,7 @@ tests::claims! {
     lxc_starts_what_bryo_made: hybrid unified, needs Bryo Lxc;
     bryo_leaves_a_container_that_runs_under_lxc_alone: hybrid unified, needs Bryo Lxc;
     lxc_refuses_to_start_what_runs_under_bryo: hybrid unified, needs Bryo Lxc;
+    a_container_that_lxc_destroys_under_our_hands_is_ended: hybrid unified, needs Bryo Lxc;
     both_list_the_same_containers: hybrid, needs Bryo Lxc;
 }
 
@@ -82,4 +83,15 @@ fn both_list_the_same_containers(lab: &Lab) {
     }
     ana.destroy("one");
     ana.destroy("two");
+}
+
+/// The real lxc-destroy asks only LXC's own monitors whether a container runs.
+fn a_container_that_lxc_destroys_under_our_hands_is_ended(lab: &Lab) {
+    let ana = ana_of_lxc(lab);
+    ana.busybox("web");
+    ana.open_home_for_real_lxc();
+    ana.bryo(["start", "web"]).succeeds();
+    ana.real_lxc("destroy", ["-n", "web", "-f"]).output();
+    eventually("the container has ended", || ana.processes().is_empty());
+    ana.sh("rm -rf .local/share/lxc/web").output();
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tests::{Lab, eventually};
 
 tests::claims! {
+    run_passes_signals_to_its_command: hybrid, needs Bryo;
     execute_passes_the_exit_status_on: hybrid unified;
     execute_has_an_init_that_reaps: hybrid;
     execute_of_a_missing_command_fails: hybrid;
@@ -98,4 +99,12 @@ fn a_run_that_is_terminated_ends_its_command(lab: &Lab) {
     std::thread::sleep(Duration::from_millis(300));
     run.terminate();
     run.wait().exits(5);
+}
+
+fn run_passes_signals_to_its_command(lab: &Lab) {
+    let script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done";
+    let starter = format!(
+        "bryo run -- sh -c \"{script}\" >out & while ! grep -q ready out; do sleep 0.1; done; kill -USR1 $!; wait $!"
+    );
+    lab.user("ana").sh(&starter).exits(9);
 }

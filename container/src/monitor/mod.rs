@@ -79,7 +79,7 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     }
     let held = hold(plan)?;
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
-    let mut server = serve::Server::new(plan);
+    let mut server = serve::Server::new(plan, &held);
     let result = match &mut server {
         Ok(server) => run_until_stopped(plan, &held, server, starter, stdio),
         Err(failure) => Err(failure.clone()),

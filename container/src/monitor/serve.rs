@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sys::event::{self, Ready};
 use sys::process::{self, Exit};
-use sys::{signal, tty};
+use sys::{path, signal, tty};
 use types::{Signal, State};
 
 use super::clients::Clients;
@@ -20,7 +20,9 @@ use crate::plan::StartPlan;
 use crate::start::Running;
 
 /// Signals that mean something to the monitor; the rest keep their default.
-const HEARD: [i32; 6] = [1, 2, 3, 15, 17, 30];
+const HEARD: [i32; 8] = [1, 2, 3, SIGUSR1, SIGUSR2, 15, SIGCHLD, 30];
+const SIGUSR1: i32 = 10;
+const SIGUSR2: i32 = 12;
 const SIGCHLD: i32 = 17;
 
 /// What lives as long as the monitor, over reboots.
@@ -35,6 +37,8 @@ pub(super) struct Server {
     halting: bool,
     /// The container is not to be started again.
     stopping: bool,
+    /// Can be read when somebody has removed the container's directory.
+    removal: Option<OwnedFd>,
 }
 
 /// What woke the loop up.
@@ -46,6 +50,7 @@ enum Source {
     Console,
     Client(u64),
     Starter,
+    Removal,
     /// Nothing; the time was over.
     Nothing,
 }
@@ -54,7 +59,7 @@ enum Source {
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Server {
-    pub(super) fn new(plan: &StartPlan) -> Result<Self> {
+    pub(super) fn new(plan: &StartPlan, held: &Held) -> Result<Self> {
         let signals = signal::read_as_data(&HEARD)?;
         let open = |path: &std::path::PathBuf| {
             std::fs::OpenOptions::new()
@@ -73,6 +78,8 @@ impl Server {
             log,
             halting: false,
             stopping: false,
+            // Without a watch (their number is limited) it is not noticed, as before.
+            removal: path::watch_removal(held.state.fd()).ok(),
         })
     }
 
@@ -97,6 +104,7 @@ impl Server {
                 Source::Console => self.drain_console(running),
                 Source::Client(id) => self.client(id, plan, running),
                 Source::Starter => self.starter_is_gone(plan, running, starter),
+                Source::Removal => self.container_is_removed(plan, running),
                 Source::Nothing => self.halt_again(plan, running),
             }
         }
@@ -122,6 +130,7 @@ impl Server {
         if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
             watched.push((Source::Console, console.as_fd()));
         }
+        watched.extend(self.removal.as_ref().map(|fd| (Source::Removal, fd.as_fd())));
         watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
         loop {
@@ -140,6 +149,16 @@ impl Server {
         starter.forget();
         if let Err(e) = self.kill(plan, running) {
             log::warn!("ending a container whose starter is gone: {e}");
+        }
+    }
+
+    /// Somebody has destroyed the container under our hands: LXC's lxc-destroy, which asks only LXC's own monitors, or `rm`.
+    /// What has no files any more is ended.
+    fn container_is_removed(&mut self, plan: &StartPlan, running: &Running) {
+        log::error!("the container's directory was removed while it ran");
+        self.removal = None;
+        if let Err(e) = self.kill(plan, running) {
+            log::warn!("ending a container that was removed: {e}");
         }
     }
 
@@ -181,6 +200,8 @@ impl Server {
                     continue;
                 }
                 number if plan.is_app() => Signal::new(number).ok(),
+                // They mean something to commands alone.
+                SIGUSR1 | SIGUSR2 => None,
                 _ => {
                     self.halt(plan, running);
                     continue;
@@ -269,7 +290,7 @@ impl Server {
             }
         }
         while let Some(number) = signal::next(self.signals.as_fd()) {
-            self.stopping |= number != SIGCHLD;
+            self.stopping |= !matches!(number, SIGCHLD | SIGUSR1 | SIGUSR2);
         }
         self.halting = false;
         self.stopping

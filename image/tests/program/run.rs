@@ -52,7 +52,9 @@ impl Scratch {
         file.write_all(archive).unwrap();
         file.rewind().unwrap();
         let root = File::open(self.root()).unwrap();
-        run(&[], verb, &[("--archive", &file), ("--root", &root)], options)
+        // Archives have files of root. An ordinary user is root in a namespace of his own, as in a container with one id.
+        let launcher: &[&str] = if is_root() { &[] } else { &["unshare", "--user", "--map-root-user", "--"] };
+        run(launcher, verb, &[("--archive", &file), ("--root", &root)], options)
     }
 
     /// Asserts that what lies beside the root is as it was.
