@@ -295,13 +295,14 @@ pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<Owne
         .call(|| format!("openat({}, {name:?}, O_RDWR|O_CREAT|O_NOFOLLOW)", dir.as_raw_fd()))
 }
 
-/// Returns an fd that can be read when the directory `dir` has been removed. Source: inotify(7), IN_DELETE_SELF.
-pub fn watch_removal(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// Returns an fd that can be read when a file has been removed from the directory `dir`. Source: inotify(7), IN_DELETE.
+/// (A directory that somebody has open does not tell of its own end.)
+pub fn watch_removals(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     use rustix::fs::inotify;
     let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
     let watch = inotify::init(flags).call(|| "inotify_init1()".to_owned())?;
-    inotify::add_watch(&watch, of_fd(dir), inotify::WatchFlags::DELETE_SELF)
-        .call(|| format!("inotify_add_watch({}, IN_DELETE_SELF)", dir.as_raw_fd()))?;
+    inotify::add_watch(&watch, of_fd(dir), inotify::WatchFlags::DELETE)
+        .call(|| format!("inotify_add_watch({}, IN_DELETE)", dir.as_raw_fd()))?;
     Ok(watch)
 }
 

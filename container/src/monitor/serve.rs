@@ -37,7 +37,7 @@ pub(super) struct Server {
     halting: bool,
     /// The container is not to be started again.
     stopping: bool,
-    /// Can be read when somebody has removed the container's directory.
+    /// Can be read when somebody has removed a file of Bryo's directory, and so most likely the container.
     removal: Option<OwnedFd>,
 }
 
@@ -79,7 +79,7 @@ impl Server {
             halting: false,
             stopping: false,
             // Without a watch (their number is limited) it is not noticed, as before.
-            removal: path::watch_removal(held.state.fd()).ok(),
+            removal: path::watch_removals(held.state.fd()).ok(),
         })
     }
 
