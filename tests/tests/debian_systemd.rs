@@ -40,6 +40,9 @@ fn debian_boots_serves_and_stops(lab: &Lab) {
     boots(&ana);
     inside(&ana, &["systemctl", "is-active", "dbus.socket", "systemd-journald"]).succeeds();
     inside(&ana, &["cat", "/etc/debian_version"]).succeeds().stdout_contains("12.");
+    if subject() == Subject::Bryo {
+        inside(&ana, &["hostname"]).succeeds().stdout_is("deb\n");
+    }
     inside(&ana, &["systemd-run", "--wait", "--quiet", "/bin/sh", "-c", "exit 3"]).exits(3);
     let stop = ana.lxc("stop", ["-n", "deb"]).succeeds();
     assert!(stop.took.as_secs() < 30, "the stop was not clean: it took {:?}", stop.took);

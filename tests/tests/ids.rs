@@ -6,6 +6,7 @@ tests::claims! {
     the_own_helper_writes_the_map: hybrid, needs Bryo;
     without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo;
     without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo;
+    a_debian_is_unpacked_with_one_id: hybrid, needs Bryo Debian;
     ids_that_are_not_granted_are_refused_with_the_line: hybrid, needs Bryo;
     a_map_of_several_ranges_is_written: hybrid, needs Bryo;
 }
@@ -81,4 +82,16 @@ fn a_map_of_several_ranges_is_written(lab: &Lab) {
     ana.bryo(["start", "web"]).succeeds();
     assert_eq!(maps(&ana, "bryo"), format!("0 {uids} 1000\n1000 {uid} 1\n1001 {} 64535\n", uids + 1001));
     ana.destroy("web");
+}
+
+fn a_debian_is_unpacked_with_one_id(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("setpriv --no-new-privs bryo create deb /run/bryo-lab/rootfs/debian-12.tar.zst").succeeds();
+    ana.sh("stat -c %u .local/share/lxc/deb/rootfs/etc/passwd")
+        .succeeds()
+        .stdout_is(format!("{}\n", ana.account().uid));
+    ana.sh("setpriv --no-new-privs bryo start deb -- /bin/sleep 1000").succeeds();
+    ana.bryo(["exec", "deb", "--", "cat", "/etc/debian_version"]).succeeds().stdout_contains("12.");
+    ana.bryo(["stop", "-k", "deb"]).succeeds();
+    ana.sh("setpriv --no-new-privs bryo destroy deb").succeeds();
 }

@@ -284,17 +284,30 @@ impl Filling<'_> {
             Template::Archive(archive) => {
                 config.system_container()?;
                 let unpacked = Some(self.unpack(&archive, &["unpack"])?);
+                self.name_inside()?;
                 Ok(Filled { unpacked, notes: Vec::new() })
             }
             Template::Directory(source) => {
                 config.system_container()?;
                 let unpacked = Some(self.copy(&source)?);
+                self.name_inside()?;
                 Ok(Filled { unpacked, notes: Vec::new() })
             }
             Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
             Template::Busybox { program } => self.busybox(&program, config),
             Template::Host => self.host(config),
         }
+    }
+
+    /// Writes the container's name into the /etc/hostname that it came with: a systemd takes the name from there, whatever
+    /// `lxc.uts.name` says. An image without the file, or with a link in its place, is left as it is.
+    fn name_inside(&self) -> Result<()> {
+        let name = format!("{}\n", self.place.name);
+        self.inside(|| {
+            let named = std::fs::symlink_metadata("etc/hostname").is_ok_and(|found| found.is_file());
+            if named { write_files(&[("etc/hostname", &name)]) } else { Ok(()) }
+        })
+        .doing("naming the container")
     }
 
     /// Returns a namespace with the container's map.

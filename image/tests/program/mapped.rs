@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use tar::EntryType;
 
 use crate::archives::{Archive, header};
-use crate::run::{Ended, Scratch, has, is_root, run};
+use crate::run::{Ended, Scratch, can, has, is_root, run};
 
 const FIRST: u32 = 100_000;
 
@@ -18,7 +18,7 @@ struct Namespace(Child);
 
 impl Namespace {
     fn new() -> Option<Self> {
-        if !is_root() || !has("unshare") || !has("nsenter") {
+        if !can("not root, or no unshare and nsenter", is_root() && has("unshare") && has("nsenter")) {
             return None;
         }
         let mut holder = Command::new("unshare")

@@ -125,6 +125,15 @@ pub(crate) fn has(tool: &str) -> bool {
 }
 
 /// Tells whether the test runs as root; else prints that it is skipped.
+/// Tells whether the test can run, and says so (past libtest's capture) when it cannot.
+pub(crate) fn can(reason: &str, possible: bool) -> bool {
+    if !possible {
+        let test = std::thread::current().name().unwrap_or("?").to_owned();
+        writeln!(std::io::stderr(), "SKIP: image::{test}: {reason}").unwrap();
+    }
+    possible
+}
+
 pub(crate) fn is_root() -> bool {
     let root = sys::cred::real_uid().0 == 0;
     if !root {
