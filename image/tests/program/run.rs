@@ -126,6 +126,7 @@ pub(crate) fn has(tool: &str) -> bool {
 
 /// Tells whether the test runs as root; else prints that it is skipped.
 /// Tells whether the test can run, and says so (past libtest's capture) when it cannot.
+#[expect(clippy::explicit_write, reason = "eprintln would be captured and never be seen")]
 pub(crate) fn can(reason: &str, possible: bool) -> bool {
     if !possible {
         let test = std::thread::current().name().unwrap_or("?").to_owned();
