@@ -61,7 +61,7 @@ impl Context {
     }
 
     fn settle(&self, place: &Place) -> Result<()> {
-        if place.state_dir()?.is_some() && Client::connect(place)?.is_none() {
+        if place.state_dir()?.is_some() && !has_monitor(place)? {
             let facts = self.facts()?;
             monitor::recover(place, &facts.id_writer, &facts.caller)?;
         }
@@ -92,6 +92,12 @@ impl Context {
         }
         load(&place.config())
     }
+}
+
+/// Tells whether a monitor lives. One that was killed just now still takes a connection, and ends it.
+fn has_monitor(place: &Place) -> Result<bool> {
+    let Some(client) = Client::connect(place)? else { return Ok(false) };
+    Ok(client.status_within(std::time::Duration::from_millis(500)).is_ok())
 }
 
 /// Reads a configuration file, with all its problems as one error.

@@ -65,7 +65,7 @@ fn missing(plan: &StartPlan, facts: &HostFacts) -> Vec<String> {
         missing.push(format!("more than one user id: {way}"));
     }
     if plan.cgroup.rung() == Rung::None {
-        missing.push(format!("limits and freezer: {}", hints::DELEGATE));
+        missing.push(format!("limits, the freezer, and a systemd inside: {}", hints::DELEGATE));
     }
     missing
 }

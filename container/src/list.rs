@@ -55,11 +55,13 @@ pub fn list(lxcpath: &Path) -> Vec<Found> {
 pub fn look(place: &Place, listeners: &Listeners) -> Option<Found> {
     let found = |state, pid, runtime| Found { name: place.name.to_string(), state, pid, runtime };
     if let Ok(Some(client)) = Client::connect(place) {
-        return Some(match client.status_within(PATIENCE) {
-            Ok(Some(status)) => found(status.state, status.init_pid, Some(Runtime::Bryo)),
+        match client.status_within(PATIENCE) {
+            Ok(Some(status)) => return Some(found(status.state, status.init_pid, Some(Runtime::Bryo))),
             // It starts, or something keeps it from answering.
-            _ => found(State::Starting, None, Some(Runtime::Bryo)),
-        });
+            Ok(None) => return Some(found(State::Starting, None, Some(Runtime::Bryo))),
+            // The monitor has just died.
+            Err(_) => {}
+        }
     }
     if listeners.runs_under_lxc(place) {
         return Some(found(State::Running, None, Some(Runtime::Lxc)));

@@ -6,7 +6,7 @@ use sys::process;
 
 use super::RunFile;
 use crate::cgroups;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Kind, Result};
 use crate::host::{Caller, IdWriter};
 use crate::place::{Place, StateDir};
 use crate::plan::StartPlan;
@@ -16,8 +16,14 @@ use crate::plan::StartPlan;
 ///
 /// Returns whether anything was left.
 pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool> {
-    let Some(state) = place.state_dir()? else { return Ok(false) };
-    let Some(_lock) = state.try_lock()? else { return Ok(false) };
+    if place.state_dir()?.is_none() {
+        return Ok(false);
+    }
+    // A monitor that was killed may be a moment from its end; this waits a little.
+    let (state, _lock) = match place.lock() {
+        Err(e) if e.kind() == Kind::Busy => return Ok(false),
+        taken => taken?,
+    };
     let left = clean(&state, writer, caller)?;
     // One that was to live only once, and has.
     if let Some(run) = left.filter(|run| run.ephemeral && run.init.is_some()) {
