@@ -45,6 +45,12 @@ pub fn is_own_id_only(map: &IdMap, caller: &Caller) -> bool {
     only(&map.uids, caller.uid.0) && only(&map.gids, caller.gid.0)
 }
 
+/// Tells whether setgroups(2) is denied in a namespace with the map: the price of an own group without a helper
+/// (user_namespaces(7)).
+pub(crate) fn keeps_groups(map: &IdMap, caller: &Caller) -> bool {
+    is_own_id_only(map, caller) && !caller.is_root()
+}
+
 fn extents(ranges: &[IdRange]) -> Vec<IdExtent> {
     let mut inside = 0;
     let mut extents = Vec::new();
@@ -93,9 +99,7 @@ pub fn write(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Resul
 /// Begins to write a map: a helper may still be at work when this returns.
 fn begin_writing(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Writing> {
     let begun = match writer {
-        _ if is_own_id_only(map, caller) && !caller.is_root() => {
-            write_directly(pid, map, true).map(|()| None)
-        }
+        _ if keeps_groups(map, caller) => write_directly(pid, map, true).map(|()| None),
         IdWriter::Direct => write_directly(pid, map, false).map(|()| None),
         IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program).map(Some),
         IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid).map(Some),
@@ -236,7 +240,7 @@ impl NamespaceToBe {
             }
             Cloned::Parent { pid, pidfd } => {
                 drop(theirs);
-                let keeps_groups = is_own_id_only(map, caller) && !caller.is_root();
+                let keeps_groups = keeps_groups(map, caller);
                 match begin_writing(pid, map, writer, caller) {
                     Ok(writing) => Ok(Self { pid, pidfd, writing, keeps_groups, _lifeline: ours }),
                     Err(e) => end(&pidfd).and(Err(e)),
@@ -271,7 +275,7 @@ impl MappedNamespace {
 
     /// Wraps the user namespace of a container.
     pub fn of(user: OwnedFd, map: &IdMap, caller: &Caller) -> Self {
-        Self { user, keeps_groups: is_own_id_only(map, caller) && !caller.is_root() }
+        Self { user, keeps_groups: keeps_groups(map, caller) }
     }
 
     /// Starts a process as root of the namespace that runs `work` and ends. The process shares no memory with the

@@ -58,7 +58,7 @@ impl Filling<'_> {
         let mut arguments: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
         arguments.extend(["--archive".to_owned(), archive.as_raw_fd().to_string()]);
         arguments.extend(["--root".to_owned(), root.as_raw_fd().to_string()]);
-        if words == ["unpack"] && idmap::is_own_id_only(self.idmap, &self.facts.caller) {
+        if words.first() == Some(&"unpack") && idmap::is_own_id_only(self.idmap, &self.facts.caller) {
             arguments.extend(["--ids".to_owned(), "flatten".to_owned()]);
         }
         let namespace = self.namespace()?;

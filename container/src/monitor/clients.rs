@@ -117,7 +117,7 @@ impl Clients {
             capabilities: plan.capabilities,
             no_new_privs: plan.no_new_privs,
             environment: plan.init.environment.iter().filter(|v| !v.starts_with("PATH=")).cloned().collect(),
-            keep_groups: crate::idmap::is_own_id_only(&plan.idmap, &plan.caller) && !plan.caller.is_root(),
+            keep_groups: crate::idmap::keeps_groups(&plan.idmap, &plan.caller),
         };
         let bytes = postcard::to_stdvec(&entry).map_err(|e| Error::new(Kind::Build, e.to_string()))?;
         let entry = memfd::sealed("entry", &bytes)?;

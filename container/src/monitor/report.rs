@@ -44,7 +44,8 @@ impl Starter {
         Self { socket: Some(socket), foreground }
     }
 
-    /// Tells that the container runs; in the background the starter then goes its way. A reboot is not told.
+    /// Tells that the container runs; in the background the starter then goes its way. In the foreground each
+    /// reboot is told too, with the new console.
     pub(super) fn running(&mut self, report: &Report, console: Option<BorrowedFd<'_>>) {
         let fds: Vec<BorrowedFd<'_>> = console.into_iter().filter(|_| self.foreground).collect();
         if let Some(socket) = &self.socket {

@@ -132,7 +132,7 @@ impl<'a> Prepared<'a> {
 }
 
 fn keeps_groups(plan: &StartPlan) -> bool {
-    idmap::is_own_id_only(&plan.idmap, &plan.caller) && !plan.caller.is_root()
+    idmap::keeps_groups(&plan.idmap, &plan.caller)
 }
 
 impl<'a> Spawned<'a> {
