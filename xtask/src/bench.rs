@@ -10,6 +10,7 @@ use tests::subject::{Subject, subject};
 use tests::view::missing;
 use tests::{Lab, View};
 
+use crate::build::Speed;
 use crate::{install, packages};
 
 /// Runs as the test user, with the number of runs as argument. bash reads the clock without a process of its own, so
@@ -49,7 +50,7 @@ pub(crate) fn run(runs: usize, json: bool) -> Result<()> {
         anyhow::bail!("{why}");
     }
     let prefix = tests::subject::prefix();
-    install::into(&prefix)?;
+    install::into(&prefix, Speed::Shipped)?;
     install::grant(&prefix)?;
     let measured = summarise(&measure(runs)?)?;
     if json {

@@ -20,6 +20,15 @@ pub(crate) enum Place {
     Libexec,
 }
 
+/// How fast a program is built, and how fast it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speed {
+    /// As it is shipped: each program by its own profile.
+    Shipped,
+    /// Unoptimised, for trying out a change.
+    Quick,
+}
+
 /// How a program finds the C library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Linked {
@@ -65,8 +74,13 @@ impl Program {
     ///
     /// # Errors
     /// The build fails.
-    pub(crate) fn build(&self) -> Result<PathBuf> {
-        let mut build = self.command();
+    pub(crate) fn build(&self, speed: Speed) -> Result<PathBuf> {
+        let (profile, output) = match speed {
+            Speed::Shipped => (self.profile, self.profile),
+            // The profile `dev` is built into a directory of another name.
+            Speed::Quick => ("dev", "debug"),
+        };
+        let mut build = self.command(profile);
         let mut directory = target();
         if self.linked == Linked::Statically {
             // With a target named, the flags reach the program alone and not the build scripts and macros.
@@ -75,10 +89,10 @@ impl Program {
             directory.push(triple);
         }
         step(&mut build)?;
-        Ok(directory.join(self.profile).join(self.name))
+        Ok(directory.join(output).join(self.name))
     }
 
-    fn command(&self) -> Command {
-        cargo(&["build", "--quiet", "--profile", self.profile, "--package", self.package, "--bin", self.name])
+    fn command(&self, profile: &str) -> Command {
+        cargo(&["build", "--quiet", "--profile", profile, "--package", self.package, "--bin", self.name])
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{PROGRAMS, Place};
+use crate::build::{PROGRAMS, Place, Speed};
 use crate::shell::{has, is_root, program, read};
 
 /// The lxc tools whose names Bryo answers to.
@@ -41,7 +41,7 @@ const PROFILE: &str = "/etc/apparmor.d/bryo";
 /// A build fails, or a file cannot be written.
 pub(crate) fn run(prefix: Option<PathBuf>) -> Result<()> {
     let prefix = std::path::absolute(prefix.map_or_else(default_prefix, Ok)?)?;
-    into(&prefix)?;
+    into(&prefix, Speed::Shipped)?;
     grant(&prefix)
 }
 
@@ -56,9 +56,9 @@ fn default_prefix() -> Result<PathBuf> {
 ///
 /// # Errors
 /// A build fails, or a file cannot be written.
-pub(crate) fn into(prefix: &Path) -> Result<()> {
+pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
     for program in &PROGRAMS {
-        let built = program.build()?;
+        let built = program.build(speed)?;
         place(&built, &directory(prefix, program.place), program.name)?;
     }
     LXC_NAMES.iter().try_for_each(|name| link(&directory(prefix, Place::Bin).join(name)))?;

@@ -36,6 +36,9 @@ enum Task {
         /// Test the system's own lxc tools instead of Bryo.
         #[arg(long)]
         lxc: bool,
+        /// Build the programs unoptimised: for trying out a change.
+        #[arg(long)]
+        quick: bool,
     },
     /// Checks format, lints, the direction of imports, and the licences of dependencies.
     Lint,
@@ -67,10 +70,14 @@ enum Task {
     Clean,
 }
 
+fn speed(quick: bool) -> build::Speed {
+    if quick { build::Speed::Quick } else { build::Speed::Shipped }
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Try => trial::run(),
-        Task::Test { suites, lxc } => match test::run(&suites, lxc) {
+        Task::Test { suites, lxc, quick } => match test::run(&suites, lxc, speed(quick)) {
             Ok(true) => Ok(()),
             // The summary has said it all, and its counts are the last line.
             Ok(false) => return ExitCode::FAILURE,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use tests::subject::subject;
 use tests::{Lab, View};
 
+use crate::build::Speed;
 use crate::shell::{cargo, is_root};
 use crate::{install, lint, packages};
 
@@ -27,11 +28,11 @@ struct Tally {
 ///
 /// # Errors
 /// Something that comes before the tests fails.
-pub(crate) fn run(suites: &[String], lxc: bool) -> Result<bool> {
+pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
     packages::install()?;
     let mut tally = Tally::default();
     if !lxc {
-        prepare_prefix()?;
+        prepare_prefix(speed)?;
     }
     if suites.is_empty() {
         tally.add(lint::check_all());
@@ -48,9 +49,9 @@ pub(crate) fn run(suites: &[String], lxc: bool) -> Result<bool> {
 }
 
 /// Installs into the prefix that labs show to their users.
-fn prepare_prefix() -> Result<()> {
+fn prepare_prefix(speed: Speed) -> Result<()> {
     let prefix = tests::subject::prefix();
-    install::into(&prefix)?;
+    install::into(&prefix, speed)?;
     install::grant(&prefix)
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::build::Speed;
 use crate::install;
 use crate::shell::{has, is_root, program, read, root, step};
 
@@ -16,7 +17,7 @@ const HELLO: &str = "echo hello from a container; id; hostname";
 /// A build fails, or the container does.
 pub(crate) fn run() -> Result<()> {
     let prefix = root().join("target/try");
-    install::into(&prefix)?;
+    install::into(&prefix, Speed::Shipped)?;
     set_up(&prefix)?;
     let bryo = prefix.join("bin/bryo");
     let mut hello = program(&bryo.to_string_lossy(), &["run", "--", "sh", "-c", HELLO]);
