@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -18,7 +19,7 @@ use crate::{User, View, cgroups, processes, rootfs};
 pub const RUN: &str = "/run/bryo-lab";
 
 /// How many labs can exist at a time. Each has users and cgroup directories of its own.
-pub const SLOTS: usize = 2;
+pub const SLOTS: usize = 6;
 
 /// Builds the inside of the lab, as root, in fresh mount and network namespaces. Its last line keeps them until the
 /// test closes the pipe, even by dying.
@@ -210,18 +211,20 @@ impl Slot {
     fn take() -> Result<Self> {
         loop {
             for number in 1..=SLOTS {
-                let lock = lock_file(&format!("slot-{number}"))?;
-                if lock.try_lock().is_ok() {
-                    return Ok(Self { number, _lock: lock });
+                if let Some(slot) = Self::try_take(number)? {
+                    return Ok(slot);
                 }
             }
             thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Takes slot `number`, and waits while it is in use.
-    pub(crate) fn wait_for(number: usize) -> Result<Self> {
-        Ok(Self { number, _lock: exclusive(&format!("slot-{number}"))? })
+    /// Takes slot `number` unless it is in use.
+    pub(crate) fn try_take(number: usize) -> Result<Option<Self>> {
+        let name = format!("slot-{number}");
+        let lock = lock_file(&name)?;
+        let taken = lock.try_lock().is_ok() && is_current(&lock, &name);
+        Ok(taken.then_some(Self { number, _lock: lock }))
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -231,13 +234,29 @@ impl Slot {
 
 /// Returns a lock that only one process of this machine has at a time; it lasts as long as the value.
 pub(crate) fn exclusive(name: &str) -> Result<File> {
-    let lock = lock_file(name)?;
-    lock.lock().with_context(|| format!("locking {RUN}/{name}.lock"))?;
-    Ok(lock)
+    loop {
+        let lock = lock_file(name)?;
+        lock.lock().with_context(|| format!("locking {RUN}/{name}.lock"))?;
+        if is_current(&lock, name) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Tells whether a lock is still the file of its name: [`crate::clean`] removes the files, and a lock on one that was
+/// opened before keeps nobody off.
+fn is_current(lock: &File, name: &str) -> bool {
+    let inode = |found: fs::Metadata| (found.dev(), found.ino());
+    let named = fs::metadata(lock_path(name)).map(inode);
+    matches!((lock.metadata().map(inode), named), (Ok(held), Ok(named)) if held == named)
+}
+
+fn lock_path(name: &str) -> String {
+    format!("{RUN}/{name}.lock")
 }
 
 fn lock_file(name: &str) -> Result<File> {
     fs::create_dir_all(RUN).with_context(|| format!("making {RUN}"))?;
-    let path = format!("{RUN}/{name}.lock");
+    let path = lock_path(name);
     File::options().create(true).append(true).open(&path).with_context(|| format!("opening {path}"))
 }
