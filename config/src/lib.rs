@@ -25,6 +25,7 @@ mod net;
 mod prlimit;
 mod problem;
 mod rootfs;
+pub mod seccomp;
 pub mod share;
 pub mod system;
 mod units;

@@ -26,8 +26,13 @@ pub const NESTING: Shipped = Shipped { name: "nesting.conf", text: include_str!(
 pub const SECCOMP: Shipped =
     Shipped { name: "common.seccomp", text: include_str!("../share/common.seccomp") };
 
+/// System calls that Bryo keeps from containers that name no profile of their own.
+pub const BASELINE: Shipped = Shipped { name: "bryo.seccomp", text: include_str!("../share/bryo.seccomp") };
+/// System calls that are answered and not made in a container with one id.
+pub const ONE_ID: Shipped = Shipped { name: "one-id.seccomp", text: include_str!("../share/one-id.seccomp") };
+
 /// All shipped files.
-pub const ALL: [Shipped; 5] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP];
+pub const ALL: [Shipped; 7] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP, BASELINE, ONE_ID];
 
 /// Files of a distribution, which stand for the plain ones.
 const FOR_DISTRIBUTIONS: [(&str, Shipped); 2] = [(".common.conf", COMMON), (".userns.conf", USERNS)];
@@ -76,6 +81,25 @@ mod tests {
             assert_eq!(loaded.warnings, [], "{}", file.name);
             assert_ne!(loaded.config, Config::default(), "{}", file.name);
         }
+    }
+
+    #[test]
+    fn every_shipped_profile_parses() {
+        for file in [SECCOMP, BASELINE, ONE_ID] {
+            let profile = crate::seccomp::parse(file.text, Path::new(file.name)).unwrap();
+            assert_eq!(profile.default, crate::seccomp::Action::Allow, "{}", file.name);
+            assert!(!profile.rules.is_empty(), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn the_baseline_has_all_of_the_common_profile() {
+        let calls = |file: Shipped| {
+            let profile = crate::seccomp::parse(file.text, Path::new(file.name)).unwrap();
+            profile.rules.into_iter().map(|rule| rule.call).collect::<Vec<_>>()
+        };
+        let baseline = calls(BASELINE);
+        assert!(calls(SECCOMP).iter().all(|call| baseline.contains(call)));
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct HostFacts {
     pub id_writer: IdWriter,
     /// no_new_privs is set: no helper can gain its capability.
     pub no_new_privs: bool,
+    /// The kernel hands core dumps to a program.
+    pub cores_are_piped: bool,
     /// The cgroups.
     pub cgroups: cgroup::Layout,
     /// Where Bryo's own programs are.
@@ -129,6 +131,7 @@ impl HostFacts {
             free_range: caller.is_root().then(|| free_range(&subuid, &subgid)).flatten(),
             id_writer: id_writer(&caller, &programs, no_new_privs),
             no_new_privs,
+            cores_are_piped: cores_are_piped(),
             cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
             programs,
             caller,
@@ -153,6 +156,11 @@ fn read(path: &str) -> Vec<u8> {
             )
         })
         .unwrap_or_default()
+}
+
+/// Tells whether core dumps go to a program of the host. Source: core(5).
+fn cores_are_piped() -> bool {
+    std::fs::read("/proc/sys/kernel/core_pattern").is_ok_and(|pattern| pattern.starts_with(b"|"))
 }
 
 /// Finds a range for root where `/etc/subuid` has no line for it: one that no line and no account has.

@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod place;
 pub mod plan;
 mod rootfs;
+pub mod security;
 pub mod start;
 
 pub use error::{Doing, Error, Kind, Result};

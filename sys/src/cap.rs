@@ -4,6 +4,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Call, Errno, Result};
 
+/// The bit of CAP_SYS_ADMIN.
+pub const SYS_ADMIN: u64 = 1 << 21;
+
 /// Keeps of the bounding set only the capabilities whose bit is set in `keep`, up to the kernel's last one.
 pub fn limit_bounding_set(keep: u64) -> Result<()> {
     for number in 0..64 {

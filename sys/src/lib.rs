@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod rlimit;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;

@@ -2,6 +2,7 @@
 
 use config::Capability;
 use container::plan::{EntryPlan, EntrySource, StartPlan};
+use container::security::Filter;
 use container::{Error, Kind};
 use sys::process::flags;
 use types::IdKind;
@@ -86,9 +87,13 @@ fn settings(plan: &StartPlan, lines: &mut Lines) {
     lines.each("hostname", plan.hostname.clone());
     lines.each("sysctl", plan.sysctls.iter().map(|(name, value)| format!("{name} = {value}")));
     lines.each("proc", plan.procs.iter().map(|(name, value)| format!("{name} = {value}")));
-    lines.each("rlimit", plan.rlimits.iter().map(|(kind, soft, hard)| format!("{kind}: {soft} {hard}")));
-    lines.each("dropped", dropped(plan.capabilities));
-    lines.each("privileges", plan.no_new_privs.then(|| "no new ones".to_owned()));
+    lines.each(
+        "rlimit",
+        plan.confinement.rlimits.iter().map(|(kind, soft, hard)| format!("{kind}: {soft} {hard}")),
+    );
+    lines.each("dropped", dropped(plan.confinement.capabilities));
+    lines.each("privileges", plan.confinement.no_new_privs.then(|| "no new ones".to_owned()));
+    lines.add("filter", filter(&plan.confinement.filter));
 }
 
 fn program(plan: &StartPlan, lines: &mut Lines) {
@@ -118,6 +123,11 @@ fn namespaces(wanted: u64) -> String {
     let names: Vec<&str> =
         kinds.iter().filter(|(flag, _)| wanted & flag != 0).map(|(_, name)| *name).collect();
     names.join(" ")
+}
+
+fn filter(filter: &Filter) -> String {
+    let one_id = if filter.one_id { ", changes of owner and of ids are done in name only" } else { "" };
+    format!("{}{one_id}", filter.profile)
 }
 
 /// Names the capabilities that go, or those that stay where these are fewer.
@@ -161,6 +171,7 @@ mod tests {
             free_range: None,
             id_writer: IdWriter::BryoIdmap("/usr/libexec/bryo/bryo-idmap".into()),
             no_new_privs: false,
+            cores_are_piped: false,
             cgroups: cgroup::Layout::default(),
             programs: Programs::beside("/usr/bin/bryo".as_ref()),
         }
@@ -204,7 +215,9 @@ rootfs        /lxc/web/rootfs
 mount         /opt on /opt, if it can be had
 hook          start: /bin/true
 hostname      web
-dropped       mknod
+rlimit        4: 0 0
+dropped       sys_module sys_rawio sys_time mknod mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf
+filter        baseline
 runs          /sbin/init
 as            user 0, group 0, in /
 environment   container=lxc

@@ -10,22 +10,21 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sys::path::OpenFlags;
 use sys::process::{self, Cloned, Exec, Exit, flags};
-use sys::{cap, cred, memfd, namespace, path, signal, socket, tty};
+use sys::{cred, memfd, namespace, path, signal, socket, tty};
 use types::Signal;
 
 use super::AttachRequest;
 use crate::command::{self, AttachSignal, Reply};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::security::Confinement;
 
 /// What the monitor hands to the attaching process, beside fds.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Namespaces that the container has, as flags.
     pub namespaces: u64,
-    /// Capabilities that the configuration leaves.
-    pub capabilities: u64,
-    /// `lxc.no_new_privs`.
-    pub no_new_privs: bool,
+    /// What programs of the container cannot do.
+    pub confinement: Confinement,
     /// Environment that the configuration gives to programs.
     pub environment: Vec<String>,
     /// setgroups(2) is denied in the container.
@@ -180,17 +179,13 @@ fn become_program(
         argv[0].clone()
     };
     let exec = Exec::new(&[vec![shown], argv[1..].to_vec()].concat(), &environment)?;
-    if !request.elevated {
-        cap::limit_bounding_set(entry.capabilities)?;
-    }
+    entry.confinement.limit_resources()?;
+    entry.confinement.close_doors(request.elevated)?;
     if request.uid != 0 || request.gid != 0 || !request.groups.is_empty() {
         cred::become_user(request.uid, request.gid, &request.groups, entry.keep_groups)
             .doing_with(|| format!("becoming user {} and group {}", request.uid, request.gid))?;
     } else if !request.elevated {
-        cap::limit_own(entry.capabilities)?;
-    }
-    if entry.no_new_privs && !request.elevated {
-        process::set_no_new_privs()?;
+        entry.confinement.limit_own_capabilities()?;
     }
     socket::send(parent, b"ready", &master)?;
     socket::receive(parent, 16)?;

@@ -15,9 +15,10 @@
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
 //! | be looked into by nobody; change the root | all sources taken | see the host's files |
-//! | start hooks | the new root | - |
 //! | session, terminal, limits, keyring | - | raise limits |
-//! | bounding set, ids, capabilities, no_new_privs | to be root until here | do anything of the above |
+//! | bounding set, no_new_privs, system call filter | CAP_SETPCAP, CAP_SYS_ADMIN | what the filter refuses |
+//! | start hooks | the new root; to be as confined as all that runs in it | - |
+//! | ids, capabilities | to be root until here | do anything of the above |
 //! | exec | - | - |
 
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use std::path::Path;
 
 use config::Hook;
 use sys::process::{self, Exec, flags};
-use sys::{cap, cred, namespace, netlink, rlimit, signal, tty};
+use sys::{cred, namespace, netlink, signal, tty};
 
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
@@ -82,10 +83,12 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     // From here on programs of the container run: this process still has fds of the host.
     process::set_dumpable(false)?;
     rootfs.enter(plan)?;
-    run_hooks(Hook::Start)?;
     session(plan, given, &terminals)?;
-    limits(plan)?;
-    give_up_rights(plan, given)?;
+    plan.confinement.limit_resources()?;
+    leave_keyring(plan);
+    plan.confinement.close_doors(false)?;
+    run_hooks(Hook::Start)?;
+    give_up_ids(plan, given)?;
     let exec = command(plan, &terminals)?;
     channel.send(&FromChild::Exec, &[])?;
     Err(become_program(plan, &exec, taken.init.as_ref().map(OwnedFd::as_fd)))
@@ -154,23 +157,17 @@ fn session(plan: &StartPlan, given: &Given<'_>, terminals: &Terminals) -> Result
     Ok(())
 }
 
-fn limits(plan: &StartPlan) -> Result<()> {
-    for (resource, soft, hard) in &plan.rlimits {
-        rlimit::set(*resource, *soft, *hard).doing("lxc.prlimit")?;
-    }
+fn leave_keyring(plan: &StartPlan) {
     if plan.new_keyring {
         // EDQUOT: all containers of a user share 200 keys. A kernel or filter without keyrings has nothing to hide.
         if let Err(e) = sys::keyring::join_new_session() {
             log::info!("no session keyring of its own: {e}");
         }
     }
-    Ok(())
 }
 
-/// Gives up what the configuration takes away. The order matters: dropping from the bounding set needs CAP_SETPCAP,
-/// changing ids needs CAP_SETUID.
-fn give_up_rights(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
-    cap::limit_bounding_set(plan.capabilities).doing("limiting the bounding set")?;
+/// Becomes the user of the configuration, with the capabilities that it leaves.
+fn give_up_ids(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
     let init = &plan.init;
     if init.uid != 0 || init.gid != 0 || !init.groups.is_empty() {
         cred::become_user(init.uid, init.gid, &init.groups, given.keep_groups)
@@ -179,10 +176,7 @@ fn give_up_rights(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
         process::set_parent_death_signal(plan.signals.parent_death)?;
         given.channel.require_peer()?;
     } else {
-        cap::limit_own(plan.capabilities).doing("limiting capabilities")?;
-    }
-    if plan.no_new_privs {
-        process::set_no_new_privs()?;
+        plan.confinement.limit_own_capabilities()?;
     }
     std::env::set_current_dir(&init.cwd)
         .map_err(crate::place::from_io)

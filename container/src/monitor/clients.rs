@@ -114,8 +114,7 @@ impl Clients {
         };
         let entry = attach::Entry {
             namespaces: plan.namespaces,
-            capabilities: plan.capabilities,
-            no_new_privs: plan.no_new_privs,
+            confinement: plan.confinement.clone(),
             environment: plan.init.environment.iter().filter(|v| !v.starts_with("PATH=")).cloned().collect(),
             keep_groups: crate::idmap::keeps_groups(&plan.idmap, &plan.caller),
         };

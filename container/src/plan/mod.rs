@@ -8,7 +8,7 @@ mod mounts;
 
 use std::path::{Path, PathBuf};
 
-use config::{Capabilities, Config, Hook, Namespace, NetKind};
+use config::{Config, Hook, Namespace, NetKind};
 use serde::{Deserialize, Serialize};
 use sys::process::flags;
 use types::{IdMap, Signal};
@@ -21,6 +21,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, HostFacts, IdWriter};
 use crate::idmap;
 use crate::place::Place;
+use crate::security::{Circumstances, Confinement};
 
 /// What a caller wants started.
 #[derive(Clone, Debug)]
@@ -88,16 +89,12 @@ pub struct StartPlan {
     pub hostname: Option<String>,
     /// `lxc.sysctl.*`.
     pub sysctls: Vec<(String, String)>,
-    /// Resource limits: the kernel's number, soft, hard.
-    pub rlimits: Vec<(u32, u64, u64)>,
     /// `lxc.proc.*`, written by the monitor.
     pub procs: Vec<(String, String)>,
     /// 32-bit execution domain.
     pub personality_32bit: bool,
-    /// Capabilities that stay, a bit each.
-    pub capabilities: u64,
-    /// `lxc.no_new_privs`.
-    pub no_new_privs: bool,
+    /// What its programs cannot do.
+    pub confinement: Confinement,
     /// A session keyring of its own (`lxc.keyring.session = 0`, the default).
     pub new_keyring: bool,
     /// What is run.
@@ -237,6 +234,10 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
     idmap::check_granted(&idmap, facts)?;
     let host_network = network(config, &mut notes)?;
+    let circumstances = Circumstances {
+        one_id: idmap::is_own_id_only(&idmap, &facts.caller),
+        cores_are_piped: facts.cores_are_piped,
+    };
     let entries = mounts::entries(config, &request.place)?;
     let dev = DevPlan {
         auto: config.autodev,
@@ -256,11 +257,9 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         hooks: hooks(config)?,
         hostname: config.uts_name.clone(),
         sysctls: config.sysctls.clone(),
-        rlimits: rlimits(config),
         procs: config.procs.clone(),
         personality_32bit: config.arch.as_ref().is_some_and(|a| a.is_32bit()),
-        capabilities: capabilities(&config.capabilities),
-        no_new_privs: config.no_new_privs,
+        confinement: Confinement::decide(config, circumstances)?,
         new_keyring: !config.keyring_session,
         init: init(&request.run, config, facts)?,
         signals: SignalPlan {
@@ -297,7 +296,6 @@ fn notes(config: &Config) -> Vec<String> {
         profile.is_some_and(|p| !matches!(p, "unconfined" | "unchanged" | "generated")),
         "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
     );
-    note(config.seccomp_profile.is_some(), "lxc.seccomp.profile: system call filters are not applied");
     note(config.selinux_context.is_some(), "lxc.selinux.context: not applied");
     note(config.sched_core, "lxc.sched.core: not applied");
     note(config.time_offset_boot.or(config.time_offset_monotonic).is_some(), "lxc.time.offset: not applied");
@@ -421,21 +419,6 @@ fn variable(variable: &config::EnvVar) -> Result<(String, String)> {
     };
     let value = variable.value.clone().map_or_else(inherited, Ok)?;
     Ok((variable.name.clone(), value))
-}
-
-fn rlimits(config: &Config) -> Vec<(u32, u64, u64)> {
-    let bound = |limit: Option<u64>| limit.unwrap_or(sys::rlimit::UNLIMITED);
-    let one = |l: &config::Prlimit| l.resource().map(|number| (number, bound(l.soft), bound(l.hard)));
-    config.prlimits.iter().filter_map(one).collect()
-}
-
-fn capabilities(wanted: &Capabilities) -> u64 {
-    let bits = |list: &[config::Capability]| list.iter().fold(0, |all, c| all | 1u64 << c.number());
-    match wanted {
-        Capabilities::Default => u64::MAX,
-        Capabilities::Drop(list) => !bits(list),
-        Capabilities::Keep(list) => bits(list),
-    }
 }
 
 fn init(run: &Run, config: &Config, facts: &HostFacts) -> Result<InitPlan> {

@@ -1,0 +1,122 @@
+//! The system call filter of a container.
+
+use std::path::Path;
+
+use config::seccomp::{Call, Profile, Section};
+use config::{Config, share};
+use serde::{Deserialize, Serialize};
+use sys::seccomp::Instruction;
+
+use super::abi::Abi;
+use super::compile::compile;
+use crate::error::{Doing, Error, Kind, Result};
+
+/// A profile is read up to so many bytes; LXC's own have a thousand.
+const PROFILE_CAP: u64 = 1 << 20;
+
+/// A filter, ready for the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// The profile in force: Bryo's own, or the file of the configuration.
+    pub profile: String,
+    /// Changes of owner and of ids are answered as done, since there is only one id.
+    pub one_id: bool,
+    program: Vec<(u16, u8, u8, u32)>,
+}
+
+/// Decides the filter of a container.
+///
+/// Without a profile, and with the one that LXC's common.conf names for everybody, [`share::BASELINE`] is in force, which
+/// refuses more. A profile of the user's own takes its place as a whole.
+///
+/// # Errors
+/// A profile that cannot be read, with all its problems.
+pub fn decide(config: &Config, one_id: bool, is_32bit: bool) -> Result<Filter> {
+    let own = config.seccomp_profile.as_deref().filter(|path| !is_lxcs_common(path));
+    let profile = match own {
+        Some(path) => read(path)?,
+        None => baseline(is_32bit)?,
+    };
+    let one = shipped(share::ONE_ID)?;
+    let profiles: &[&Profile] = if one_id { &[&one, &profile] } else { &[&profile] };
+    let program = compile(profiles, Abi::native())?;
+    Ok(Filter {
+        profile: own.map_or_else(|| "baseline".to_owned(), |path| path.display().to_string()),
+        one_id,
+        program: program.iter().map(|i| (i.code, i.jump_true, i.jump_false, i.operand)).collect(),
+    })
+}
+
+/// Tells whether a profile is the one that LXC installs for all containers.
+fn is_lxcs_common(path: &Path) -> bool {
+    share::instead_of(path).is_some_and(|file| file == share::SECCOMP)
+}
+
+fn shipped(file: share::Shipped) -> Result<Profile> {
+    parse(file.text, Path::new(file.name))
+}
+
+fn baseline(is_32bit: bool) -> Result<Profile> {
+    let mut profile = shipped(share::BASELINE)?;
+    if is_32bit {
+        let is_socketcall = |call: &Call| matches!(call, Call::Name(name) if name == "socketcall");
+        profile.rules.retain(|rule| !(rule.section == Section::X86 && is_socketcall(&rule.call)));
+    }
+    Ok(profile)
+}
+
+fn read(path: &Path) -> Result<Profile> {
+    let doing = || format!("lxc.seccomp.profile = {}", path.display());
+    let refused = |e: Error| e.of_kind(Kind::Config);
+    let text = match sys::path::open_read(path) {
+        Ok(file) => {
+            let bytes = sys::path::read_all(file, PROFILE_CAP).map_err(|e| refused(e.into()));
+            String::from_utf8(bytes.doing_with(doing)?)
+                .map_err(|_| Error::new(Kind::Config, "the file is not text"))
+                .doing_with(doing)?
+        }
+        Err(e) => match share::instead_of(path) {
+            Some(file) => file.text.to_owned(),
+            None => return Err(refused(e.into())).doing_with(doing),
+        },
+    };
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Profile> {
+    config::seccomp::parse(text, path).map_err(|problems| Error::new(Kind::Config, problems.to_string()))
+}
+
+impl Filter {
+    /// Puts the filter in force for this process and all that it starts, for good.
+    ///
+    /// # Errors
+    /// EACCES without CAP_SYS_ADMIN and without no_new_privs.
+    pub(crate) fn install(&self) -> Result<()> {
+        sys::seccomp::install(&self.instructions()).doing("putting the system call filter in force")
+    }
+
+    /// Returns the program.
+    fn instructions(&self) -> Vec<Instruction> {
+        let one = |(code, jump_true, jump_false, operand): &(u16, u8, u8, u32)| Instruction {
+            code: *code,
+            jump_true: *jump_true,
+            jump_false: *jump_false,
+            operand: *operand,
+        };
+        self.program.iter().map(one).collect()
+    }
+
+    /// Returns how many instructions it has.
+    pub fn len(&self) -> usize {
+        self.program.len()
+    }
+
+    /// Tells whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.program.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;
