@@ -37,6 +37,7 @@ pub struct Command<'lab> {
     stdin: Vec<u8>,
     patience: Duration,
     strace: Option<Trace>,
+    rights: Vec<String>,
 }
 
 /// What strace does with the command.
@@ -85,6 +86,7 @@ impl<'lab> Command<'lab> {
             stdin: Vec::new(),
             patience: PATIENCE,
             strace: None,
+            rights: vec!["--inh-caps=-all".to_owned(), "--init-groups".to_owned()],
         }
     }
 
@@ -98,6 +100,12 @@ impl<'lab> Command<'lab> {
     pub fn in_session(self) -> Self {
         let runtime = format!("{RUN}/runtime/{}", self.member.account.uid);
         self.env("XDG_RUNTIME_DIR", runtime)
+    }
+
+    /// Starts the command with supplementary groups and inheritable capabilities, as a careless service manager would.
+    pub fn with_groups_and_inheritable_capabilities(mut self, groups: &str) -> Self {
+        self.rights = vec!["--inh-caps=+all".to_owned(), format!("--groups={groups}")];
+        self
     }
 
     /// Sets the working directory, which is otherwise the user's home.
@@ -188,7 +196,7 @@ impl<'lab> Command<'lab> {
         command.args(["nsenter", "--mount", "--net", "--target", &self.lab.holder().to_string(), "--"]);
         match &self.strace {
             None => {
-                command.args(last_as_root).args(["--inh-caps=-all", "--init-groups"]);
+                command.args(last_as_root).args(&self.rights);
                 command
                     .arg(format!("--reuid={}", account.uid))
                     .arg(format!("--regid={}", account.gid))

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod attack;
 pub mod cgroups;
 mod claim;
 mod clean;

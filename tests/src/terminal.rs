@@ -119,6 +119,18 @@ impl Terminal {
         assert!(got == status, "{}: exit status {got}, not {status}\n{}", self.shown, self.transcript());
     }
 
+    /// Waits for the end of the command, however it ends, and returns all that it has shown.
+    ///
+    /// # Panics
+    /// It takes too long.
+    #[track_caller]
+    pub fn everything(&mut self) -> String {
+        let patience = self.deadline.saturating_duration_since(Instant::now());
+        let ended = wait_until(patience, || !matches!(self.child.try_wait(), Ok(None)));
+        assert!(ended, "{} takes too long\n{}", self.shown, self.transcript());
+        self.screen()
+    }
+
     fn screen(&self) -> String {
         String::from_utf8_lossy(&self.screen.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }

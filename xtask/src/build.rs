@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Bin,
     /// `libexec/bryo`: for Bryo itself.
     Libexec,
+    /// `attack`: for the tests, in the prefix of the lab alone.
+    Attack,
 }
 
 /// How fast a program is built, and how fast it runs.
@@ -58,6 +60,10 @@ pub(crate) const PROGRAMS: [Program; 5] = [
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
 ];
+
+/// What the attack suites run in containers. Nobody installs it.
+pub(crate) const ATTACKER: Program =
+    program("attacker", Place::Attack, "attacker", "release", Linked::Statically);
 
 const fn program(
     name: &'static str,

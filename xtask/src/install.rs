@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{PROGRAMS, Place, Speed};
+use crate::build::{ATTACKER, PROGRAMS, Place, Speed};
 use crate::shell::{has, is_root, program, read};
 
 /// The lxc tools whose names Bryo answers to.
@@ -71,6 +71,15 @@ pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
     Ok(())
 }
 
+/// Builds what the attack suites run and puts it beside the programs, in the prefix of the lab.
+///
+/// # Errors
+/// The build fails, or the file cannot be written.
+pub(crate) fn attacker(prefix: &Path, speed: Speed) -> Result<()> {
+    let built = ATTACKER.build(speed)?;
+    place(&built, &directory(prefix, ATTACKER.place), ATTACKER.name)
+}
+
 /// Gives the installed helper its capabilities, and the programs a profile where the host restricts user namespaces.
 /// What cannot be done is said, with what to do.
 ///
@@ -125,6 +134,7 @@ fn directory(prefix: &Path, place: Place) -> PathBuf {
     match place {
         Place::Bin => prefix.join("bin"),
         Place::Libexec => prefix.join("libexec/bryo"),
+        Place::Attack => prefix.join("attack"),
     }
 }
 

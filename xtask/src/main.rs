@@ -40,6 +40,15 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Attacks Bryo in every way that is known to have worked against its kind, and counts what succeeds.
+    Attack {
+        /// Run each race as often as it needs: 100,000 exchanged mount targets, 10,000 watched attaches.
+        #[arg(long)]
+        full: bool,
+        /// Build the programs unoptimised: for trying out a change.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Checks format, lints, the direction of imports, and the licences of dependencies.
     Lint,
     /// Builds and installs Bryo with its helpers.
@@ -80,6 +89,11 @@ fn main() -> ExitCode {
         Task::Test { suites, lxc, quick } => match test::run(&suites, lxc, speed(quick)) {
             Ok(true) => Ok(()),
             // The summary has said it all, and its counts are the last line.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        Task::Attack { full, quick } => match test::attack(full, speed(quick)) {
+            Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },

@@ -39,12 +39,42 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
         tally.watch(&mut cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]))?;
     }
     tally.watch(&mut lab_tests(suites, lxc))?;
-    if is_root()
-        && let Err(error) = tests::clean()
-    {
-        tally.failed.push(format!("removing what the lab made: {error:#}"));
-    }
+    tally.clean_the_lab();
     tally.summary();
+    Ok(tally.failed.is_empty())
+}
+
+/// The suites of the lab whose every test is an attack.
+const ATTACKS_IN_THE_LAB: [&str; 3] = ["attack_mounts", "attack_attach", "attack_files"];
+
+/// Tests outside the lab whose every test is an attack: package, test target, and a filter of names.
+const ATTACKS_BESIDE: [(&str, &str, &str); 4] = [
+    ("image", "--test=program", "hostile"),
+    ("sys", "--lib", "attack"),
+    ("container", "--lib", "attack"),
+    ("config", "--test=injection", ""),
+];
+
+/// Runs every attack there is; `full` as often as a race needs, not as a test run has time for. Tells whether none
+/// succeeded; the last line printed has the counts.
+///
+/// # Errors
+/// Something that comes before the attacks fails.
+pub(crate) fn attack(full: bool, speed: Speed) -> Result<bool> {
+    packages::install()?;
+    prepare_prefix(speed)?;
+    let mut tally = Tally::default();
+    for (package, target, filter) in ATTACKS_BESIDE {
+        tally.watch(&mut cargo(&["test", "--package", package, target, "--no-fail-fast", "--", filter]))?;
+    }
+    let mut lab = lab_tests(&ATTACKS_IN_THE_LAB.map(str::to_owned), false);
+    if full {
+        lab.env(tests::attack::FULL, "1");
+    }
+    tally.watch(&mut lab)?;
+    tally.clean_the_lab();
+    tally.list();
+    println!("{}", tally.last_line_of_attacks());
     Ok(tally.failed.is_empty())
 }
 
@@ -52,6 +82,7 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
 fn prepare_prefix(speed: Speed) -> Result<()> {
     let prefix = tests::subject::prefix();
     install::into(&prefix, speed)?;
+    install::attacker(&prefix, speed)?;
     install::grant(&prefix)
 }
 
@@ -115,17 +146,45 @@ impl Tally {
         false
     }
 
-    /// Prints what was skipped, what failed, and the counts. A skipped test has passed as far as libtest knows.
+    /// Removes what the labs made on this machine.
+    fn clean_the_lab(&mut self) {
+        if is_root()
+            && let Err(error) = tests::clean()
+        {
+            self.failed.push(format!("removing what the lab made: {error:#}"));
+        }
+    }
+
+    /// Prints what was skipped, what failed, and the counts.
     fn summary(&self) {
-        println!();
-        self.skipped.iter().for_each(|skip| println!("skipped  {skip}"));
-        self.failed.iter().for_each(|name| println!("failed   {name}"));
+        self.list();
         println!("{}", self.last_line());
     }
 
+    fn list(&self) {
+        println!();
+        self.skipped.iter().for_each(|skip| println!("skipped  {skip}"));
+        self.failed.iter().for_each(|name| println!("failed   {name}"));
+    }
+
+    /// How many tests ran and passed. A skipped test has passed as far as libtest knows.
+    fn really_passed(&self) -> usize {
+        self.passed.saturating_sub(self.skipped.len() - self.ignored)
+    }
+
     fn last_line(&self) -> String {
-        let passed = self.passed.saturating_sub(self.skipped.len() - self.ignored);
+        let passed = self.really_passed();
         format!("{passed} passed, {} failed, {} skipped", self.failed.len(), self.skipped.len())
+    }
+
+    /// An attack that was not made is not counted as one that failed.
+    fn last_line_of_attacks(&self) -> String {
+        let skipped = match self.skipped.len() {
+            0 => String::new(),
+            some => format!(", {some} not made"),
+        };
+        let made = self.really_passed() + self.failed.len();
+        format!("{made} attacks, {} succeeded{skipped}", self.failed.len())
     }
 }
 
@@ -209,6 +268,11 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn a_skipped_test_does_not_count_as_passed() {
         assert_eq!(tally(OUTPUT).last_line(), "1 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn an_attack_that_was_not_made_is_not_one_that_failed() {
+        assert_eq!(tally(OUTPUT).last_line_of_attacks(), "2 attacks, 1 succeeded, 2 not made");
     }
 
     #[test]
