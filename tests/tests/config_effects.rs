@@ -23,6 +23,8 @@ tests::claims! {
     environment_of_the_configuration_reaches_init: hybrid;
     init_runs_as_the_user_of_the_configuration: hybrid;
     no_new_privs_is_set: hybrid;
+    a_seccomp_profile_is_in_force_in_the_container_and_in_attach: hybrid;
+    an_allowlist_refuses_the_rest: hybrid, needs Bryo;
     all_problems_of_a_configuration_are_told_at_once: hybrid, needs Bryo;
     a_network_type_that_needs_root_is_refused: hybrid;
     standard_devices_are_there_and_writable: hybrid unified;
@@ -270,6 +272,41 @@ fn no_new_privs_is_set(lab: &Lab) {
     with(&ana, "lxc.no_new_privs = 1\n");
     ana.lxc("start", ["-n", "web"]).succeeds();
     assert_eq!(inside(&ana, "grep NoNewPrivs /proc/1/status").stdout, "NoNewPrivs:\t1\n");
+    ana.destroy("web");
+}
+
+/// Version 2 of the profile language, with sections, actions and conditions.
+fn a_seccomp_profile_is_in_force_in_the_container_and_in_attach(lab: &Lab) {
+    let ana = lab.user("ana");
+    let profile = ana.home().join("own.seccomp").display().to_string();
+    // chmod of 0600 alone, and every making of a directory.
+    let chmod = "chmod errno 95 [1,0600,SCMP_CMP_EQ]\nfchmodat errno 95 [2,384,SCMP_CMP_EQ]\n";
+    ana.write("own.seccomp", &format!("2\nblacklist\n[all]\nmkdir errno 11\nmkdirat errno 11\n{chmod}"));
+    ana.sh("chmod 755 . && chmod 644 own.seccomp").succeeds();
+    with(&ana, &format!("lxc.seccomp.profile = {profile}\n"));
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let made = inside(&ana, "mkdir /x");
+    assert!(made.status() == 1 && made.stderr.contains("temporarily unavailable"), "{}", made.stderr);
+    let changed = inside(&ana, "touch /y; chmod 644 /y && ! chmod 600 /y && chmod 640 /y");
+    assert!(changed.status() == 0 && changed.stderr.contains("not supported"), "{}", changed.stderr);
+    let init = ana.sh(&format!("cat /proc/{}/status", ana.init_of("web"))).succeeds().stdout;
+    assert!(init.contains("Seccomp:\t2"), "{init}");
+    ana.destroy("web");
+}
+
+/// Version 1: numbers of calls, and the end of the process for all others.
+fn an_allowlist_refuses_the_rest(lab: &Lab) {
+    let ana = lab.user("ana");
+    let profile = ana.home().join("own.seccomp").display().to_string();
+    // All calls of x86_64 but 83, mkdir, and 258, mkdirat.
+    let allowed: String = (0..500).filter(|n| ![83, 258].contains(n)).map(|n| format!("{n}\n")).collect();
+    ana.write("own.seccomp", &format!("1\nwhitelist\n{allowed}"));
+    ana.sh("chmod 755 . && chmod 644 own.seccomp").succeeds();
+    with(&ana, &format!("lxc.seccomp.profile = {profile}\n"));
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    assert_eq!(inside(&ana, "touch /x && echo made").stdout, "made\n");
+    // busybox' shell runs its own mkdir in a process of its own.
+    assert_eq!(inside(&ana, "mkdir /y; echo $?").stdout, "159\n");
     ana.destroy("web");
 }
 

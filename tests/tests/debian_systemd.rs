@@ -23,7 +23,8 @@ fn boots(user: &User<'_>) {
         inside(user, &["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).output().stdout;
     match state.trim() {
         "running" => assert!(failed.is_empty(), "running, with failed units:\n{failed}"),
-        "degraded" => {
+        // LXC leaves sys_rawio, so that systemd tries to mount the kernel's debugging files.
+        "degraded" if subject() == Subject::Lxc => {
             assert!(failed.contains(".service") || failed.contains(".mount"), "degraded by nothing named")
         }
         other => panic!("systemd is {other:?}; failed units:\n{failed}"),

@@ -45,7 +45,7 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
 }
 
 /// The suites of the lab whose every test is an attack.
-const ATTACKS_IN_THE_LAB: [&str; 3] = ["attack_mounts", "attack_attach", "attack_files"];
+const ATTACKS_IN_THE_LAB: [&str; 4] = ["attack_syscalls", "attack_mounts", "attack_attach", "attack_files"];
 
 /// Tests outside the lab whose every test is an attack: package, test target, and a filter of names.
 const ATTACKS_BESIDE: [(&str, &str, &str); 4] = [

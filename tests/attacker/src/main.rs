@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod calls;
 mod commands;
 mod devices;
 mod entering;
@@ -47,7 +48,7 @@ impl Attempts {
 }
 
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
-       sockets | cgroups | devices | writing DIR... | commands SOCKET HOW";
+       sockets | cgroups | devices | writing DIR... | commands SOCKET HOW | calls | calls-32";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -64,6 +65,8 @@ fn main() -> ExitCode {
         ["report"] => Ok(report::report()),
         ["sockets"] => sockets::attack().map(|found| found.text()),
         ["cgroups"] => Ok(kernel_files::attack_cgroups().text()),
+        ["calls"] => Ok(calls::attack().text()),
+        ["calls-32"] => Ok(calls::attack_in_32_bits().text()),
         ["devices"] => Ok(devices::attack().text()),
         ["writing", ref directories @ ..] => Ok(writing::attack(directories).text()),
         ["commands", socket, how] => commands::attack(socket, how),

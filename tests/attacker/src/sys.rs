@@ -197,3 +197,38 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::R
         check(libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) as c_long).map(drop)
     }
 }
+
+/// Marks the numbers of x32. Source: asm/unistd.h, __X32_SYSCALL_BIT.
+pub(crate) const X32_BIT: i64 = 0x4000_0000;
+
+/// Makes a system call with numbers for arguments; pointers among them are null or nonsense.
+pub(crate) fn call(number: i64, [a, b, c]: [u64; 3]) -> io::Result<i64> {
+    // SAFETY: no argument is a pointer to memory of this process, so the kernel answers EFAULT where it wants one.
+    check(unsafe { libc::syscall(number, a, b, c, 0u64, 0u64, 0u64) })
+}
+
+/// Makes a system call as a 32-bit program of the same machine does: any program can.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn call_in_32_bits(number: i32, [a, b, c]: [u64; 3]) -> io::Result<i64> {
+    let answer: i32;
+    // SAFETY: the kernel takes five arguments from the low halves of the registers, none of which is a pointer to memory of
+    // this process, and changes rax and r8 to r11 alone. rbx is the compiler's own, so it is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first}",
+            "int 0x80",
+            "xchg rbx, {first}",
+            first = inout(reg) a & 0xffff_ffff => _,
+            inlateout("eax") number => answer,
+            in("ecx") b as u32,
+            in("edx") c as u32,
+            in("esi") 0,
+            in("edi") 0,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    if answer < 0 { Err(io::Error::from_raw_os_error(-answer)) } else { Ok(answer.into()) }
+}
