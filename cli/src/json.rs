@@ -36,6 +36,7 @@ pub(crate) struct Details<'a> {
     #[serde(flatten)]
     container: Container<'a>,
     config: &'a Path,
+    one_id: bool,
     rungs: BTreeMap<&'a str, &'a str>,
     usage: Option<Usage>,
 }
@@ -46,6 +47,7 @@ impl<'a> Details<'a> {
         Self {
             container: Container::of(&told.found),
             config: &told.config,
+            one_id: told.one_id,
             rungs: told.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
             usage: told.usage.map(Usage::of),
         }
@@ -94,6 +96,7 @@ mod tests {
         let told = Told {
             found: Found { name: "web".into(), state: State::Running, pid: Some(7), runtime: None },
             config: "/lxc/web/config".into(),
+            one_id: false,
             rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
             usage: Some(cgroup::Usage {
                 cpu: Some(std::time::Duration::from_millis(1500)),
@@ -107,6 +110,7 @@ mod tests {
             "pid": 7,
             "runtime": null,
             "config": "/lxc/web/config",
+            "one_id": false,
             "rungs": {"cgroup": "writable", "ids": "bryo-idmap"},
             "usage": {
                 "cpu_seconds": 1.5,

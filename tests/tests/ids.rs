@@ -7,6 +7,7 @@ tests::claims! {
     without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo;
     without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo;
     a_debian_is_unpacked_with_one_id: hybrid, needs Bryo Debian;
+    a_debian_of_one_id_boots_and_installs_packages: hybrid unified, needs Bryo Debian;
     ids_that_are_not_granted_are_refused_with_the_line: hybrid, needs Bryo;
     a_map_of_several_ranges_is_written: hybrid, needs Bryo;
 }
@@ -94,4 +95,46 @@ fn a_debian_is_unpacked_with_one_id(lab: &Lab) {
     ana.bryo(["exec", "deb", "--", "cat", "/etc/debian_version"]).succeeds().stdout_contains("12.");
     ana.bryo(["stop", "-k", "deb"]).succeeds();
     ana.sh("setpriv --no-new-privs bryo destroy deb").succeeds();
+}
+
+/// A package whose installation makes a user and gives files to it and to others.
+const PACKAGE: &str = r#"set -e
+mkdir -p tree/DEBIAN tree/opt/claims
+printf 'Package: claims\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: owners\n' >tree/DEBIAN/control
+cat >tree/DEBIAN/postinst <<'END'
+#!/bin/sh
+set -e
+useradd --system --no-create-home claims
+chown -R claims:claims /opt/claims
+install -d -o daemon -g mail -m 2750 /var/lib/claims
+chgrp utmp /opt/claims/file
+END
+chmod 755 tree/DEBIAN/postinst
+echo content >tree/opt/claims/file
+dpkg-deb --root-owner-group -b tree claims.deb
+rm -r tree"#;
+
+/// Boots it, installs the package by apt, and looks at what came of it. `bryo` is how the user calls it.
+fn boots_and_installs(user: &User<'_>, bryo: &str) {
+    user.sh(&format!("{bryo} start deb")).succeeds();
+    let inside = |script: &str| user.bryo(["exec", "deb", "--", "sh", "-c", script]).seconds(120);
+    tests::eventually("systemd answers", || inside("systemctl show -P Version").output().status() == 0);
+    inside("systemctl is-system-running --wait").succeeds().stdout_is("running\n");
+    user.sh(PACKAGE).succeeds();
+    user.sh("bryo exec deb -- sh -c 'cat >/root/claims.deb' <claims.deb && rm claims.deb").succeeds();
+    inside("apt-get install -y /root/claims.deb").succeeds();
+    inside("dpkg-query -W -f '${Status}' claims").succeeds().stdout_is("install ok installed");
+    inside("stat -c '%a %u' /var/lib/claims").succeeds().stdout_is("2750 0\n");
+    inside("su -s /bin/sh claims -c 'id -u && cat /opt/claims/file'").succeeds().stdout_is("0\ncontent\n");
+    user.bryo(["stop", "-k", "deb"]).succeeds();
+    user.sh(&format!("{bryo} destroy deb")).succeeds();
+}
+
+fn a_debian_of_one_id_boots_and_installs_packages(lab: &Lab) {
+    let ana = lab.user("ana");
+    let bryo = "setpriv --no-new-privs bryo";
+    let created = ana.sh(&format!("{bryo} create deb /run/bryo-lab/rootfs/debian-12.tar.zst")).succeeds();
+    assert_eq!(created.stderr.matches("one id").count(), 1, "{}", created.stderr);
+    ana.bryo(["info", "deb"]).succeeds().stdout_contains("one id");
+    boots_and_installs(&ana, bryo);
 }

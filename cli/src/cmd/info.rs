@@ -5,7 +5,7 @@ use container::beside::Listeners;
 use container::command::Client;
 use container::list::{self, Found};
 use container::place::Place;
-use container::{Error, Kind};
+use container::{Error, Kind, create, idmap};
 use types::ContainerName;
 
 use crate::context::Context;
@@ -35,6 +35,8 @@ pub(crate) struct Told {
     pub(crate) config: std::path::PathBuf,
     /// What it was given by the host; nothing while it does not run.
     pub(crate) rungs: Vec<(String, String)>,
+    /// It has one id alone.
+    pub(crate) one_id: bool,
     /// What it uses.
     pub(crate) usage: Option<Usage>,
 }
@@ -46,7 +48,7 @@ impl Info {
         if !self.config.is_empty() {
             return print_keys(context, &place, &self.config).cannot("tell about", name);
         }
-        let told = tell(&place).cannot("tell about", name)?;
+        let told = tell(context, &place).cannot("tell about", name)?;
         match self.json {
             true => output::print_line(json::text(&json::Details::of(&told))),
             false => output::print(lines(&told)),
@@ -64,14 +66,23 @@ fn print_keys(context: &Context, place: &Place, keys: &[String]) -> container::R
     Ok(0)
 }
 
-fn tell(place: &Place) -> container::Result<Told> {
+fn tell(context: &Context, place: &Place) -> container::Result<Told> {
     let found = list::look(place, &Listeners::read()).ok_or_else(|| {
         let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
         Error::new(Kind::NotDefined, cause)
     })?;
     let status = Client::connect(place)?.and_then(|client| client.status().ok());
+    // A configuration that cannot be read is told of where it is needed.
+    let idmap = context.config(place).map(|loaded| loaded.config.idmap).unwrap_or_default();
+    let one_id = idmap::is_own_id_only(&idmap, &context.facts()?.caller);
     let usage = found.pid.and_then(|_| usage::of(place));
-    Ok(Told { config: place.config(), rungs: status.map(|s| s.rungs).unwrap_or_default(), usage, found })
+    Ok(Told {
+        config: place.config(),
+        rungs: status.map(|s| s.rungs).unwrap_or_default(),
+        one_id,
+        usage,
+        found,
+    })
 }
 
 fn lines(told: &Told) -> String {
@@ -81,6 +92,7 @@ fn lines(told: &Told) -> String {
         ("State", Some(told.found.state.to_string())),
         ("PID", told.found.pid.map(|pid| pid.to_string())),
         ("Config", Some(told.config.display().to_string())),
+        ("Owners", told.one_id.then(|| create::ONE_ID.to_owned())),
         ("Memory", usage.memory.map(usage::human)),
         ("CPU", usage.cpu.map(|cpu| format!("{:.2} seconds", cpu.as_secs_f64()))),
         ("Processes", usage.tasks.map(|tasks| tasks.to_string())),

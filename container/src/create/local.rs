@@ -53,7 +53,7 @@ impl Filling<'_> {
         }
         let words: &[&str] = if no_dev { &["unpack", "--exclude-dev"] } else { &["unpack"] };
         let unpacked = Some(self.unpack(rootfs, words)?);
-        self.name_inside()?;
+        self.settle_inside()?;
         Ok(Filled { unpacked, notes })
     }
 

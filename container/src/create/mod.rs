@@ -211,6 +211,10 @@ fn begin(place: &Place) -> Result<(Lock, Marker)> {
     Ok((lock, Marker { _locked: marker, path }))
 }
 
+/// What the owner of a container with one id should know.
+pub const ONE_ID: &str = "the container has one id, yours, which is root inside: other owners and users are taken on in name \
+                          only";
+
 fn fill(
     mut request: CreateRequest<'_>,
     facts: &HostFacts,
@@ -232,6 +236,7 @@ fn fill(
         let filled = work.fill(template, &mut config)?;
         created.unpacked = filled.unpacked;
         created.notes = filled.notes;
+        created.notes.extend(work.has_one_id().then(|| ONE_ID.to_owned()));
         config.set("lxc.rootfs.path", &format!("dir:{}", place.rootfs().display()))?;
     }
     let dir = path::open_dir(&place.dir())?;
@@ -284,19 +289,41 @@ impl Filling<'_> {
             Template::Archive(archive) => {
                 config.system_container()?;
                 let unpacked = Some(self.unpack(&archive, &["unpack"])?);
-                self.name_inside()?;
+                self.settle_inside()?;
                 Ok(Filled { unpacked, notes: Vec::new() })
             }
             Template::Directory(source) => {
                 config.system_container()?;
                 let unpacked = Some(self.copy(&source)?);
-                self.name_inside()?;
+                self.settle_inside()?;
                 Ok(Filled { unpacked, notes: Vec::new() })
             }
             Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
             Template::Busybox { program } => self.busybox(&program, config),
             Template::Host => self.host(config),
         }
+    }
+
+    /// Makes an unpacked root file system this container's.
+    fn settle_inside(&self) -> Result<()> {
+        self.name_inside()?;
+        if self.has_one_id() { self.keep_apt_root() } else { Ok(()) }
+    }
+
+    fn has_one_id(&self) -> bool {
+        idmap::is_own_id_only(self.idmap, &self.facts.caller)
+    }
+
+    /// Tells apt to fetch and read packages as root. It checks that its change of user took effect, which it never does
+    /// where there is one id.
+    fn keep_apt_root(&self) -> Result<()> {
+        const DIRECTORY: &str = "etc/apt/apt.conf.d";
+        const LINE: &str = "APT::Sandbox::User \"root\";\n";
+        self.inside(|| {
+            let has_apt = std::fs::symlink_metadata(DIRECTORY).is_ok_and(|found| found.is_dir());
+            if has_apt { write_files(&[("etc/apt/apt.conf.d/90bryo-one-id", LINE)]) } else { Ok(()) }
+        })
+        .doing("configuring apt for one id")
     }
 
     /// Writes the container's name into the /etc/hostname that it came with: a systemd takes the name from there, whatever
