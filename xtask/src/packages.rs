@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::shell::{has, is_root, program, read, step};
 
 /// Packages of Debian and Ubuntu, and what each is for.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 15] = [
     ("uidmap", "newuidmap, the rung below bryo-idmap"),
     ("libcap2-bin", "setcap"),
     ("attr", "extended attributes in the test root file system"),
@@ -24,7 +24,16 @@ const NEEDED: [(&str, &str); 14] = [
     ("passwd", "useradd"),
     ("bash", "the timing of the bench"),
     ("lxc", "the peer"),
+    (SECCOMP_LIBRARY, "what the compiler of filters is compared with"),
 ];
+
+/// The library of the test behind the feature `libseccomp`.
+const SECCOMP_LIBRARY: &str = "libseccomp-dev";
+
+/// Says why the compiler of filters cannot be compared with libseccomp here, or nothing.
+pub(crate) fn lacks_libseccomp() -> Option<String> {
+    (!installed(SECCOMP_LIBRARY)).then(|| format!("the package {SECCOMP_LIBRARY} is not installed"))
+}
 
 /// Keeps packages from starting services while they are installed. Source: invoke-rc.d(8).
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -38,6 +38,9 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
         tally.add(lint::check_all());
         tally.watch(&mut cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]))?;
     }
+    if suites.is_empty() {
+        tally.compare_filters()?;
+    }
     tally.watch(&mut lab_tests(suites, lxc))?;
     tally.clean_the_lab();
     tally.summary();
@@ -144,6 +147,18 @@ impl Tally {
             return true;
         }
         false
+    }
+
+    /// Compares the compiler of system call filters with the C library, where that is installed.
+    fn compare_filters(&mut self) -> Result<()> {
+        if let Some(why) = packages::lacks_libseccomp() {
+            // As the tests that skip themselves, it counts as passed and as skipped.
+            self.passed += 1;
+            self.skipped.push(format!("the comparison of filters with libseccomp: {why}"));
+            return Ok(());
+        }
+        let words = ["test", "--package", "container", "--features", "libseccomp", "--lib", "differential"];
+        self.watch(&mut cargo(&words))
     }
 
     /// Removes what the labs made on this machine.

@@ -118,5 +118,7 @@ impl Filter {
     }
 }
 
+#[cfg(all(test, feature = "libseccomp", target_arch = "x86_64"))]
+mod differential;
 #[cfg(test)]
 mod tests;
