@@ -118,7 +118,8 @@ impl Filter {
     }
 }
 
-#[cfg(all(test, feature = "libseccomp", target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(all(feature = "libseccomp", target_arch = "x86_64"))]
 mod differential;
 #[cfg(test)]
 mod tests;
