@@ -45,10 +45,10 @@ fn greet(number: u32, escape: Escape) {
 fn copy_until_left(client: &Client, mut relay: Relay) -> Result<()> {
     let signals = signal::read_as_data(&HEARD)?;
     loop {
-        match relay::wait(Some(&mut relay), signals.as_fd(), client.fd())? {
+        match relay::wait(&mut [&mut relay], signals.as_fd(), &[client.fd()], None)? {
             // The keys for signals are typed into the container; from outside they mean this command.
-            Woken::Left | Woken::Signal(_) => return Ok(()),
-            Woken::Ready => match client.next()? {
+            Woken::Left | Woken::Signal(_) | Woken::Late => return Ok(()),
+            Woken::Ready(_) => match client.next()? {
                 Some((Reply::Status(status), _)) if is_there(status.state) => {}
                 _ => {
                     relay.finish();

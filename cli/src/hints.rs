@@ -36,7 +36,8 @@ pub(crate) fn hint(
         Kind::ProgramNotExecutable => "its mode has no x, or it is a directory".to_owned(),
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
-        Kind::Config | Kind::Died | Kind::Usage => return None,
+        Kind::TimedOut => "--timeout SECONDS gives it more time".to_owned(),
+        Kind::Config | Kind::Died | Kind::Usage | Kind::Interrupted(_) => return None,
     };
     Some(said)
 }

@@ -1,17 +1,19 @@
 //! Running a program in a running container, with the caller's terminal or pipes.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::time::Instant;
 
 use container::Result;
-use container::attach::{AttachRequest, Attached};
+use container::attach::{AttachRequest, Attached, Starting};
 use container::monitor::RunFile;
 use container::place::Place;
 use sys::process::flags;
-use sys::signal;
+use types::Signal;
 
-use crate::relay::{self, HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
+use crate::bounds::{Bounds, GRACE};
+use crate::relay::{HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
 use crate::user;
+use crate::watch::Watch;
 
 /// Where programs are looked for in a container.
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -67,22 +69,53 @@ pub(crate) fn set_variable(environment: &mut Vec<String>, variable: String) {
 
 /// Runs a program and returns its shell status. `log` gets a copy of what its terminal shows.
 pub(crate) fn run(place: &Place, request: AttachRequest, log: Option<File>) -> Result<i32> {
+    let attached = begin(place, request)?.finish()?;
+    // Only now: while it starts, a signal ends this command, and the monitor ends the rest.
+    let bounds = Bounds::begin(&HEARD_FOR_A_COMMAND, None)?;
+    until_it_ends(attached, log, &mut Watch::over(&bounds))
+}
+
+/// Runs a program within bounds and returns its shell status.
+///
+/// # Errors
+/// The time is over; the program is ended then, or the container in the foreground is for the caller to end.
+pub(crate) fn run_within(place: &Place, request: AttachRequest, watch: &mut Watch<'_>) -> Result<i32> {
+    let starting = begin(place, request)?;
+    if !watch.readable(Some(starting.fd()), watch.bounds().until())? {
+        return Err(watch.bounds().timed_out());
+    }
+    until_it_ends(starting.finish()?, None, watch)
+}
+
+fn begin(place: &Place, request: AttachRequest) -> Result<Starting> {
     let streams = Streams::new();
     let size = streams.size().map(|size| (size.rows, size.columns));
     let request = AttachRequest { terminals: streams.terminals(), size, ..request };
     refuse_unmapped(place, &request)?;
-    let mut attached = Attached::start(place, &request, streams.fds())?;
-    // Only now: while it starts, a signal ends this command, and the monitor ends the rest.
-    let signals = signal::read_as_data(&HEARD_FOR_A_COMMAND)?;
+    Starting::begin(place, &request, streams.fds())
+}
+
+/// Signals pass to the program. One whose time is over is asked to end, and killed when it does not.
+fn until_it_ends(mut attached: Attached, log: Option<File>, watch: &mut Watch<'_>) -> Result<i32> {
     let mut relay = attached.terminal.take().map(Relay::to_terminal).transpose()?.map(|r| r.with_log(log));
+    let (mut until, mut late) = (watch.bounds().until(), None);
+    // A container in the foreground ends as a whole, which takes the program along.
+    let ways: &[Signal] = if watch.has_container() { &[] } else { &[Signal::TERM, Signal::KILL] };
+    let mut ways = ways.iter();
     loop {
-        match relay::wait(relay.as_mut(), signals.as_fd(), attached.fd())? {
+        match watch.wait(relay.as_mut(), Some(attached.fd()), until)? {
             Woken::Signal(number) => attached.signal(number)?,
             Woken::Left => {}
-            Woken::Ready => {
+            Woken::Ready(_) => {
                 let status = attached.status();
-                relay.into_iter().for_each(Relay::finish);
-                return status;
+                relay.iter_mut().for_each(Relay::finish);
+                return late.map_or(status, Err);
+            }
+            Woken::Late => {
+                let Some(signal) = ways.next() else { return Err(watch.bounds().timed_out()) };
+                attached.signal(signal.number())?;
+                late = Some(watch.bounds().timed_out());
+                until = Some(Instant::now() + GRACE);
             }
         }
     }

@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod booting;
+mod bounds;
 mod cmd;
 mod console;
 mod context;
 mod destroying;
 mod escape;
+mod events;
 mod foreground;
 mod getopt;
 mod hints;
@@ -24,6 +27,7 @@ mod starting;
 mod stopping;
 mod usage;
 mod user;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -8,6 +8,7 @@ use container::place::Place;
 use container::{Doing, Error, Kind, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::image::Image;
@@ -32,7 +33,10 @@ pub(crate) struct Wanted {
 }
 
 /// Makes the container.
-pub(crate) fn create(context: &Context, wanted: Wanted) -> Result<Created> {
+///
+/// # Errors
+/// Whatever fails, the bounds included, where there are some; then nothing of the container is left.
+pub(crate) fn create(context: &Context, wanted: Wanted, bounds: Option<&Bounds>) -> Result<Created> {
     let base_path = wanted.config.clone().unwrap_or_else(|| context.default_config.clone());
     let base = create::default_text(&base_path, wanted.config.is_some())? + wanted.settings;
     let header = header(&wanted);
@@ -44,7 +48,10 @@ pub(crate) fn create(context: &Context, wanted: Wanted) -> Result<Created> {
         base_path,
         header,
         once: wanted.once,
-        progress: &mut |progress| bar.show(progress),
+        progress: &mut |progress| {
+            bar.show(progress);
+            bounds.map_or(Ok(()), Bounds::check)
+        },
     };
     let created = create::create(request, context.facts()?);
     bar.clear();

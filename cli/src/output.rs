@@ -17,6 +17,7 @@ use container::{Error, Kind, Result};
 use types::ContainerName;
 
 use crate::context::Context;
+use crate::events::{Event, Events};
 use crate::hints;
 
 /// What a verb comes to: its exit status, or why it failed.
@@ -24,6 +25,8 @@ pub(crate) type Outcome = std::result::Result<i32, Failure>;
 
 /// The exit status of a verb that passes on that of a command, when Bryo itself failed.
 pub(crate) const BRYO_FAILED: i32 = 125;
+/// The exit status of such a verb when the time is over. As timeout(1) has it.
+const TIMED_OUT: i32 = 124;
 
 /// A verb that failed.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ impl Failure {
         let status = match self.error.kind() {
             Kind::ProgramNotExecutable => 126,
             Kind::ProgramMissing => 127,
+            Kind::TimedOut => TIMED_OUT,
+            Kind::Interrupted(signal) => 128 + signal,
             _ => BRYO_FAILED,
         };
         Self { status, ..self }
@@ -62,14 +67,36 @@ impl Failure {
 
     /// Prints the failure and returns its exit status.
     pub(crate) fn print(&self, context: Option<&Context>) -> i32 {
+        for (label, text) in self.parts(context) {
+            let style = if label == "error" { ERROR } else { LABEL };
+            tell_line(format_args!("{style}{label:>5}:{style:#} {}", text.replace('\n', INDENT)));
+        }
+        self.status
+    }
+
+    /// Tells the failure as the last event.
+    pub(crate) fn tell(&self, context: &Context, events: &mut Events) {
+        let parts = self.parts(Some(context));
+        let part = |wanted| parts.iter().find(|(label, _)| *label == wanted).map(|(_, text)| text.as_str());
+        let failed = Event::Failed {
+            status: self.status,
+            error: part("error").unwrap_or_default(),
+            cause: part("why").unwrap_or_default(),
+            hint: part("help"),
+        };
+        events.tell(self.subject.as_ref().map(ContainerName::as_str), &failed);
+    }
+
+    /// Returns the exit status.
+    pub(crate) fn status(&self) -> i32 {
+        self.status
+    }
+
+    fn parts(&self, context: Option<&Context>) -> Vec<(&'static str, String)> {
         let facts = context.and_then(|context| context.facts().ok());
         let hint = hints::hint(&self.error, self.subject.as_ref(), facts);
         let hint = self.help.map(str::to_owned).or(hint);
-        for (label, text) in parts(&self.act, &self.error, hint.as_deref()) {
-            let style = if label == "error" { ERROR } else { LABEL };
-            tell_line(format_args!("{style}{label:>5}:{style:#} {text}"));
-        }
-        self.status
+        parts(&self.act, &self.error, hint.as_deref())
     }
 }
 
@@ -103,7 +130,7 @@ fn parts(act: &str, error: &Error, hint: Option<&str>) -> Vec<(&'static str, Str
     let what = if outer.is_empty() { format!("cannot {act}") } else { format!("cannot {act}: {outer}") };
     let mut parts = vec![("error", what), ("why", cause.to_owned())];
     parts.extend(hint.map(|hint| ("help", hint.to_owned())));
-    parts.into_iter().map(|(label, text)| (label, printable(&text).replace('\n', INDENT))).collect()
+    parts.into_iter().map(|(label, text)| (label, printable(&text))).collect()
 }
 
 /// Returns the text without control characters: some of it comes from archives and containers, and could make a
@@ -176,9 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_cause_stand_below_each_other_and_move_no_cursor() {
+    fn a_cause_keeps_its_lines_and_moves_no_cursor() {
         let error = Error::new(Kind::Config, "a\nb\x1b[2J\n");
-        assert_eq!(parts("start web", &error, None)[1].1, "a\n       b\u{fffd}[2J");
+        assert_eq!(parts("start web", &error, None)[1].1, "a\nb\u{fffd}[2J");
     }
 
     #[test]
@@ -187,5 +214,7 @@ mod tests {
         assert_eq!(status(Kind::ProgramMissing), 127);
         assert_eq!(status(Kind::ProgramNotExecutable), 126);
         assert_eq!(status(Kind::Frozen), 125);
+        assert_eq!(status(Kind::TimedOut), 124);
+        assert_eq!(status(Kind::Interrupted(15)), 143);
     }
 }

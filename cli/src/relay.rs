@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use container::{Error, Kind, Result};
 use sys::event::{self, Ready};
@@ -11,17 +11,24 @@ use sys::tty::{self, Raw, Size};
 use sys::{signal, tty::is_terminal};
 
 use crate::escape::Escape;
+use crate::output;
 
 /// Signals that are passed on to a container, and SIGWINCH.
 pub(crate) const HEARD: [i32; 5] = [1, 2, 3, 15, SIGWINCH];
 /// Signals that are passed on to a single command: SIGUSR1 and SIGUSR2 too, which mean what the command makes of them.
 pub(crate) const HEARD_FOR_A_COMMAND: [i32; 7] = [1, 2, 3, 10, 12, 15, SIGWINCH];
-const SIGWINCH: i32 = 28;
+/// The terminal has another size.
+pub(crate) const SIGWINCH: i32 = 28;
 
 /// So much is typed at a time: a terminal that takes any key takes these without blocking.
 const KEYS_AT_ONCE: usize = 256;
 /// So much is still shown after the program has ended; what it left running may write for ever.
 const LAST_WORDS: usize = 1 << 20;
+/// So much is remembered of a console that nobody looks at.
+const MEMORY: usize = 16 << 10;
+/// So many of its lines are told, and so much of each.
+const LAST_LINES: usize = 10;
+const LINE: usize = 200;
 
 /// The caller's standard streams, and which of them are terminals.
 #[derive(Debug)]
@@ -73,6 +80,8 @@ pub(crate) struct Relay {
     _raw: Option<Raw>,
     escape: Option<Escape>,
     log: Option<File>,
+    /// The last of what was written, where it is remembered.
+    memory: Option<Vec<u8>>,
     pending: Vec<u8>,
     hears: bool,
     over: bool,
@@ -81,35 +90,54 @@ pub(crate) struct Relay {
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// The other fd can be read.
-    Ready,
+    /// The other fd of this number can be read.
+    Ready(usize),
     /// A signal to pass on.
     Signal(i32),
     /// The user left by the escape.
     Left,
+    /// The time is over.
+    Late,
 }
 
 impl Relay {
     /// Shows what comes from `master` on the caller's terminal, and types there what the caller types.
     pub(crate) fn to_terminal(master: OwnedFd) -> Result<Self> {
-        let streams = Streams::new();
-        let screen = streams.screen().map(copy).transpose()?;
-        let raw = if streams.terminals()[0] { Some(Raw::new(streams.input.as_fd())?) } else { None };
-        let hears = raw.is_some();
-        let relay = Self {
-            streams,
-            master: master.into(),
-            _kept_open: None,
-            screen,
-            _raw: raw,
-            escape: None,
-            log: None,
-            pending: Vec::new(),
-            hears,
-            over: false,
-        };
+        let mut relay = Self::nowhere(master);
+        relay.screen = relay.streams.screen().map(copy).transpose()?;
+        if relay.streams.terminals()[0] {
+            relay._raw = Some(Raw::new(relay.streams.input.as_fd())?);
+            relay.hears = true;
+        }
         relay.resize();
         Ok(relay)
+    }
+
+    /// Reads what comes from `master`, so that nobody who writes there is blocked, and shows it to nobody.
+    fn nowhere(master: OwnedFd) -> Self {
+        Self {
+            streams: Streams::new(),
+            master: master.into(),
+            _kept_open: None,
+            screen: None,
+            _raw: None,
+            escape: None,
+            log: None,
+            memory: None,
+            pending: Vec::new(),
+            hears: false,
+            over: false,
+        }
+    }
+
+    /// Remembers the last of what comes from `master`.
+    pub(crate) fn to_memory(master: OwnedFd) -> Self {
+        Self { memory: Some(Vec::new()), ..Self::nowhere(master) }
+    }
+
+    /// Returns the last lines that were remembered, as plain text.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        last_lines(self.memory.as_deref().unwrap_or_default())
     }
 
     /// Shows what comes from `master` on standard output, terminal or not.
@@ -184,6 +212,10 @@ impl Relay {
             // A terminal that is gone sends SIGHUP, which ends this; a full disk costs the log alone.
             let _lost = target.write_all(&buffer[..got]);
         }
+        if let Some(memory) = &mut self.memory {
+            memory.extend_from_slice(&buffer[..got]);
+            memory.drain(..memory.len().saturating_sub(MEMORY));
+        }
         got
     }
 
@@ -211,7 +243,7 @@ impl Relay {
     }
 
     /// Shows what was written before the end.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(&mut self) {
         let mut shown = 0;
         let can_read =
             |master: BorrowedFd<'_>| event::readable(master, Some(Duration::ZERO)).unwrap_or(false);
@@ -226,26 +258,75 @@ fn copy(fd: BorrowedFd<'_>) -> Result<File> {
     copied.map_err(|e| Error::new(Kind::Kernel(e.raw_os_error().unwrap_or(0)), e.to_string()))
 }
 
-/// Copies until `other` can be read, a signal arrives, or the user leaves.
+/// Returns the last lines of what a console was sent: without colours, cursors and other control, and not too long.
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let plain = anstream::adapter::strip_bytes(bytes).into_vec();
+    let text = String::from_utf8_lossy(&plain).into_owned();
+    let cut = |line: &str| output::printable(line).chars().take(LINE).collect::<String>();
+    let lines: Vec<String> =
+        text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).map(cut).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
+}
+
+/// Copies until one of `others` can be read, a signal arrives, the user leaves, or the time is over.
 pub(crate) fn wait(
-    mut relay: Option<&mut Relay>,
+    relays: &mut [&mut Relay],
     signals: BorrowedFd<'_>,
-    other: BorrowedFd<'_>,
+    others: &[BorrowedFd<'_>],
+    until: Option<Instant>,
 ) -> Result<Woken> {
     loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let ready = {
-            let mut watched = vec![(signals, Ready::READ), (other, Ready::READ)];
-            watched.extend(relay.as_deref().map(Relay::watched).unwrap_or_default());
-            event::wait(&watched, None)?
+            let fds = [signals].into_iter().chain(others.iter().copied());
+            let mut watched: Vec<_> = fds.map(|fd| (fd, Ready::READ)).collect();
+            relays.iter().for_each(|relay| watched.extend(relay.watched()));
+            event::wait(&watched, left)?
         };
-        if relay.as_deref_mut().is_some_and(|relay| relay.copy(&ready[2..])) {
+        let (asked, copied) = ready.split_at(1 + others.len());
+        if copy_all(relays, copied) {
             return Ok(Woken::Left);
         }
         match signal::next(signals) {
-            Some(SIGWINCH) => relay.as_deref().into_iter().for_each(Relay::resize),
+            Some(SIGWINCH) => relays.iter().for_each(|relay| relay.resize()),
             Some(number) => return Ok(Woken::Signal(number)),
-            None if ready[1].read => return Ok(Woken::Ready),
             None => {}
         }
+        if let Some(found) = asked[1..].iter().position(|other| other.read) {
+            return Ok(Woken::Ready(found));
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(Woken::Late);
+        }
+    }
+}
+
+/// Copies what is ready of each. Tells whether the user wants to leave one.
+fn copy_all(relays: &mut [&mut Relay], mut ready: &[Ready]) -> bool {
+    let mut leaves = false;
+    for relay in relays {
+        let (own, others) = ready.split_at(relay.watched().len());
+        leaves |= relay.copy(own);
+        ready = others;
+    }
+    leaves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_a_console_move_no_cursor() {
+        let console = b"one\r\n\x1b[0;1;31mFailed\x1b[0m to mount\x07\x1b]0;title\x07\r\n\r\n \xff\n";
+        assert_eq!(last_lines(console), ["one", "Failed to mount", " \u{fffd}"]);
+        assert!(last_lines(b"").is_empty());
+    }
+
+    #[test]
+    fn the_last_lines_are_few_and_short() {
+        let console = format!("first\n{}", format!("{}\n", "x".repeat(1000)).repeat(20));
+        let lines = last_lines(console.as_bytes());
+        assert_eq!((lines.len(), lines[0].len()), (LAST_LINES, LINE));
     }
 }

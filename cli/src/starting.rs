@@ -93,6 +93,8 @@ pub(crate) fn is_running(place: &Place) -> Result<bool> {
 pub(crate) struct Running {
     /// The monitor's pid.
     pub(crate) monitor_pid: i32,
+    /// Init's pid.
+    pub(crate) init_pid: i32,
     /// The rungs that were taken.
     pub(crate) rungs: Vec<(String, String)>,
     /// What was left out.
@@ -103,7 +105,9 @@ impl Running {
     /// Takes what the monitor says first.
     pub(crate) fn of(report: Report) -> Result<Self> {
         match report {
-            Report::Running { monitor_pid, rungs, notes, .. } => Ok(Self { monitor_pid, rungs, notes }),
+            Report::Running { monitor_pid, init_pid, rungs, notes } => {
+                Ok(Self { monitor_pid, init_pid, rungs, notes })
+            }
             Report::Failed(failure) => Err(failure),
             Report::Ended(status) => {
                 Err(Error::new(Kind::Died, format!("init ended at once, with status {status}")))

@@ -51,6 +51,10 @@ pub enum Kind {
     Usage,
     /// The kernel refused a call, with this errno.
     Kernel(i32),
+    /// The time that it may take is over.
+    TimedOut,
+    /// A signal ended it, which the user sent.
+    Interrupted(i32),
 }
 
 /// A failure. Prints from the outermost clause to the root cause, joined by colons.
@@ -84,6 +88,12 @@ impl Error {
     /// Adds what was being done when it happened.
     pub fn doing(mut self, clause: impl Into<String>) -> Self {
         self.clauses.push(clause.into());
+        self
+    }
+
+    /// Adds to the root cause what was seen beside it.
+    pub fn because(mut self, more: &str) -> Self {
+        self.clauses.first_mut().into_iter().for_each(|cause| cause.push_str(more));
         self
     }
 

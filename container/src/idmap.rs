@@ -260,7 +260,7 @@ impl NamespaceToBe {
     }
 }
 
-/// Ends the process that only held a namespace open.
+/// Ends a process of this one.
 fn end(pidfd: &OwnedFd) -> Result<()> {
     process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
     process::wait(pidfd.as_fd())?;
@@ -328,6 +328,11 @@ impl Work {
     /// Tells whether the process has ended, within the given time.
     pub fn has_ended_within(&self, time: std::time::Duration) -> Result<bool> {
         Ok(sys::event::readable(self.pidfd.as_fd(), Some(time))?)
+    }
+
+    /// Ends the process before it is done.
+    pub fn end(self) -> Result<()> {
+        end(&self.pidfd)
     }
 
     /// Waits for the process and returns its result.

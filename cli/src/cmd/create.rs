@@ -54,7 +54,7 @@ impl Create {
         let (template, source) = self.source()?;
         let (config, arguments) = (self.config, self.arguments);
         let wanted = making::Wanted { place, template, source, arguments, config, settings: "", once: false };
-        making::create(context, wanted)
+        making::create(context, wanted, None)
     }
 
     fn source(&self) -> container::Result<(Template, String)> {

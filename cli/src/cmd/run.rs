@@ -1,86 +1,245 @@
 //! `bryo run`: a container for one command, gone afterwards.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
+use container::cgroups::Rung;
 use container::create::{Marker, Template};
 use container::place::Place;
-use container::plan::{self, Stdio};
+use container::plan::{self, StartPlan, Stdio};
 use container::{Doing, Error, Kind, destroy, monitor};
 use types::{ContainerName, IdMap};
 
-use super::exec::Wishes;
+use super::exec::{Wishes, limit};
 use super::execute::{app, only_if_asked};
+use crate::booting::{self, Boot};
+use crate::bounds::{Bounds, GRACE};
 use crate::context::Context;
-use crate::foreground;
+use crate::events::{Event, Events};
+use crate::foreground::{Console, Foreground};
+use crate::inside;
 use crate::making;
 use crate::output::{Cannot, Failure, Outcome};
+use crate::relay::HEARD_FOR_A_COMMAND;
 use crate::rungs::{self, Talk};
-use crate::starting::{self, Wanted};
+use crate::starting::{self, Running, Wanted};
+use crate::stopping;
+use crate::watch::Watch;
 
 /// Arguments of `bryo run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Run {
     /// An archive or a directory; without one the machine's own programs, read-only, under a private root
+    #[arg(required_if_eq("boot", "true"))]
     image: Option<String>,
     /// The name of the container
     #[arg(short, long)]
     name: Option<ContainerName>,
     #[command(flatten)]
     wishes: Wishes,
+    /// Boot the image's own init, run the command as a login once that is done, and power off afterwards
+    #[arg(long)]
+    boot: bool,
+    /// End it all after so many seconds, the making of the container among them; the exit status is 124 then
+    #[arg(long, value_name = "SECONDS", value_parser = limit)]
+    timeout: Option<u64>,
+    /// Tell what happens as JSON, one event a line, on standard error or on the open fd of this number
+    #[arg(long, value_name = "FD", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+          value_parser = clap::value_parser!(i32).range(1..))]
+    json: Option<i32>,
     /// The command; a shell without one
     #[arg(last = true)]
     command: Vec<String>,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  bryo run -- make test                                this machine's programs, under a private root
+  bryo run ./alpine.tar.zst -- ./test.sh               one command in an image
+  bryo run --boot ./debian.tar.zst -- ./test.sh        with the image's systemd and its services
+  bryo run --boot ./debian.tar.zst                     a login shell there
+  bryo run --boot --timeout 600 --json=3 ./debian.tar.zst -- ./test.sh 3>events
+
+Exit status: the command's own; 124 the time is over; 125 Bryo failed; 126 the command cannot be run;
+127 there is no such command; 128 and a signal's number, when that ended the command.";
+
 impl Run {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
-        context.settle_all();
-        let name = match self.name.clone().map_or_else(random_name, Ok) {
-            Ok(name) => name,
-            Err(error) => return Err(Failure::new("name a container", error).beside_a_command()),
-        };
-        self.once(context, &name, talk).cannot("run", &name).map_err(Failure::beside_a_command)
+        let mut events = Events::to(self.json).map_err(|e| failed("tell events", e))?;
+        self.named(context, talk, &mut events).or_else(|failure| {
+            failure.tell(context, &mut events);
+            if events.are_on_errors() { Ok(failure.status()) } else { Err(failure) }
+        })
     }
 
-    fn once(self, context: &Context, name: &ContainerName, talk: Talk) -> container::Result<i32> {
-        let place = context.settled(name)?;
-        let template = self.image.as_deref().map_or(Ok(Template::Host), making::from_image)?;
-        let wanted = making::Wanted {
-            place: place.clone(),
+    fn named(self, context: &Context, talk: Talk, events: &mut Events) -> Outcome {
+        let limit = self.timeout.map(Duration::from_secs);
+        let bounds = Bounds::begin(&HEARD_FOR_A_COMMAND, limit).map_err(|e| failed("hear signals", e))?;
+        context.settle_all();
+        let name = self.name.clone().map_or_else(random_name, Ok);
+        let name = name.map_err(|e| failed("name a container", e))?;
+        let once = Once { context, talk, bounds: &bounds, events, place: context.place(&name) };
+        once.run(self).cannot("run", &name).map_err(Failure::beside_a_command)
+    }
+}
+
+fn failed(act: &str, error: Error) -> Failure {
+    Failure::new(act, error).beside_a_command()
+}
+
+/// A container that lives once.
+struct Once<'a> {
+    context: &'a Context,
+    talk: Talk,
+    bounds: &'a Bounds,
+    events: &'a mut Events,
+    place: Place,
+}
+
+impl Once<'_> {
+    fn tell(&mut self, event: &Event<'_>) {
+        self.events.tell(Some(self.place.name.as_str()), event);
+    }
+
+    fn run(mut self, wanted: Run) -> container::Result<i32> {
+        let place = self.context.settled(&self.place.name)?;
+        let template = wanted.image.as_deref().map_or(Ok(Template::Host), making::from_image)?;
+        let making = making::Wanted {
+            place,
             template,
-            source: self.image.clone().unwrap_or_else(|| "host".to_owned()),
+            source: wanted.image.clone().unwrap_or_else(|| "host".to_owned()),
             arguments: Vec::new(),
             config: None,
             settings: "lxc.ephemeral = 1\n",
             once: true,
         };
-        let created = making::create(context, wanted)?;
-        let ended = self.command_in(context, &place, created.marker, talk);
+        let created = making::create(self.context, making, Some(self.bounds))?;
+        self.tell(&Event::Created);
+        let ended = match wanted.boot {
+            true => self.boot(&wanted, created.marker),
+            false => self.command(&wanted, created.marker),
+        };
         // The monitor destroys what ran; this is for what could not be started.
-        let cleaned = clean_up(context, &place, &created.idmap);
+        let cleaned = clean_up(self.context, &self.place, &created.idmap);
+        if cleaned.is_ok() {
+            self.tell(&Event::Removed);
+        }
         ended.and_then(|status| cleaned.map(|()| status))
     }
 
-    fn command_in(
-        self,
-        context: &Context,
-        place: &Place,
-        marker: Option<Marker>,
-        talk: Talk,
-    ) -> container::Result<i32> {
-        let config = context.config(place)?.config;
+    /// Runs the command below Bryo's own init.
+    fn command(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
+        let config = self.context.config(&self.place)?.config;
         let shell = || config.init_cmd.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned()]);
-        let argv = if self.command.is_empty() { shell() } else { self.command };
-        let run = plan::Run::App(app(&self.wishes, argv, &config)?);
-        let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place.clone()) };
-        let plan = starting::plan(context, wanted)?.plan;
-        foreground::run(context, &plan, |running| {
+        let argv = if wanted.command.is_empty() { shell() } else { wanted.command.clone() };
+        let run = plan::Run::App(app(&wanted.wishes, argv, &config)?);
+        let init = Wanted::init(self.place.clone());
+        let start = Wanted { run, foreground: true, stdio: Stdio::Caller, ..init };
+        let (container, _) = self.start(start, None, marker)?;
+        let ended = container.until_it_ends(self.bounds);
+        if let Ok(status) = ended {
+            self.tell(&Event::Command { status });
+        }
+        self.tell(&Event::Stopped);
+        ended
+    }
+
+    /// Boots the image's own init, runs the command, and powers off.
+    fn boot(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
+        let start = Wanted { foreground: true, ..Wanted::init(self.place.clone()) };
+        let (mut container, plan) = self.start(start, Some(Console::Memory), marker)?;
+        let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container));
+        let booted =
+            booted.map_err(|e| with_console(e, &container, &plan)).doing("waiting until it has booted");
+        let ran = booted.and_then(|boot| self.in_booted(&mut container, &boot, wanted));
+        let signals = self.bounds.signals();
+        let ended = match ran.as_ref().map_err(Error::kind) {
+            // Nobody waits for it any more.
+            Err(Kind::Interrupted(_)) => {
+                container.kill();
+                Ok(())
+            }
+            Err(Kind::TimedOut) => container.end(signals, GRACE),
+            _ => container.end(signals, stopping::PATIENCE),
+        };
+        self.tell(&Event::Stopped);
+        ran.and_then(|status| ended.map(|()| status))
+    }
+
+    fn start(
+        &mut self,
+        wanted: Wanted,
+        console: Option<Console>,
+        marker: Option<Marker>,
+    ) -> container::Result<(Foreground, StartPlan)> {
+        let plan = starting::plan(self.context, wanted)?.plan;
+        let (context, bounds) = (self.context, self.bounds);
+        let on_running = |running: &Running| {
             // From here on its run file says that it lives only once.
             marker.into_iter().try_for_each(Marker::remove)?;
-            rungs::announce(&plan, &running.rungs, &running.notes, context.facts()?, only_if_asked(talk));
+            rungs::announce(
+                &plan,
+                &running.rungs,
+                &running.notes,
+                context.facts()?,
+                only_if_asked(self.talk),
+            );
+            self.tell(&Event::Started { pid: running.init_pid });
             Ok(())
-        })
+        };
+        let container = Foreground::start(context, &plan, console, bounds, on_running)?;
+        Ok((container, plan))
     }
+
+    fn in_booted(&mut self, container: &mut Foreground, boot: &Boot, wanted: &Run) -> container::Result<i32> {
+        let (state, failed_units) = (boot.state, boot.failed_units.as_slice());
+        self.tell(&Event::Booted { state, failed_units, seconds: boot.took.as_secs_f64() });
+        if !self.events.are_on_errors() {
+            booting::warn(&self.place, boot);
+        }
+        let config = self.context.config(&self.place)?.config;
+        let request = wanted.wishes.login(wanted.command.clone(), &config)?;
+        let ran =
+            inside::run_within(&self.place, request, &mut Watch::over_container(self.bounds, container));
+        let status = self.unless_it_ended(ran, container)?;
+        self.tell(&Event::Command { status });
+        Ok(status)
+    }
+
+    /// Looks whether what ended the command was the end of the container.
+    fn unless_it_ended(
+        &self,
+        ran: container::Result<i32>,
+        container: &mut Foreground,
+    ) -> container::Result<i32> {
+        let may_be = match &ran {
+            Ok(status) => *status == KILLED,
+            Err(e) => matches!(e.kind(), Kind::Died | Kind::NotRunning | Kind::Kernel(_)),
+        };
+        let late = Instant::now() + GRACE;
+        while may_be && container.is_ending() && Instant::now() < late {
+            let soon = Instant::now() + Duration::from_millis(50);
+            Watch::over_container(self.bounds, container).readable(None, Some(soon))?;
+        }
+        ran
+    }
+}
+
+/// The shell status of what SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+
+/// Adds what the console showed last to the failure of a container that did not come up.
+fn with_console(error: Error, container: &Foreground, plan: &StartPlan) -> Error {
+    let lines = container.last_lines();
+    if lines.is_empty() || !matches!(error.kind(), Kind::Died | Kind::TimedOut) {
+        return error;
+    }
+    let shown = lines.join("\n");
+    // systemd says so in its last words, and the way out is known.
+    let lacks_cgroup = plan.cgroup.rung() == Rung::None && shown.contains("cgroup");
+    let kind = if lacks_cgroup { Kind::Cgroup } else { error.kind() };
+    error.of_kind(kind).because(&format!("; the console's last lines:\n{shown}"))
 }
 
 /// A monitor that was killed may have left processes, which end before their files go.

@@ -1,13 +1,11 @@
 //! `bryo shell`: a login.
 
-use container::attach::AttachRequest;
 use types::ContainerName;
 
-use super::exec::config_or_none;
+use super::exec::{Wishes, config_or_none};
 use crate::context::Context;
-use crate::inside::{self, clean_environment, set_variable};
+use crate::inside;
 use crate::output::{Cannot, Failure, Outcome};
-use crate::user::User;
 
 /// Arguments of `bryo shell`.
 #[derive(Debug, clap::Args)]
@@ -27,12 +25,8 @@ impl Shell {
     fn shell(&self, context: &Context) -> container::Result<i32> {
         let place = context.settled(&self.name)?;
         let config = config_or_none(context, &self.name);
-        let root = || Ok(User::root_of(&config));
-        let user = self.user.as_ref().map_or_else(root, |word| User::find(word, &config))?;
-        let mut environment = clean_environment();
-        user.environment().into_iter().for_each(|variable| set_variable(&mut environment, variable));
-        let request = inside::request(Vec::new(), environment);
-        let User { uid, gid, groups, .. } = user;
-        inside::run(&place, AttachRequest { uid, gid, groups, login: true, ..request }, None)
+        let wishes = Wishes { user: self.user.clone(), ..Wishes::default() };
+        let request = wishes.login(Vec::new(), &config)?;
+        inside::run(&place, request, None)
     }
 }

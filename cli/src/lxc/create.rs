@@ -68,7 +68,7 @@ fn create(call: &Call, place: Place, template: Template) -> Result<i32, i32> {
         settings: "",
         once: false,
     };
-    let created = call.or_fail(making::create(&call.context, wanted))?;
+    let created = call.or_fail(making::create(&call.context, wanted, None))?;
     created.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(0)
 }

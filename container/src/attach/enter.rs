@@ -173,7 +173,7 @@ fn become_program(
     let environment = [&request.environment[..], &entry.environment[..]].concat();
     let argv = if request.argv.is_empty() { vec![user.shell.clone()] } else { request.argv.clone() };
     let programs = programs(&argv[0], &environment);
-    let shown = if request.login {
+    let shown = if request.login && request.argv.is_empty() {
         format!("-{}", argv[0].rsplit('/').next().unwrap_or("sh"))
     } else {
         argv[0].clone()

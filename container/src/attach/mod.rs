@@ -40,7 +40,7 @@ pub struct AttachRequest {
     pub size: Option<(u16, u16)>,
     /// Where to start: none for the caller's directory, as far as it exists inside.
     pub cwd: Option<String>,
-    /// A login: argv\[0\] gets a dash, the working directory is the user's home.
+    /// A login: it begins in the user's home, and the login shell, where that is what runs, has a dash before its name.
     pub login: bool,
 }
 
@@ -52,9 +52,16 @@ pub struct Attached {
     pub terminal: Option<OwnedFd>,
 }
 
-impl Attached {
-    /// Starts a program in a running container with the given standard streams.
-    pub fn start(place: &Place, request: &AttachRequest, streams: [BorrowedFd<'_>; 3]) -> Result<Self> {
+/// A program that is about to run in a container. It is the container that makes this last: its file may lie on a file
+/// system whose server is a process of the container.
+#[derive(Debug)]
+pub struct Starting {
+    client: Client,
+}
+
+impl Starting {
+    /// Asks for a program in a running container with the given standard streams.
+    pub fn begin(place: &Place, request: &AttachRequest, streams: [BorrowedFd<'_>; 3]) -> Result<Self> {
         let client = Client::must_connect(place)?;
         let bytes = postcard::to_stdvec(request).map_err(|e| Error::new(Kind::Build, e.to_string()))?;
         let sealed = sys::memfd::sealed("attach", &bytes)?;
@@ -63,12 +70,29 @@ impl Attached {
         let cwd = cwd.as_ref().unwrap_or(&root);
         let [input, output, errors] = streams;
         client.send(&Request::Attach, &[input, output, errors, cwd.as_fd(), sealed.as_fd()])?;
-        match client.next()? {
-            Some((Reply::Started, fds)) => Ok(Self { client, terminal: fds.into_iter().next() }),
+        Ok(Self { client })
+    }
+
+    /// Returns the connection, to wait on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.client.fd()
+    }
+
+    /// Waits until the program runs.
+    ///
+    /// # Errors
+    /// It cannot be run; the kind tells why.
+    pub fn finish(self) -> Result<Attached> {
+        match self.client.next()? {
+            Some((Reply::Started, fds)) => {
+                Ok(Attached { client: self.client, terminal: fds.into_iter().next() })
+            }
             other => Err(crate::command::unexpected(other)),
         }
     }
+}
 
+impl Attached {
     /// Returns the connection, to wait on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.client.fd()

@@ -75,8 +75,8 @@ pub struct CreateRequest<'a> {
     pub header: Vec<String>,
     /// It is for one run: its marker stays until whoever runs it removes it ([`Created::marker`]).
     pub once: bool,
-    /// Told about progress now and then.
-    pub progress: &'a mut dyn FnMut(Progress),
+    /// Told about progress now and then. An error ends the creation.
+    pub progress: &'a mut dyn FnMut(Progress) -> Result<()>,
 }
 
 /// What came of it.
@@ -272,7 +272,7 @@ struct Filling<'a> {
     facts: &'a HostFacts,
     idmap: &'a IdMap,
     place: &'a Place,
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(Progress) -> Result<()>,
 }
 
 /// What a template did.

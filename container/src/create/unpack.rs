@@ -114,7 +114,10 @@ impl Filling<'_> {
         drop(writer);
         let total = archive.and_then(size);
         while !work.has_ended_within(TICK)? {
-            (self.progress)(Progress { read: archive.map_or(0, position), total });
+            if let Err(no_more) = (self.progress)(Progress { read: archive.map_or(0, position), total }) {
+                work.end()?;
+                return Err(no_more);
+            }
         }
         let mut said = String::new();
         reader.take(1 << 16).read_to_string(&mut said).map_err(from_io)?;

@@ -171,6 +171,13 @@ impl Monitor {
         }
     }
 
+    /// Lets go of the container: the monitor kills it, as it does when the starter dies. Returns when all is gone.
+    pub fn abandon(self) {
+        let Self { socket, mut process } = self;
+        drop(socket);
+        let _gone = process.wait();
+    }
+
     /// Waits until the monitor's process is gone, and all it held with it.
     pub fn wait(mut self) {
         let _gone = self.process.wait();
