@@ -19,6 +19,7 @@ tests::claims! {
     a_systemd_that_answers_without_end_takes_too_long: hybrid, needs Bryo;
     exec_ends_a_command_that_takes_too_long: hybrid, needs Bryo;
     signals_go_to_the_command: hybrid, needs Bryo;
+    a_signal_hurries_a_container_that_does_not_stop: hybrid, needs Bryo;
     a_boot_without_a_command_is_a_login_shell: hybrid, needs Bryo;
     events_come_in_order_on_an_fd_of_their_own: hybrid, needs Bryo;
     a_reader_of_events_may_leave: hybrid, needs Bryo;
@@ -109,8 +110,8 @@ fn failed_units_are_named_and_slow_ones_waited_for(lab: &Lab) {
     assert_eq!(names(&told), WHOLE_RUN);
     let booted = &told[2];
     assert_eq!(booted["state"], "degraded", "{booted}");
-    let failed = booted["failed_units"].as_array().unwrap();
-    assert!(failed.contains(&"moss-bad.service".into()) && !failed.contains(&"moss-slow.service".into()));
+    let failed = booted["failed_units"].to_string();
+    assert!(failed.contains("\"moss-bad.service\"") && !failed.contains("moss-slow"), "{failed}");
     assert!(booted["seconds"].as_f64() > Some(5.0), "{booted}");
     ana.destroy("deb");
     is_empty(&ana, "a degraded run");
@@ -128,7 +129,7 @@ fn a_systemd_without_a_cgroup_is_a_failure_and_no_hang(lab: &Lab) {
 }
 
 /// How many moments of a run are tried.
-const MOMENTS: u32 = 8;
+const MOMENTS: u32 = 6;
 
 /// Runs a command without end, and does something to the run at moments from its beginning to well into the command.
 fn at_moments(user: &User<'_>, act: fn(&mut tests::Background), check: impl Fn(Output, &str)) {
@@ -153,14 +154,10 @@ fn a_killed_run_is_cleaned_up_at_any_moment(lab: &Lab) {
     let ana = lab.user("ana");
     at_moments(&ana, tests::Background::kill, |output, when| {
         output.exits(137);
-        eventually("the processes have ended", || user_is_idle(&ana));
+        eventually("the processes have ended", || ana.processes().is_empty());
         ana.bryo(["run", "--", "true"]).succeeds();
         is_empty(&ana, &format!("killed {when}"));
     });
-}
-
-fn user_is_idle(user: &User<'_>) -> bool {
-    user.processes().is_empty()
 }
 
 fn an_init_that_cannot_be_asked_counts_as_started(lab: &Lab) {
@@ -245,15 +242,26 @@ fn exec_ends_a_command_that_takes_too_long(lab: &Lab) {
 
 fn signals_go_to_the_command(lab: &Lab) {
     let ana = lab.user("ana");
-    let script = "trap 'exit 5' TERM; while :; do sleep 0.1; done";
-    let mut run = boot(&ana, &[BUSYBOX, "--", "sh", "-c", script]).background();
-    eventually("the command runs", || {
-        ana.processes().iter().any(|process| process.command.contains("exit 5"))
-    });
-    std::thread::sleep(Duration::from_millis(500));
-    run.terminate();
-    run.wait().exits(5);
+    let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done";
+    let starter = format!(
+        "bryo run --boot {BUSYBOX} -- sh -c \"{script}\" >out & \
+         while ! grep -q ready out; do sleep 0.1; done; kill -TERM $!; wait $!; s=$?; rm out; exit $s"
+    );
+    ana.sh(&starter).exits(5);
     is_empty(&ana, "a terminated command");
+}
+
+fn a_signal_hurries_a_container_that_does_not_stop(lab: &Lab) {
+    let ana = lab.user("ana");
+    // The kernel drops a signal to the first process of a PID namespace that does not listen for it.
+    image_with_init(&ana, "#!/bin/sh\nwhile :; do sleep 1; done\n");
+    let starter = "bryo run --boot --json=3 ./image -- sh -c 'exit 3' 3>events & \
+                   while ! grep -q command events; do sleep 0.1; done; sleep 1; kill -TERM $!; wait $!";
+    // Without the signal it is waited for 60 seconds.
+    ana.sh(starter).seconds(45).exits(3);
+    ana.sh("rm events").succeeds();
+    remove_image(&ana);
+    is_empty(&ana, "a container that does not stop");
 }
 
 fn a_boot_without_a_command_is_a_login_shell(lab: &Lab) {
@@ -283,7 +291,7 @@ fn events_come_in_order_on_an_fd_of_their_own(lab: &Lab) {
     let failed = told();
     assert_eq!(names(&failed), ["created", "started", "booted", "stopped", "removed", "failed"]);
     assert_eq!(failed[5]["status"], 127);
-    assert!(failed[5]["cause"].as_str().unwrap().contains("/no/such/command"), "{failed:?}");
+    assert!(failed[5]["cause"].to_string().contains("/no/such/command"), "{failed:?}");
     assert!(failed[5]["hint"].is_string(), "{failed:?}");
 
     // On standard error they stand alone.

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::inside::{self, clean_environment, set_variable};
 use crate::output::{Cannot, Failure, Outcome};
 use crate::relay::HEARD_FOR_A_COMMAND;
+use crate::rungs::Talk;
 use crate::user::User;
 use crate::watch::Watch;
 
@@ -112,12 +113,12 @@ pub(super) fn config_or_none(context: &Context, name: &ContainerName) -> Config 
 }
 
 impl Exec {
-    pub(super) fn run(self, context: &Context) -> Outcome {
+    pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let name = self.name.clone();
-        self.exec(context).cannot("run a command in", &name).map_err(Failure::beside_a_command)
+        self.exec(context, talk).cannot("run a command in", &name).map_err(Failure::beside_a_command)
     }
 
-    fn exec(self, context: &Context) -> container::Result<i32> {
+    fn exec(self, context: &Context, talk: Talk) -> container::Result<i32> {
         let place = context.settled(&self.name)?;
         if !self.wait_boot && self.timeout.is_none() {
             return inside::run(&place, self.request(context)?, None);
@@ -126,7 +127,9 @@ impl Exec {
         let mut watch = Watch::over(&bounds);
         if self.wait_boot {
             let boot = booting::wait(&place, &mut watch).doing("waiting until it has booted")?;
-            booting::warn(&place, &boot);
+            if talk != Talk::Quiet {
+                booting::warn(&place, &boot);
+            }
         }
         inside::run_within(&place, self.request(context)?, &mut watch)
     }

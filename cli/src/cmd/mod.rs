@@ -160,7 +160,7 @@ impl Verb {
             Self::Start(verb) => verb.run(context, talk),
             Self::Stop(verb) => verb.run(context),
             Self::Restart(verb) => verb.run(context, talk),
-            Self::Exec(verb) => verb.run(context),
+            Self::Exec(verb) => verb.run(context, talk),
             Self::Shell(verb) => verb.run(context),
             Self::Attach(verb) => verb.run(context),
             Self::Console(verb) => verb.run(context),

@@ -195,7 +195,7 @@ impl Once<'_> {
     fn in_booted(&mut self, container: &mut Foreground, boot: &Boot, wanted: &Run) -> container::Result<i32> {
         let (state, failed_units) = (boot.state, boot.failed_units.as_slice());
         self.tell(&Event::Booted { state, failed_units, seconds: boot.took.as_secs_f64() });
-        if !self.events.are_on_errors() {
+        if self.talk != Talk::Quiet && !self.events.are_on_errors() {
             booting::warn(&self.place, boot);
         }
         let config = self.context.config(&self.place)?.config;
@@ -237,7 +237,8 @@ fn with_console(error: Error, container: &Foreground, plan: &StartPlan) -> Error
     }
     let shown = lines.join("\n");
     // systemd says so in its last words, and the way out is known.
-    let lacks_cgroup = plan.cgroup.rung() == Rung::None && shown.contains("cgroup");
+    let means_cgroup = ["cgroup", "control group"].iter().any(|word| shown.contains(word));
+    let lacks_cgroup = plan.cgroup.rung() == Rung::None && means_cgroup;
     let kind = if lacks_cgroup { Kind::Cgroup } else { error.kind() };
     error.of_kind(kind).because(&format!("; the console's last lines:\n{shown}"))
 }
