@@ -20,6 +20,7 @@ use serde::Serialize;
 use sys::{event, tty};
 use types::Signal;
 
+use crate::bar::Bar;
 use crate::inside;
 use crate::output;
 use crate::watch::Watch;
@@ -61,11 +62,11 @@ pub(crate) enum Booted {
     Started,
 }
 
-/// Waits until the container has booted.
+/// Waits until the container has booted. A terminal shows how far it is, unless nobody wants to see it.
 ///
 /// # Errors
 /// It ends meanwhile, comes up in rescue mode, or the time is over.
-pub(crate) fn wait(place: &Place, watch: &mut Watch<'_>) -> Result<Boot> {
+pub(crate) fn wait(place: &Place, watch: &mut Watch<'_>, mut bar: Option<Bar>) -> Result<Boot> {
     let began = Instant::now();
     let late = began + PATIENCE;
     let until = watch.bounds().until().map_or(late, |until| until.min(late));
@@ -80,6 +81,7 @@ pub(crate) fn wait(place: &Place, watch: &mut Watch<'_>) -> Result<Boot> {
             }
             Ok(None) => {}
         }
+        bar.iter_mut().for_each(|bar| bar.wait(look.told()));
         watch.readable(None, Some(until.min(Instant::now() + BETWEEN)))?;
         if Instant::now() >= until {
             return Err(look.late(began.elapsed()));
@@ -202,6 +204,12 @@ impl Look<'_> {
             // Its status says the same as its words, and differs between versions.
             Ok(_) => Ok(Answer::Text(read(&reader.into())?)),
         }
+    }
+
+    /// Says how far it is.
+    fn told(&self) -> String {
+        let separator = if self.said.is_empty() { "" } else { ": " };
+        format!("{} boots{separator}{}", self.place.name, self.said)
     }
 
     /// Makes the failure of a boot that takes too long.

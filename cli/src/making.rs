@@ -1,13 +1,12 @@
 //! Making a container: templates by name or by image, and a bar on the terminal while it is unpacked.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use container::create::{self, CreateRequest, Created, Progress, Template};
+use container::create::{self, CreateRequest, Created, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bar::Bar;
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
@@ -54,7 +53,7 @@ pub(crate) fn create(context: &Context, wanted: Wanted, bounds: Option<&Bounds>)
         },
     };
     let created = create::create(request, context.facts()?);
-    bar.clear();
+    drop(bar);
     created.map_err(|error| match error.kind() {
         Kind::Image => error.doing(format!("unpacking {}", wanted.source)),
         _ => error,
@@ -70,34 +69,6 @@ fn header(wanted: &Wanted) -> Vec<String> {
         format!("Template used to create this container: {}", wanted.source),
         format!("Parameters passed to the template: {}", wanted.arguments.join(" ")),
     ]
-}
-
-/// The bar. It is drawn by whoever tells about progress: a thread of its own would make forking unsafe.
-#[derive(Default)]
-struct Bar {
-    drawn: Option<ProgressBar>,
-}
-
-impl Bar {
-    fn show(&mut self, progress: Progress) {
-        let bar = self.drawn.get_or_insert_with(|| match progress.total {
-            _ if !std::io::stderr().is_terminal() => ProgressBar::hidden(),
-            Some(total) => ProgressBar::new(total).with_style(style("{bar:40} {bytes}/{total_bytes} {eta}")),
-            None => ProgressBar::no_length().with_style(style("{spinner} {elapsed}")),
-        });
-        match progress.total {
-            Some(_) => bar.set_position(progress.read),
-            None => bar.tick(),
-        }
-    }
-
-    fn clear(self) {
-        self.drawn.iter().for_each(ProgressBar::finish_and_clear);
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// The templates and their options, which stand after `--`.

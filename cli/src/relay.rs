@@ -318,8 +318,9 @@ mod tests {
 
     #[test]
     fn the_last_lines_of_a_console_move_no_cursor() {
-        let console = b"one\r\n\x1b[0;1;31mFailed\x1b[0m to mount\x07\x1b]0;title\x07\r\n\r\n \xff\n";
-        assert_eq!(last_lines(console), ["one", "Failed to mount", " \u{fffd}"]);
+        let console =
+            "one\r\n\x1b[0;1;31mFailed\x1b[0m to mount\x07\x1b]0;title\x07\r\n\r\n\u{25cf} \u{9b}2J\n";
+        assert_eq!(last_lines(console.as_bytes()), ["one", "Failed to mount", "\u{25cf} \u{fffd}2J"]);
         assert!(last_lines(b"").is_empty());
     }
 

@@ -7,6 +7,7 @@ use container::Doing;
 use container::attach::AttachRequest;
 use types::ContainerName;
 
+use crate::bar::Bar;
 use crate::booting;
 use crate::bounds::Bounds;
 use crate::context::Context;
@@ -126,8 +127,10 @@ impl Exec {
         let bounds = Bounds::begin(&HEARD_FOR_A_COMMAND, self.timeout.map(Duration::from_secs))?;
         let mut watch = Watch::over(&bounds);
         if self.wait_boot {
-            let boot = booting::wait(&place, &mut watch).doing("waiting until it has booted")?;
-            if talk != Talk::Quiet {
+            let talks = talk != Talk::Quiet;
+            let boot = booting::wait(&place, &mut watch, talks.then(Bar::default))
+                .doing("waiting until it has booted")?;
+            if talks {
                 booting::warn(&place, &boot);
             }
         }

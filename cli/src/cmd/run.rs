@@ -12,6 +12,7 @@ use types::{ContainerName, IdMap};
 
 use super::exec::{Wishes, limit};
 use super::execute::{app, only_if_asked};
+use crate::bar::Bar;
 use crate::booting::{self, Boot};
 use crate::bounds::{Bounds, GRACE};
 use crate::context::Context;
@@ -102,6 +103,11 @@ impl Once<'_> {
         self.events.tell(Some(self.place.name.as_str()), event);
     }
 
+    /// Tells whether standard error is for sentences: somebody wants them, and no program reads events there.
+    fn talks(&self) -> bool {
+        self.talk != Talk::Quiet && !self.events.are_on_errors()
+    }
+
     fn run(mut self, wanted: Run) -> container::Result<i32> {
         let place = self.context.settled(&self.place.name)?;
         let template = wanted.image.as_deref().map_or(Ok(Template::Host), making::from_image)?;
@@ -149,7 +155,8 @@ impl Once<'_> {
     fn boot(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
         let start = Wanted { foreground: true, ..Wanted::init(self.place.clone()) };
         let (mut container, plan) = self.start(start, Some(Console::Memory), marker)?;
-        let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container));
+        let bar = self.talks().then(Bar::default);
+        let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container), bar);
         let booted =
             booted.map_err(|e| with_console(e, &container, &plan)).doing("waiting until it has booted");
         let ran = booted.and_then(|boot| self.in_booted(&mut container, &boot, wanted));
@@ -195,7 +202,7 @@ impl Once<'_> {
     fn in_booted(&mut self, container: &mut Foreground, boot: &Boot, wanted: &Run) -> container::Result<i32> {
         let (state, failed_units) = (boot.state, boot.failed_units.as_slice());
         self.tell(&Event::Booted { state, failed_units, seconds: boot.took.as_secs_f64() });
-        if self.talk != Talk::Quiet && !self.events.are_on_errors() {
+        if self.talks() {
             booting::warn(&self.place, boot);
         }
         let config = self.context.config(&self.place)?.config;
