@@ -72,14 +72,8 @@ pub(crate) fn wait(place: &Place, watch: &mut Watch<'_>, mut bar: Option<Bar>) -
     let until = watch.bounds().until().map_or(late, |until| until.min(late));
     let mut look = Look { place, until, seen: None, said: String::new() };
     loop {
-        match look.once(watch) {
-            // In the foreground the watch tells how it ended.
-            Err(e) if e.kind() == Kind::NotRunning && watch.has_container() => {}
-            Err(e) => return Err(e),
-            Ok(Some((state, failed_units))) => {
-                return Ok(Boot { state, failed_units, took: began.elapsed() });
-            }
-            Ok(None) => {}
+        if let Some((state, failed_units)) = look.once(watch)? {
+            return Ok(Boot { state, failed_units, took: began.elapsed() });
         }
         bar.iter_mut().for_each(|bar| bar.wait(look.told()));
         watch.readable(None, Some(until.min(Instant::now() + BETWEEN)))?;
@@ -147,14 +141,20 @@ impl Look<'_> {
 
     /// Asks the monitor for the pid of init; none while the container starts or reboots.
     fn init(&self, watch: &mut Watch<'_>) -> Result<Option<i32>> {
-        let client = Client::must_connect(self.place)?;
-        client.send(&Request::Status, &[])?;
+        let connected = Client::must_connect(self.place);
+        let asked = connected.and_then(|client| client.send(&Request::Status, &[]).map(|()| client));
+        let client = match asked {
+            // The watch tells how it ended.
+            Err(_) if watch.has_container() => return Ok(None),
+            asked => asked?,
+        };
         if !watch.readable(Some(client.fd()), Some(self.until))? {
             return Ok(None);
         }
-        match client.next()? {
-            Some((Reply::Status(status), _)) => Ok(status.init_pid),
-            Some((Reply::Failed(failure), _)) => Err(failure),
+        match client.next() {
+            Ok(Some((Reply::Status(status), _))) => Ok(status.init_pid),
+            Ok(Some((Reply::Failed(failure), _))) => Err(failure),
+            // It ends just now, which the next look finds.
             _ => Ok(None),
         }
     }

@@ -283,7 +283,7 @@ pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_GETFD only looks at the number, and a closed one answers EBADF.
     cvt(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into(), || format!("fcntl({fd}, F_GETFD)"))?;
     // SAFETY: the fd is open, and by the agreement between the two programs this process owns it; callers name each
-    // number once, first thing in main.
+    // number once, before they hold anything that they have opened themselves.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC).call(|| format!("fcntl({fd}, F_SETFD)"))?;
     Ok(owned)
