@@ -473,5 +473,14 @@ pub(crate) fn wait_until(patience: Duration, mut holds: impl FnMut() -> bool) ->
 /// It never does; `what` says what was awaited.
 #[track_caller]
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    assert!(wait_until(Duration::from_secs(10), holds), "after ten seconds not yet: {what}");
+    within(10, what, holds);
+}
+
+/// Waits until `holds` does, for at most so many seconds: for what a busy disk makes long.
+///
+/// # Panics
+/// It never does; `what` says what was awaited.
+#[track_caller]
+pub fn within(seconds: u64, what: &str, holds: impl FnMut() -> bool) {
+    assert!(wait_until(Duration::from_secs(seconds), holds), "after {seconds} seconds not yet: {what}");
 }

@@ -47,7 +47,7 @@ pub mod view;
 
 pub use claim::{Need, claim};
 pub use clean::clean;
-pub use command::{Background, Command, Output, eventually};
+pub use command::{Background, Command, Output, eventually, within};
 pub use lab::Lab;
 pub use processes::Process;
 pub use terminal::Terminal;
