@@ -8,7 +8,7 @@ use container::attach::{AttachRequest, Attached, Starting};
 use container::monitor::RunFile;
 use container::place::Place;
 use sys::process::flags;
-use types::Signal;
+use types::{IdMap, Signal};
 
 use crate::bounds::{Bounds, GRACE};
 use crate::relay::{HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
@@ -126,9 +126,14 @@ fn refuse_unmapped(place: &Place, request: &AttachRequest) -> Result<()> {
     if request.namespaces != 0 && request.namespaces & flags::NEWUSER == 0 {
         return Ok(());
     }
-    // Without the file it does not run, and the start of the program says so better.
-    let Some(run) = place.state_dir()?.as_ref().and_then(RunFile::read) else { return Ok(()) };
-    user::refuse_unmapped(&run.idmap, request.uid, request.gid)
+    // Without a map it does not run, and the start of the program says so better.
+    let Some(map) = id_map(place)? else { return Ok(()) };
+    user::refuse_unmapped(&map, request.uid, request.gid)
+}
+
+/// Returns the id map of the running container, which its configuration may no longer have.
+pub(crate) fn id_map(place: &Place) -> Result<Option<IdMap>> {
+    Ok(place.state_dir()?.as_ref().and_then(RunFile::read).map(|run| run.idmap))
 }
 
 #[cfg(test)]

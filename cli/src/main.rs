@@ -22,6 +22,7 @@ mod logging;
 mod lxc;
 mod making;
 mod output;
+mod own;
 mod relay;
 mod rungs;
 mod starting;

@@ -11,6 +11,7 @@ use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::image::Image;
+use crate::own::Own;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) source: String,
     /// The template's arguments.
     pub(crate) arguments: Vec<String>,
+    /// What it has of the caller's own files.
+    pub(crate) own: Own,
     /// It is made for one run.
     pub(crate) once: bool,
 }
@@ -39,12 +42,15 @@ pub(crate) fn create(context: &Context, wanted: Wanted, bounds: Option<&Bounds>)
     let base_path = wanted.config.clone().unwrap_or_else(|| context.default_config.clone());
     let base = create::default_text(&base_path, wanted.config.is_some())? + wanted.settings;
     let header = header(&wanted);
+    let (me, shares) = (wanted.own.me(), wanted.own.shares()?);
     let mut bar = Bar::default();
     let request = CreateRequest {
         place: wanted.place,
         template: wanted.template,
         base,
         base_path,
+        me,
+        shares,
         header,
         once: wanted.once,
         progress: &mut |progress| {

@@ -4,7 +4,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use config::Config;
-use container::{Doing, Error, Kind, Result};
+use container::host::Caller;
+use container::{Doing, Error, Kind, Result, idmap};
 use sys::path::{self, Links, OpenFlags};
 use types::{IdExtent, IdKind, IdMap};
 
@@ -41,6 +42,19 @@ impl User {
         Self { shell, ..Self::root() }
     }
 
+    /// Returns the user who is the caller outside, where a container with this map has one.
+    pub(crate) fn me(map: &IdMap, config: &Config, caller: &Caller) -> Option<Self> {
+        let (uid, gid) = idmap::me(map, caller)?;
+        let found = Self::find(&uid.to_string(), config).unwrap_or_else(|_| Self::unnamed(uid.0));
+        // Without a line in the passwd file the number of the user says nothing about the group.
+        let gid = gid.filter(|_| found.name.is_none()).map_or(found.gid, |gid| gid.0);
+        Some(Self { gid, ..found })
+    }
+
+    fn unnamed(uid: u32) -> Self {
+        Self { uid, gid: uid, groups: Vec::new(), name: None, home: "/".to_owned(), shell: None }
+    }
+
     /// Finds the user `word`, or the user and the group of `USER:GROUP`: numbers, or names of the container's files.
     pub(crate) fn find(word: &str, config: &Config) -> Result<Self> {
         let passwd = read(config, "etc/passwd").unwrap_or_default();
@@ -73,9 +87,7 @@ impl User {
             Some(Self { uid, gid, groups: groups_of(name, group), name: Some(name.to_owned()), home, shell })
         });
         let is_wanted = |user: &Self| user.name.as_deref() == Some(word) || Some(user.uid) == number;
-        let home = "/".to_owned();
-        let unnamed = |uid| Self { uid, gid: uid, groups: Vec::new(), name: None, home, shell: None };
-        found.into_iter().find(is_wanted).or_else(|| number.map(unnamed))
+        found.into_iter().find(is_wanted).or_else(|| number.map(Self::unnamed))
     }
 
     /// Returns the variables that tell programs who they run for.

@@ -145,6 +145,12 @@ fn caller() -> Caller {
     Caller { uid, gid, name }
 }
 
+/// Returns the caller's login shell, where the system knows one.
+pub(crate) fn login_shell(caller: &Caller) -> Option<String> {
+    use uzers::os::unix::UserExt;
+    uzers::get_user_by_uid(caller.uid.0).and_then(|user| user.shell().to_str().map(str::to_owned))
+}
+
 /// Reads a system file; one that is missing or too large grants nothing.
 fn read(path: &str) -> Vec<u8> {
     sys::path::open_dir(Path::new("/"))

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use sys::process::{Cloned, Exit, flags};
 use sys::{namespace, path, process, socket};
-use types::{IdExtent, IdKind, IdMap, IdRange};
+use types::{IdExtent, IdKind, IdMap, IdRange, NsGid, NsUid};
 
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, HostFacts, IdWriter};
@@ -30,6 +30,39 @@ pub fn choose(facts: &HostFacts) -> IdMap {
     let pick = |granted: &[IdRange]| extents(if granted.is_empty() { &spare } else { granted });
     let map = IdMap { uids: pick(&facts.subuids), gids: pick(&facts.subgids) };
     if map.uids.is_empty() || map.gids.is_empty() { own_id_only(&facts.caller) } else { map }
+}
+
+/// Returns the map with the caller as a user inside, of the same number: what is made inside by that user is the
+/// caller's outside. Where only the caller's own id can be mapped, root inside is the caller already.
+///
+/// # Errors
+/// A caller who is root, or in group 0: no map of an ordinary container holds id 0 of the host. A map in which nobody
+/// would be left for root inside.
+pub fn with_me(map: &IdMap, caller: &Caller) -> Result<IdMap> {
+    if is_own_id_only(map, caller) {
+        return Ok(map.clone());
+    }
+    let refuse = |why: String| Err(Error::new(Kind::Usage, why));
+    for (what, id) in [("user", caller.uid.0), ("group", caller.gid.0)] {
+        if id == 0 {
+            return refuse(format!("{what} 0 of the host is root's, and is never given to a container"));
+        }
+    }
+    let split = map.with_own(caller.uid, caller.gid);
+    match (split.host_uid(NsUid(0)), split.host_gid(NsGid(0))) {
+        (Some(_), Some(_)) => Ok(split),
+        _ => refuse(format!(
+            "the ids granted begin with {}, the own one, which leaves none for root inside",
+            caller.uid
+        )),
+    }
+}
+
+/// Returns the user inside who is the caller outside, unless that is root or nobody; and the group of it that the caller's
+/// group is, if it has one.
+pub fn me(map: &IdMap, caller: &Caller) -> Option<(NsUid, Option<NsGid>)> {
+    let uid = map.ns_uid(caller.uid).filter(|uid| uid.0 != 0)?;
+    Some((uid, map.ns_gid(caller.gid)))
 }
 
 /// Returns the map in which the caller is root and nobody else exists.
@@ -63,32 +96,54 @@ fn extents(ranges: &[IdRange]) -> Vec<IdExtent> {
     extents
 }
 
+/// A line of an id map that the host does not grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotGranted {
+    /// User or group ids.
+    pub kind: IdKind,
+    /// The line.
+    pub extent: IdExtent,
+    /// The file that would have to grant it.
+    pub file: &'static str,
+    /// What that file grants to the caller.
+    pub granted: Vec<IdRange>,
+}
+
+/// Returns the lines of a map that the host does not grant to the caller.
+pub fn not_granted(map: &IdMap, facts: &HostFacts) -> Vec<NotGranted> {
+    if facts.caller.is_root() || is_own_id_only(map, &facts.caller) {
+        return Vec::new();
+    }
+    let lines = |(kind, file, granted, own): (IdKind, &'static str, &Vec<IdRange>, u32)| {
+        let is_refused = move |extent: &&IdExtent| {
+            let own_one = extent.count() == 1 && extent.outside.start() == own;
+            !own_one && !policy::subid::granted(granted, extent.outside)
+        };
+        let refused = map.extents(kind).iter().filter(is_refused);
+        refused
+            .map(|extent| NotGranted { kind, extent: *extent, file, granted: granted.clone() })
+            .collect::<Vec<_>>()
+    };
+    [
+        (IdKind::User, "/etc/subuid", &facts.subuids, facts.caller.uid.0),
+        (IdKind::Group, "/etc/subgid", &facts.subgids, facts.caller.gid.0),
+    ]
+    .into_iter()
+    .flat_map(lines)
+    .collect()
+}
+
 /// Checks that the host grants every id of a map to the caller.
 ///
 /// # Errors
 /// Names the first line that is not granted, and what would grant it.
 pub fn check_granted(map: &IdMap, facts: &HostFacts) -> Result<()> {
-    if facts.caller.is_root() || is_own_id_only(map, &facts.caller) {
+    let Some(NotGranted { kind, extent, file, .. }) = not_granted(map, facts).into_iter().next() else {
         return Ok(());
-    }
-    for (kind, file, ranges, own) in [
-        (IdKind::User, "/etc/subuid", &facts.subuids, facts.caller.uid.0),
-        (IdKind::Group, "/etc/subgid", &facts.subgids, facts.caller.gid.0),
-    ] {
-        for extent in map.extents(kind) {
-            let own_one = extent.count() == 1 && extent.outside.start() == own;
-            if !own_one && !policy::subid::granted(ranges, extent.outside) {
-                let cause = format!(
-                    "lxc.idmap = {} {extent}: {file} does not grant {} to {}",
-                    kind.letter(),
-                    extent.outside,
-                    facts.caller.label()
-                );
-                return Err(Error::new(Kind::IdRange, cause));
-            }
-        }
-    }
-    Ok(())
+    };
+    let (letter, outside, caller) = (kind.letter(), extent.outside, facts.caller.label());
+    let cause = format!("lxc.idmap = {letter} {extent}: {file} does not grant {outside} to {caller}");
+    Err(Error::new(Kind::IdRange, cause))
 }
 
 /// Writes the maps of the user namespace of process `pid`, which waits for it.
@@ -351,7 +406,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{HostGid, HostUid, NsUid};
+    use types::{HostGid, HostUid};
 
     fn ana() -> Caller {
         Caller { uid: HostUid(1500), gid: HostGid(1500), name: Some("ana".into()) }
@@ -363,6 +418,40 @@ mod tests {
         let map = IdMap { uids: extents(&ranges), gids: Vec::new() };
         assert_eq!(map.host_uid(NsUid(0)), Some(HostUid(200_000)));
         assert_eq!(map.host_uid(NsUid(1000)), Some(HostUid(100_000)));
+    }
+
+    fn full() -> IdMap {
+        let extents = extents(&[IdRange::new(100_000, 65_536).unwrap()]);
+        IdMap { uids: extents.clone(), gids: extents }
+    }
+
+    #[test]
+    fn the_caller_becomes_a_user_of_the_same_number_and_is_found_again() {
+        let map = with_me(&full(), &ana()).unwrap();
+        assert_eq!(map.host_uid(NsUid(1500)), Some(HostUid(1500)));
+        assert_eq!(me(&map, &ana()), Some((NsUid(1500), Some(NsGid(1500)))));
+        assert_eq!(me(&full(), &ana()), None);
+        assert_eq!(with_me(&map, &ana()).unwrap(), map);
+    }
+
+    #[test]
+    fn with_one_id_root_is_the_caller_already() {
+        let own = own_id_only(&ana());
+        assert_eq!(with_me(&own, &ana()).unwrap(), own);
+        assert_eq!(me(&own, &ana()), None);
+    }
+
+    #[test]
+    fn root_and_its_group_are_never_a_user_inside() {
+        for (uid, gid) in [(0, 1000), (1000, 0), (0, 0)] {
+            let caller = Caller { uid: HostUid(uid), gid: HostGid(gid), name: None };
+            assert!(
+                with_me(&full(), &caller).unwrap_err().to_string().contains("0 of the host"),
+                "{uid} {gid}"
+            );
+        }
+        let granted_from_own = IdMap { uids: extents(&[IdRange::new(1500, 10).unwrap()]), ..full() };
+        assert!(with_me(&granted_from_own, &ana()).is_err());
     }
 
     #[test]

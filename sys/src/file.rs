@@ -171,6 +171,12 @@ pub fn make_link(old_dir: BorrowedFd<'_>, old_name: &OsStr, dir: BorrowedFd<'_>,
         .call(|| format!("linkat({}, {old_name:?}, {}, {name:?})", old_dir.as_raw_fd(), dir.as_raw_fd()))
 }
 
+/// Renames `old` below `dir` to `new`, in place of what has that name.
+pub fn rename(dir: BorrowedFd<'_>, old: &OsStr, new: &OsStr) -> Result<()> {
+    rustix::fs::renameat(dir, old, dir, new)
+        .call(|| format!("renameat({}, {old:?}, {new:?})", dir.as_raw_fd()))
+}
+
 /// Returns where the symbolic link `name` below `dir` points to.
 pub fn read_link(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OsString> {
     let target = rustix::fs::readlinkat(dir, name, Vec::new())

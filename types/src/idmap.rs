@@ -49,6 +49,21 @@ impl IdExtent {
     pub fn count(self) -> u32 {
         self.inside.count()
     }
+
+    /// Returns what is left of the extent, before and after, without the id that `side` has as `id`.
+    fn without(self, side: impl Fn(&Self) -> IdRange, id: u32) -> impl Iterator<Item = Self> {
+        let (start, count) = (side(&self).start(), self.count());
+        let (before, after) = match id.checked_sub(start) {
+            Some(offset) if offset < count => (offset, count - offset - 1),
+            _ => (count, 0),
+        };
+        let piece = move |skipped: u32, count: u32| {
+            let at = |range: IdRange| u64::from(range.start()) + u64::from(skipped);
+            Self::new(at(self.inside), at(self.outside), count.into()).ok()
+        };
+        // A piece of no ids is no extent.
+        [piece(0, before), piece(count - after, after)].into_iter().flatten()
+    }
 }
 
 impl fmt::Display for IdExtent {
@@ -147,6 +162,15 @@ impl IdMap {
         map
     }
 
+    /// Returns this map with `uid` and `gid` of the host as the same numbers inside, and all other ids where they were.
+    ///
+    /// Where a line stands in the way, on either side, it is split around the one id: `0 100000 65536` becomes
+    /// `0 100000 1000`, `1000 1000 1`, `1001 101001 64535`. So the other files of a root file system keep their owners
+    /// when its container gets such a map. An own id that is among those granted leaves a hole where it was.
+    pub fn with_own(&self, uid: HostUid, gid: HostGid) -> IdMap {
+        IdMap { uids: carved(&self.uids, uid.0), gids: carved(&self.gids, gid.0) }
+    }
+
     /// Checks that the extents can be one map.
     ///
     /// # Errors
@@ -170,6 +194,19 @@ impl IdMap {
         }
         Ok(())
     }
+}
+
+/// Returns the extents without the id on either side, and then with it as itself, in the order of the ids inside.
+fn carved(extents: &[IdExtent], own: u32) -> Vec<IdExtent> {
+    let Ok(itself) = IdExtent::new(own.into(), own.into(), 1) else { return extents.to_vec() };
+    let mut carved: Vec<_> = extents
+        .iter()
+        .flat_map(|extent| extent.without(|e| e.inside, own))
+        .flat_map(|extent| extent.without(|e| e.outside, own))
+        .chain([itself])
+        .collect();
+    carved.sort_by_key(|extent| extent.inside.start());
+    carved
 }
 
 fn outward(extents: &[IdExtent], id: u32) -> Option<u32> {
@@ -229,6 +266,67 @@ mod tests {
         let m = map(&[(0, 100_000, 65_536)]).with_caller(HostUid(1500), HostGid(1500));
         assert_eq!(m.ns_uid(HostUid(1500)), Some(NsUid(65_536)));
         assert_eq!(m, m.with_caller(HostUid(1500), HostGid(1500)));
+    }
+
+    fn lines(extents: &[IdExtent]) -> Vec<String> {
+        extents.iter().map(ToString::to_string).collect()
+    }
+
+    fn split(base: &[(u64, u64, u64)], own: u32) -> Vec<String> {
+        let split = map(base).with_own(HostUid(own), HostGid(own));
+        assert_eq!(split.check(), Ok(()));
+        assert_eq!(split.uids, split.gids);
+        assert_eq!(split, split.with_own(HostUid(own), HostGid(own)), "splitting twice changes something");
+        lines(&split.uids)
+    }
+
+    #[test]
+    fn the_own_id_is_split_out_of_a_range_at_every_boundary() {
+        let base = [(0, 100_000, 65_536)];
+        for (own, expected) in [
+            (0, vec!["0 0 1", "1 100001 65535"]),
+            (1, vec!["0 100000 1", "1 1 1", "2 100002 65534"]),
+            (1000, vec!["0 100000 1000", "1000 1000 1", "1001 101001 64535"]),
+            (65_534, vec!["0 100000 65534", "65534 65534 1", "65535 165535 1"]),
+            (65_535, vec!["0 100000 65535", "65535 65535 1"]),
+            (65_536, vec!["0 100000 65536", "65536 65536 1"]),
+            (99_999, vec!["0 100000 65536", "99999 99999 1"]),
+            (u32::MAX - 1, vec!["0 100000 65536", "4294967294 4294967294 1"]),
+        ] {
+            assert_eq!(split(&base, own), expected, "{own}");
+        }
+        assert_eq!(split(&base, u32::MAX), ["0 100000 65536"], "2^32 - 1 is no id");
+    }
+
+    #[test]
+    fn an_own_id_that_is_granted_too_is_mapped_once() {
+        assert_eq!(split(&[(0, 1000, 3)], 1000), ["1 1001 2", "1000 1000 1"]);
+        assert_eq!(split(&[(0, 998, 3)], 1000), ["0 998 2", "1000 1000 1"]);
+        assert_eq!(split(&[(0, 999, 3)], 1000), ["0 999 1", "2 1001 1", "1000 1000 1"]);
+        assert_eq!(split(&[(0, 1, 10)], 5), ["0 1 4", "5 5 1", "6 7 4"]);
+    }
+
+    #[test]
+    fn the_own_id_is_split_out_of_the_range_that_it_falls_into() {
+        let two = [(0, 100_000, 1000), (1000, 300_000, 1000)];
+        assert_eq!(split(&two, 999), ["0 100000 999", "999 999 1", "1000 300000 1000"]);
+        assert_eq!(split(&two, 1000), ["0 100000 1000", "1000 1000 1", "1001 300001 999"]);
+        assert_eq!(split(&two, 2000), ["0 100000 1000", "1000 300000 1000", "2000 2000 1"]);
+        assert_eq!(split(&[], 1000), ["1000 1000 1"]);
+    }
+
+    /// The independent model: every single id, one by one.
+    #[test]
+    fn a_split_map_moves_no_other_id() {
+        let base = map(&[(0, 20, 8), (8, 40, 4), (14, 3, 5)]);
+        for own in 0..50 {
+            let split = base.with_own(HostUid(own), HostGid(own));
+            for id in (0..50).filter(|id| *id != own) {
+                let expected = base.host_uid(NsUid(id)).filter(|host| host.0 != own);
+                assert_eq!(split.host_uid(NsUid(id)), expected, "{id} beside {own}");
+            }
+            assert_eq!(split.host_uid(NsUid(own)), Some(HostUid(own)));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use types::ContainerName;
 use crate::context::Context;
 use crate::making::{self, CHOICES};
 use crate::output::{self, Cannot, Outcome};
+use crate::own::Own;
 use crate::rungs::Talk;
 use crate::usage;
 
@@ -27,6 +28,8 @@ pub(super) struct Create {
     /// A file that the configuration begins with
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    own: Own,
     /// Arguments of the template
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -47,13 +50,20 @@ impl Create {
             let (files, size) = (unpacked.entries, usage::human(unpacked.bytes));
             output::say(&format!("{name} created: {files} files, {size}"));
         }
+        if let Some(me) = &created.me {
+            output::say(&format!(
+                "you are {} ({}) inside: bryo shell {name} logs in as that user",
+                me.name, me.uid
+            ));
+        }
         Ok(0)
     }
 
     fn create(self, context: &Context, place: Place) -> container::Result<container::create::Created> {
         let (template, source) = self.source()?;
-        let (config, arguments) = (self.config, self.arguments);
-        let wanted = making::Wanted { place, template, source, arguments, config, settings: "", once: false };
+        let Self { config, arguments, own, .. } = self;
+        let (settings, once) = ("", false);
+        let wanted = making::Wanted { place, template, source, arguments, config, settings, own, once };
         making::create(context, wanted, None)
     }
 

@@ -73,10 +73,15 @@ impl Wishes {
     }
 
     /// Makes the request of a login: with the user's own variables, in their home directory, of their shell where no command
-    /// is given.
-    pub(super) fn login(&self, command: Vec<String>, config: &Config) -> container::Result<AttachRequest> {
-        let root = || Ok(User::root_of(config));
-        let user = self.user.as_ref().map_or_else(root, |word| User::find(word, config))?;
+    /// is given. Where no user is named it is `me`, or root.
+    pub(super) fn login(
+        &self,
+        me: Option<User>,
+        command: Vec<String>,
+        config: &Config,
+    ) -> container::Result<AttachRequest> {
+        let usual = || Ok(me.unwrap_or_else(|| User::root_of(config)));
+        let user = self.user.as_ref().map_or_else(usual, |word| User::find(word, config))?;
         let request = self.apply(inside::request(command, clean_environment()), user);
         Ok(AttachRequest { login: true, ..request })
     }

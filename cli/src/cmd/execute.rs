@@ -11,6 +11,7 @@ use crate::inside::clean_environment;
 use crate::output::{Cannot, Failure, Outcome};
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Wanted};
+use crate::user::User;
 
 /// Arguments of `bryo execute`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ impl Execute {
             let cause = format!("{0} is running; bryo exec {0} -- runs a command in it", self.name);
             return Err(Error::new(Kind::Running, cause));
         }
-        let run = Run::App(app(&self.wishes, self.command, &context.config(&place)?.config)?);
+        let run = Run::App(app(&self.wishes, None, self.command, &context.config(&place)?.config)?);
         let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place) };
         let plan = starting::plan(context, wanted)?.plan;
         foreground::run(context, &plan, |running| {
@@ -47,13 +48,15 @@ impl Execute {
     }
 }
 
-/// Makes the command that runs below Bryo's init.
+/// Makes the command that runs below Bryo's init: as the user who was asked for, else as `user`, else as root.
 pub(super) fn app(
     wishes: &Wishes,
+    user: Option<User>,
     argv: Vec<String>,
     config: &config::Config,
 ) -> container::Result<AppCommand> {
-    let user = wishes.user(config)?;
+    let is_chosen = wishes.user.is_some() || user.is_some();
+    let user = user.filter(|_| wishes.user.is_none()).map_or_else(|| wishes.user(config), Ok)?;
     let mut environment = clean_environment();
     environment.extend(user.environment());
     wishes.add_variables(&mut environment);
@@ -61,8 +64,8 @@ pub(super) fn app(
         argv,
         environment,
         cwd: wishes.workdir.as_ref().map(Into::into),
-        uid: wishes.user.is_some().then_some(user.uid),
-        gid: wishes.user.is_some().then_some(user.gid),
+        uid: is_chosen.then_some(user.uid),
+        gid: is_chosen.then_some(user.gid),
     })
 }
 

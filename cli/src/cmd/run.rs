@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use config::Config;
 use container::cgroups::Rung;
 use container::create::{Marker, Template};
 use container::place::Place;
@@ -21,10 +22,12 @@ use crate::foreground::{Console, Foreground};
 use crate::inside;
 use crate::making;
 use crate::output::{Cannot, Failure, Outcome};
+use crate::own::Own;
 use crate::relay::HEARD_FOR_A_COMMAND;
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Running, Wanted};
 use crate::stopping;
+use crate::user::User;
 use crate::watch::Watch;
 
 /// Arguments of `bryo run`.
@@ -37,6 +40,8 @@ pub(super) struct Run {
     /// The name of the container
     #[arg(short, long)]
     name: Option<ContainerName>,
+    #[command(flatten)]
+    own: Own,
     #[command(flatten)]
     wishes: Wishes,
     /// Boot the image's own init, run the command as a login once that is done, and power off afterwards
@@ -118,6 +123,7 @@ impl Once<'_> {
             arguments: Vec::new(),
             config: None,
             settings: "lxc.ephemeral = 1\n",
+            own: wanted.own.clone(),
             once: true,
         };
         let created = making::create(self.context, making, Some(self.bounds))?;
@@ -134,12 +140,20 @@ impl Once<'_> {
         ended.and_then(|status| cleaned.map(|()| status))
     }
 
+    /// Returns the caller's own user inside, if that was asked for. LXC: knows no such user. Whoever asks to be one inside
+    /// wants the command's files to be their own.
+    fn me(&self, wanted: &Run, config: &Config) -> container::Result<Option<User>> {
+        let caller = &self.context.facts()?.caller;
+        Ok(User::me(&config.idmap, config, caller).filter(|_| wanted.own.me()))
+    }
+
     /// Runs the command below Bryo's own init.
     fn command(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
         let config = self.context.config(&self.place)?.config;
         let shell = || config.init_cmd.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned()]);
         let argv = if wanted.command.is_empty() { shell() } else { wanted.command.clone() };
-        let run = plan::Run::App(app(&wanted.wishes, argv, &config)?);
+        let me = self.me(wanted, &config)?;
+        let run = plan::Run::App(app(&wanted.wishes, me, argv, &config)?);
         let init = Wanted::init(self.place.clone());
         let start = Wanted { run, foreground: true, stdio: Stdio::Caller, ..init };
         let (container, _) = self.start(start, None, marker)?;
@@ -206,7 +220,8 @@ impl Once<'_> {
             booting::warn(&self.place, boot);
         }
         let config = self.context.config(&self.place)?.config;
-        let request = wanted.wishes.login(wanted.command.clone(), &config)?;
+        let me = self.me(wanted, &config)?;
+        let request = wanted.wishes.login(me, wanted.command.clone(), &config)?;
         let ran =
             inside::run_within(&self.place, request, &mut Watch::over_container(self.bounds, container));
         let status = self.unless_it_ended(ran, container)?;

@@ -6,6 +6,7 @@ use container::place::Place;
 use super::{Call, NAME, Tool};
 use crate::getopt::value;
 use crate::making;
+use crate::own::Own;
 
 /// The tool.
 pub(super) static TOOL: Tool = Tool {
@@ -66,6 +67,7 @@ fn create(call: &Call, place: Place, template: Template) -> Result<i32, i32> {
         arguments: call.words.clone(),
         config: call.given.value("config").map(Into::into),
         settings: "",
+        own: Own::default(),
         once: false,
     };
     let created = call.or_fail(making::create(&call.context, wanted, None))?;

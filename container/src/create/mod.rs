@@ -12,9 +12,11 @@
 //! shared with other users. Here it stays the caller's, with container root's group, mode 0710: container root can walk
 //! through it (LXC needs that), nobody else can.
 
+mod account;
 mod busybox;
 mod host;
 mod local;
+mod share;
 mod text;
 mod unpack;
 
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 use sys::path;
 use types::IdMap;
 
+pub use account::Me;
+pub use share::Share;
 pub use text::default_text;
 pub use unpack::{Progress, Unpacked};
 
@@ -71,6 +75,10 @@ pub struct CreateRequest<'a> {
     pub base: String,
     /// Where `base` stands, for messages.
     pub base_path: PathBuf,
+    /// The caller becomes a user inside.
+    pub me: bool,
+    /// What it shows of the host.
+    pub shares: Vec<Share>,
     /// Comment lines for the top of the configuration: the template and its arguments.
     pub header: Vec<String>,
     /// It is for one run: its marker stays until whoever runs it removes it ([`Created::marker`]).
@@ -84,6 +92,8 @@ pub struct CreateRequest<'a> {
 pub struct Created {
     /// The map in which it was made.
     pub idmap: IdMap,
+    /// Who the caller is inside, where that is a user with an account.
+    pub me: Option<Me>,
     /// What was unpacked, if something was.
     pub unpacked: Option<Unpacked>,
     /// What the user should know, a sentence each.
@@ -114,7 +124,7 @@ impl Marker {
 ///
 /// # Errors
 /// Whatever fails; then nothing of the container is left.
-pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> {
+pub fn create(mut request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> {
     let place = request.place.clone();
     if place.is_defined() && !is_half_made(&place) {
         return Err(Error::new(
@@ -122,7 +132,7 @@ pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> 
             format!("{} exists already in {}", place.name, place.lxcpath.display()),
         ));
     }
-    let (idmap, base_has_map) = idmap_of(&request, facts)?;
+    let (idmap, base_has_map) = idmap_of(&mut request, facts)?;
     remove_half_made(&place, facts)?;
     let (lock, marker) = begin(&place)?;
     let once = request.once;
@@ -143,14 +153,46 @@ pub fn create(request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> 
     finished
 }
 
-/// The map that the base configuration names, else the caller's own choice.
-fn idmap_of(request: &CreateRequest<'_>, facts: &HostFacts) -> Result<(IdMap, bool)> {
-    let base = config::parse(&request.base, &request.base_path)
-        .map_err(|problems| Error::new(Kind::Config, problems.to_string()))?;
-    let named = !base.config.idmap.is_empty();
-    let map = if named { base.config.idmap } else { idmap::choose(facts) };
+/// The map that the base configuration names, else the caller's own choice; and whether the base names it. A map that
+/// the caller gets a place in replaces that of the base.
+fn idmap_of(request: &mut CreateRequest<'_>, facts: &HostFacts) -> Result<(IdMap, bool)> {
+    let mut map = named_map(&request.base, &request.base_path)?;
+    let mut named = !map.is_empty();
+    if !named {
+        map = idmap::choose(facts);
+    }
+    if request.me {
+        let with_me = idmap::with_me(&map, &facts.caller).doing("making you a user inside")?;
+        if named && with_me != map {
+            request.base = without_map(&request.base, &request.base_path)?;
+            named = false;
+        }
+        map = with_me;
+    }
     idmap::check_granted(&map, facts)?;
     Ok((map, named))
+}
+
+fn named_map(text: &str, path: &Path) -> Result<IdMap> {
+    let base = config::parse(text, path);
+    base.map(|base| base.config.idmap).map_err(|problems| Error::new(Kind::Config, problems.to_string()))
+}
+
+/// Takes the lines of the id map out of the base.
+///
+/// # Errors
+/// A map that an included file names: a line cannot take that back.
+fn without_map(text: &str, path: &Path) -> Result<String> {
+    let mut base = config::Document::from_bytes(text.as_bytes());
+    base.remove("lxc.idmap").map_err(|fault| Error::new(Kind::Config, fault.to_string()))?;
+    let text = base.text();
+    match named_map(&text, path)?.is_empty() {
+        true => Ok(text),
+        false => {
+            let cause = format!("a file that {} includes has lxc.idmap lines", path.display());
+            Err(Error::new(Kind::Config, cause).doing("making you a user inside"))
+        }
+    }
 }
 
 /// Tells whether a creation did not come to its end: the marker is there. Who holds the lock is another question.
@@ -231,18 +273,42 @@ fn fill(
     if !matches!(request.template, Template::None) {
         let root = make_rootfs(&place, idmap, facts)?;
         let template = std::mem::replace(&mut request.template, Template::None);
+        let programs_are_hosts = matches!(template, Template::Host);
         let mut work =
             Filling { root: root.as_fd(), facts, idmap, place: &place, progress: request.progress };
         let filled = work.fill(template, &mut config)?;
         created.unpacked = filled.unpacked;
         created.notes = filled.notes;
         created.notes.extend(work.has_one_id().then(|| ONE_ID.to_owned()));
+        if request.me {
+            created.me = work.account_of_caller(programs_are_hosts, &request.shares)?;
+            created.notes.extend(about_me(&created, facts));
+        }
         config.set("lxc.rootfs.path", &format!("dir:{}", place.rootfs().display()))?;
+    }
+    for share in &request.shares {
+        config.set("lxc.mount.entry", &share.entry()?)?;
     }
     let dir = path::open_dir(&place.dir())?;
     path::replace(dir.as_fd(), OsStr::new("config"), 0o640, config.text().as_bytes())
         .doing("writing the config")?;
     Ok(created)
+}
+
+/// Says what --me came to, where it is not what was expected.
+fn about_me(created: &Created, facts: &HostFacts) -> Option<String> {
+    if idmap::is_own_id_only(&created.idmap, &facts.caller) {
+        return Some(
+            "only your own id is mapped here, so root inside is you, and no other user is made".to_owned(),
+        );
+    }
+    match &created.me {
+        Some(me) if me.from_image => {
+            Some(format!("the image has user {} with your id {}: that user is you", me.name, me.uid))
+        }
+        Some(_) => None,
+        None => Some("the image has no /etc/passwd, so your id has no name inside".to_owned()),
+    }
 }
 
 /// Makes the directory of the root file system: container root's own, reachable by it and its owner alone.

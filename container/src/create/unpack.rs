@@ -67,7 +67,8 @@ impl Filling<'_> {
 
     /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)
     /// are kept, the caller's own files become root's. So do those of the tree's owner where nobody of the container
-    /// is meant: a tree that root made on the host.
+    /// is meant: a tree that root made on the host. In a tree of container root's, where the caller is a user inside, the
+    /// caller's files are that user's, and stay so.
     pub(super) fn copy(&mut self, source: &Path) -> Result<Unpacked> {
         let dir = path::open_dir(source).map_err(|e| Error::from(e).of_kind(Kind::Image))?;
         let caller = &self.facts.caller;
@@ -80,7 +81,8 @@ impl Filling<'_> {
             let group = both.ns_gid(types::HostGid(found.st_gid)).map(|gid| gid.0);
             let uid = whose(owner, both.ns_uid(caller.uid).map(|uid| uid.0));
             let gid = whose(group, both.ns_gid(caller.gid).map(|gid| gid.0));
-            format!("own:{uid}:{gid}")
+            let has_me = idmap::me(self.idmap, caller).is_some() && owner == Some(0);
+            if has_me { "as-is".to_owned() } else { format!("own:{uid}:{gid}") }
         };
         let arguments =
             ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
