@@ -4,7 +4,7 @@ use config::{Config, Hook};
 use container::command::Client;
 use container::place::Place;
 use container::plan::StartPlan;
-use container::{Error, Kind, Result, beside, destroy, idmap};
+use container::{Error, Kind, Result, beside, destroy, idmap, remap};
 
 use crate::context::{self, Context};
 use crate::starting::{self, Wanted};
@@ -40,7 +40,7 @@ pub(crate) fn destroy(context: &Context, place: &Place, along: Along) -> Result<
     let config = context::load(&place.config()).map(|loaded| loaded.config).ok();
     let plan = config.as_ref().and_then(|config| plan_for_hooks(context, place, config));
     let written = config.map(|config| config.idmap).filter(|map| !map.is_empty() || facts.caller.is_root());
-    let map = written.unwrap_or_else(|| idmap::choose(facts));
+    let map = remap::map_of_interrupted(place, facts).or(written).unwrap_or_else(|| idmap::choose(facts));
     destroy::destroy(place, plan.as_ref(), &map, facts)
 }
 

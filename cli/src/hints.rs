@@ -22,7 +22,11 @@ pub(crate) fn hint(
         Kind::Frozen => format!("bryo unfreeze {name}"),
         Kind::UnderLxc => format!("use the command of LXC that started it, such as lxc-stop -n {name}"),
         Kind::Busy => "wait for the other command to end, then try again".to_owned(),
+        Kind::IdRange if subject.is_some() && error.cause().contains("does not grant") => {
+            not_granted(name, facts?)
+        }
         Kind::IdRange => ranges(facts?),
+        Kind::Shifting => format!("bryo remap {name} finishes it"),
         Kind::IdHelper => helper(facts?),
         // Some limits know their own way to it.
         Kind::Cgroup if error.to_string().contains("Delegate=") => return None,
@@ -75,6 +79,16 @@ pub(crate) fn ranges(facts: &HostFacts) -> String {
     match policy::subid::free_range(&[&subuid, &subgid], &[], container::idmap::FULL_RANGE) {
         Some(free) => format!("sudo usermod --add-subuids {free} --add-subgids {free} {label}"),
         None => format!("ask the administrator for a line in /etc/subuid and /etc/subgid for {label}"),
+    }
+}
+
+/// What to do about a container whose ids are not granted any more.
+fn not_granted(name: &str, facts: &HostFacts) -> String {
+    match facts.subuids.is_empty() || facts.subgids.is_empty() {
+        true => ranges(facts),
+        false => format!(
+            "bryo remap {name} shifts it to ids that are granted today; bryo idmap {name} shows what is not"
+        ),
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use container::list::{Found, Runtime};
 use serde::Serialize;
-use types::State;
+use types::{IdExtent, IdRange, NsGid, NsUid, State};
 
-use crate::cmd::Told;
+use crate::cmd::{Known, Me, Told};
 
 /// A container of a list.
 #[derive(Debug, Serialize)]
@@ -38,6 +38,7 @@ pub(crate) struct Details<'a> {
     config: &'a Path,
     one_id: bool,
     rungs: BTreeMap<&'a str, &'a str>,
+    me: Option<&'a Me>,
     usage: Option<Usage>,
 }
 
@@ -49,9 +50,91 @@ impl<'a> Details<'a> {
             config: &told.config,
             one_id: told.one_id,
             rungs: told.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
+            me: told.me.as_ref(),
             usage: told.usage.map(Usage::of),
         }
     }
+}
+
+/// The id map of `bryo idmap`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ids<'a> {
+    name: &'a str,
+    users: Vec<Extent>,
+    groups: Vec<Extent>,
+    /// Root's ids outside.
+    root: Owner,
+    /// The caller's ids inside.
+    me: Option<&'a Me>,
+    written: bool,
+    granted: bool,
+    not_granted: Vec<NotGranted>,
+    interrupted: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Owner {
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Extent {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct NotGranted {
+    line: String,
+    file: &'static str,
+    granted: Vec<Range>,
+}
+
+#[derive(Debug, Serialize)]
+struct Range {
+    start: u32,
+    count: u32,
+}
+
+impl<'a> Ids<'a> {
+    /// Takes what is known.
+    pub(crate) fn of(known: &'a Known) -> Self {
+        let extent =
+            |e: &IdExtent| Extent { inside: e.inside.start(), outside: e.outside.start(), count: e.count() };
+        let range = |range: &IdRange| Range { start: range.start(), count: range.count() };
+        let refused = |refused: &container::idmap::NotGranted| NotGranted {
+            line: format!("{} {}", refused.kind.letter(), refused.extent),
+            file: refused.file,
+            granted: refused.granted.iter().map(range).collect(),
+        };
+        let (uid, gid) = (known.map.host_uid(NsUid(0)), known.map.host_gid(NsGid(0)));
+        Self {
+            name: &known.name,
+            users: known.map.uids.iter().map(extent).collect(),
+            groups: known.map.gids.iter().map(extent).collect(),
+            root: Owner { uid: uid.map(|id| id.0), gid: gid.map(|id| id.0) },
+            me: known.me.as_ref(),
+            written: known.is_written,
+            granted: known.not_granted.is_empty(),
+            not_granted: known.not_granted.iter().map(refused).collect(),
+            interrupted: known.is_interrupted,
+        }
+    }
+}
+
+/// What `bryo remap` did, or would do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Remapped<'a> {
+    /// The container.
+    pub(crate) name: &'a str,
+    /// The files have other owners than before, or would get them.
+    pub(crate) changed: bool,
+    /// Nothing was done, only looked.
+    pub(crate) dry_run: bool,
+    /// The files.
+    pub(crate) files: &'a container::remap::Tally,
 }
 
 /// What a container uses; null for what its cgroups do not tell.
@@ -98,6 +181,7 @@ mod tests {
             config: "/lxc/web/config".into(),
             one_id: false,
             rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
+            me: Some(Me { name: Some("ana".into()), uid: 1000, gid: 100 }),
             usage: Some(cgroup::Usage {
                 cpu: Some(std::time::Duration::from_millis(1500)),
                 memory: Some(4096),
@@ -112,6 +196,7 @@ mod tests {
             "config": "/lxc/web/config",
             "one_id": false,
             "rungs": {"cgroup": "writable", "ids": "bryo-idmap"},
+            "me": {"name": "ana", "uid": 1000, "gid": 100},
             "usage": {
                 "cpu_seconds": 1.5,
                 "memory_bytes": 4096,

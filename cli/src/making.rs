@@ -1,4 +1,4 @@
-//! Making a container: templates by name or by image, and a bar on the terminal while it is unpacked.
+//! Making a container: templates by name or by image.
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ pub(crate) fn create(context: &Context, wanted: Wanted, bounds: Option<&Bounds>)
         header,
         once: wanted.once,
         progress: &mut |progress| {
-            bar.show(progress);
+            bar.show(progress.read, progress.total);
             bounds.map_or(Ok(()), Bounds::check)
         },
     };

@@ -38,7 +38,7 @@ pub(crate) struct Failure {
     error: Error,
     status: i32,
     /// What to do, where the kind of the error does not say it.
-    help: Option<&'static str>,
+    help: Option<String>,
 }
 
 impl Failure {
@@ -60,8 +60,8 @@ impl Failure {
     }
 
     /// Says what to do about failures of one kind, where this verb knows better.
-    pub(crate) fn with_help(self, kind: Kind, help: &'static str) -> Self {
-        let help = if self.error.kind() == kind { Some(help) } else { self.help };
+    pub(crate) fn with_help(self, kind: Kind, help: impl Into<String>) -> Self {
+        let help = if self.error.kind() == kind { Some(help.into()) } else { self.help };
         Self { help, ..self }
     }
 
@@ -95,7 +95,7 @@ impl Failure {
     fn parts(&self, context: Option<&Context>) -> Vec<(&'static str, String)> {
         let facts = context.and_then(|context| context.facts().ok());
         let hint = hints::hint(&self.error, self.subject.as_ref(), facts);
-        let hint = self.help.map(str::to_owned).or(hint);
+        let hint = self.help.clone().or(hint);
         parts(&self.act, &self.error, hint.as_deref())
     }
 }

@@ -8,7 +8,7 @@ use container::command::Client;
 use container::monitor::{Report, start_container};
 use container::place::Place;
 use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
-use container::{Doing, Error, Kind, Result};
+use container::{Doing, Error, Kind, Result, remap};
 
 use crate::context::{self, Context};
 use crate::user;
@@ -53,6 +53,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         Some(file) => context::load(file)?,
         None => context.config(&wanted.place)?,
     };
+    remap::refuse_interrupted(&wanted.place)?;
     let mut config = loaded.config;
     for (key, value) in &wanted.settings {
         config

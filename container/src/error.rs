@@ -33,6 +33,8 @@ pub enum Kind {
     IdHelper,
     /// A cgroup or a limit on it cannot be had.
     Cgroup,
+    /// Its files are being given to other ids, or that was interrupted.
+    Shifting,
     /// The root file system is not there or cannot be used.
     Rootfs,
     /// A hook failed.

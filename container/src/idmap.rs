@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sys::process::{Cloned, Exit, flags};
 use sys::{namespace, path, process, socket};
 use types::{IdExtent, IdKind, IdMap, IdRange, NsGid, NsUid};
@@ -357,6 +359,33 @@ impl MappedNamespace {
         self.start(work)?.wait()
     }
 
+    /// Runs `work` as [`run`](Self::run) does, calls `tick` now and then meanwhile, and returns what `work` found.
+    pub fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        work: impl FnOnce() -> Result<T>,
+        tick: &mut dyn FnMut(),
+    ) -> Result<T> {
+        const TICK: std::time::Duration = std::time::Duration::from_millis(100);
+        let broken = |e: postcard::Error| Error::new(Kind::Build, format!("passing on what was found: {e}"));
+        let (reader, writer) = pipe()?;
+        let work = self.start(|| {
+            let found = postcard::to_stdvec(&work()?).map_err(broken)?;
+            std::io::Write::write_all(
+                &mut File::from(writer.try_clone().map_err(crate::place::from_io)?),
+                &found,
+            )
+            .map_err(crate::place::from_io)
+        })?;
+        drop(writer);
+        while !work.has_ended_within(TICK)? {
+            tick();
+        }
+        let mut found = Vec::new();
+        File::from(reader).take(ANSWER_CAP).read_to_end(&mut found).map_err(crate::place::from_io)?;
+        work.wait()?;
+        postcard::from_bytes(&found).map_err(broken)
+    }
+
     /// Becomes root of the namespace, not to be looked into by those it is mapped for.
     fn enter(&self, parent: i32) -> Result<()> {
         process::set_dumpable(false)?;
@@ -366,6 +395,9 @@ impl MappedNamespace {
         Ok(process::die_with_parent(parent)?)
     }
 }
+
+/// What fits into a pipe without anybody reading it. Source: pipe(7).
+const ANSWER_CAP: u64 = 1 << 16;
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;

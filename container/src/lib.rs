@@ -20,6 +20,7 @@ pub mod logging;
 pub mod monitor;
 pub mod place;
 pub mod plan;
+pub mod remap;
 mod rootfs;
 pub mod security;
 pub mod start;

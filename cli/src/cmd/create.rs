@@ -38,10 +38,9 @@ pub(super) struct Create {
 impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let name = self.name.clone();
-        let created = self
-            .create(context, context.place(&name))
-            .cannot("create", &name)
-            .map_err(|failure| failure.with_help(Kind::Usage, CHOICES))?;
+        let from = self.source().cannot("create", &name);
+        let from = from.map_err(|failure| failure.with_help(Kind::Usage, CHOICES))?;
+        let created = self.create(context, context.place(&name), from).cannot("create", &name)?;
         if talk == Talk::Quiet {
             return Ok(0);
         }
@@ -59,8 +58,12 @@ impl Create {
         Ok(0)
     }
 
-    fn create(self, context: &Context, place: Place) -> container::Result<container::create::Created> {
-        let (template, source) = self.source()?;
+    fn create(
+        self,
+        context: &Context,
+        place: Place,
+        (template, source): (Template, String),
+    ) -> container::Result<container::create::Created> {
         let Self { config, arguments, own, .. } = self;
         let (settings, once) = ("", false);
         let wanted = making::Wanted { place, template, source, arguments, config, settings, own, once };

@@ -8,6 +8,7 @@ use container::place::Place;
 use container::{Error, Kind, create, idmap};
 use types::ContainerName;
 
+use super::idmap::{Me, me, named};
 use crate::context::Context;
 use crate::json;
 use crate::output::{self, Cannot, Outcome};
@@ -37,6 +38,8 @@ pub(crate) struct Told {
     pub(crate) rungs: Vec<(String, String)>,
     /// It has one id alone.
     pub(crate) one_id: bool,
+    /// Who the caller is inside, where that is a user.
+    pub(crate) me: Option<Me>,
     /// What it uses.
     pub(crate) usage: Option<Usage>,
 }
@@ -73,13 +76,15 @@ fn tell(context: &Context, place: &Place) -> container::Result<Told> {
     })?;
     let status = Client::connect(place)?.and_then(|client| client.status().ok());
     // A configuration that cannot be read is told of where it is needed.
-    let idmap = context.config(place).map(|loaded| loaded.config.idmap).unwrap_or_default();
-    let one_id = idmap::is_own_id_only(&idmap, &context.facts()?.caller);
+    let config = context.config(place).map(|loaded| loaded.config).unwrap_or_default();
+    let one_id = idmap::is_own_id_only(&config.idmap, &context.facts()?.caller);
+    let me = me(&config.idmap, &config, context.facts()?).filter(|me| me.uid != 0);
     let usage = found.pid.and_then(|_| usage::of(place));
     Ok(Told {
         config: place.config(),
         rungs: status.map(|s| s.rungs).unwrap_or_default(),
         one_id,
+        me,
         usage,
         found,
     })
@@ -93,6 +98,7 @@ fn lines(told: &Told) -> String {
         ("PID", told.found.pid.map(|pid| pid.to_string())),
         ("Config", Some(told.config.display().to_string())),
         ("Owners", told.one_id.then(|| create::ONE_ID.to_owned())),
+        ("Me", told.me.as_ref().map(named)),
         ("Memory", usage.memory.map(usage::human)),
         ("CPU", usage.cpu.map(|cpu| format!("{:.2} seconds", cpu.as_secs_f64()))),
         ("Processes", usage.tasks.map(|tasks| tasks.to_string())),

@@ -9,9 +9,11 @@ mod dry_run;
 mod exec;
 mod execute;
 mod freeze;
+mod idmap;
 mod info;
 mod ls;
 mod overview;
+mod remap;
 mod restart;
 mod run;
 mod shell;
@@ -20,6 +22,7 @@ mod stop;
 mod unfreeze;
 
 pub(crate) use freeze::ask;
+pub(crate) use idmap::{Known, Me};
 pub(crate) use info::Told;
 pub(crate) use ls::row;
 
@@ -77,6 +80,10 @@ enum Verb {
     Ls(ls::Ls),
     /// Tell about a container
     Info(info::Info),
+    /// Tell which ids inside are which outside, and who owns what
+    Idmap(idmap::Idmap),
+    /// Give a container's files to the ids that are granted today
+    Remap(remap::Remap),
     /// Freeze all processes of a container
     Freeze(freeze::Freeze),
     /// Let a frozen container go on
@@ -168,6 +175,8 @@ impl Verb {
             Self::Run(verb) => verb.run(context, talk),
             Self::Ls(verb) => verb.run(context),
             Self::Info(verb) => verb.run(context),
+            Self::Idmap(verb) => verb.run(context),
+            Self::Remap(verb) => verb.run(context, talk),
             Self::Freeze(verb) => verb.run(context),
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),

@@ -21,7 +21,7 @@ use crate::events::{Event, Events};
 use crate::foreground::{Console, Foreground};
 use crate::inside;
 use crate::making;
-use crate::output::{Cannot, Failure, Outcome};
+use crate::output::{self, Cannot, Failure, Outcome};
 use crate::own::Own;
 use crate::relay::HEARD_FOR_A_COMMAND;
 use crate::rungs::{self, Talk};
@@ -128,6 +128,9 @@ impl Once<'_> {
         };
         let created = making::create(self.context, making, Some(self.bounds))?;
         self.tell(&Event::Created);
+        if wanted.own.me() && self.talks() {
+            created.notes.iter().for_each(|note| output::note(note));
+        }
         let ended = match wanted.boot {
             true => self.boot(&wanted, created.marker),
             false => self.command(&wanted, created.marker),

@@ -6,20 +6,18 @@
 //! system as root directory. No account is overwritten, and no rights come with one.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sys::path::{self, Links, OpenFlags};
 use sys::{Errno, file};
-use types::{NsGid, NsUid};
+use types::{IdMap, NsGid, NsUid};
 
-use super::{Filling, Share};
+use super::Share;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::host::{self, Caller};
-use crate::idmap;
-use crate::place::from_io;
+use crate::host::{self, Caller, HostFacts};
+use crate::idmap::{self, MappedNamespace};
 
 /// Far more than any image's passwd file.
 const CAP: u64 = 1 << 20;
@@ -192,8 +190,9 @@ fn add_line(etc: BorrowedFd<'_>, name: &str, old: &str, line: &str) -> Result<()
 }
 
 /// Makes the home directory, unless there is something of its name.
-fn make_home(root: BorrowedFd<'_>, account: &Account) -> Result<()> {
-    let homes = path::make_dirs_in(root, Path::new("home"), Links::Refuse, 0o755)?;
+fn make_home(account: &Account) -> Result<()> {
+    let root = path::open_dir(Path::new("/"))?;
+    let homes = path::make_dirs_in(root.as_fd(), Path::new("home"), Links::Refuse, 0o755)?;
     let name = OsStr::new(&account.name);
     match path::make_dir(homes.as_fd(), name, 0o700) {
         Err(e) if e.errno() == Errno::EEXIST => return Ok(()),
@@ -218,8 +217,8 @@ fn make_own_dirs(home: BorrowedFd<'_>, dir: &Path, account: &Account) -> Result<
     Ok(())
 }
 
-/// Makes the account in the working root; none where the image knows no users at all.
-fn make(account: &Account) -> Result<Option<Me>> {
+/// Looks at the working root: its /etc, what is in it, and what the account needs. None where it knows no users at all.
+fn look(account: &Account) -> Result<Option<(OwnedFd, Files, Decision)>> {
     let root = path::open_dir(Path::new("/"))?;
     let etc = match path::open_in(root.as_fd(), Path::new("etc"), Links::Refuse, OpenFlags::DIRECTORY) {
         Err(e) if e.errno() == Errno::ENOENT => return Ok(None),
@@ -232,12 +231,18 @@ fn make(account: &Account) -> Result<Option<Me>> {
         return Ok(None);
     }
     let decision = decide(account, &files, &shell(root.as_fd(), account))?;
+    Ok(Some((etc, files, decision)))
+}
+
+/// Makes the account in the working root.
+fn make(account: &Account) -> Result<Option<Me>> {
+    let Some((etc, files, decision)) = look(account)? else { return Ok(None) };
     for (name, line) in &decision.lines {
         add_line(etc.as_fd(), name, files.text(name), line)
             .doing_with(|| format!("adding to /etc/{name}"))?;
     }
     if !decision.me.from_image {
-        make_home(root.as_fd(), account).doing_with(|| format!("making /home/{}", account.name))?;
+        make_home(account).doing_with(|| format!("making /home/{}", account.name))?;
     }
     Ok(Some(decision.me))
 }
@@ -250,22 +255,46 @@ fn shell(root: BorrowedFd<'_>, account: &Account) -> String {
     account.shell.as_ref().filter(is_there).cloned().unwrap_or_else(|| USUAL_SHELL.to_owned())
 }
 
-impl Filling<'_> {
-    /// Gives the caller an account inside, where the map has one for it, and returns what to say about it.
-    pub(super) fn account_of_caller(&self, shell_is_hosts: bool, shares: &[Share]) -> Result<Option<Me>> {
+/// Whoever makes the account: for a new container, or for one that gets the caller as a user later.
+pub(crate) struct Maker<'a> {
+    /// The container's map.
+    pub(crate) map: &'a IdMap,
+    /// Who asks.
+    pub(crate) facts: &'a HostFacts,
+    /// The root file system.
+    pub(crate) root: BorrowedFd<'a>,
+    /// The container has the host's programs.
+    pub(crate) hosts_programs: bool,
+    /// What it shows of the host.
+    pub(crate) shares: &'a [Share],
+}
+
+impl Maker<'_> {
+    /// Gives the caller an account, where the map has a user for it and the root file system knows users.
+    pub(crate) fn make(&self) -> Result<Option<Me>> {
+        let namespace = MappedNamespace::new(self.map, &self.facts.id_writer, &self.facts.caller)?;
+        self.work(&namespace, make)
+    }
+
+    /// Finds out whether the account can be made, in a namespace with power over the files.
+    pub(crate) fn check(&self, namespace: &MappedNamespace) -> Result<()> {
+        self.work(namespace, |account| Ok(look(account)?.map(|(_, _, decision)| decision.me))).map(drop)
+    }
+
+    fn work(
+        &self,
+        namespace: &MappedNamespace,
+        work: impl FnOnce(&Account) -> Result<Option<Me>>,
+    ) -> Result<Option<Me>> {
         let caller = &self.facts.caller;
-        let Some((uid, Some(gid))) = idmap::me(self.idmap, caller) else { return Ok(None) };
-        let account = account(caller, uid, gid, shell_is_hosts, shares);
-        let (reader, writer) = std::io::pipe().map_err(from_io)?;
-        self.inside(|| {
-            let made = postcard::to_stdvec(&make(&account)?).unwrap_or_default();
-            (&writer).write_all(&made).map_err(from_io)
-        })
-        .doing_with(|| format!("making user {} inside", account.name))?;
-        drop(writer);
-        let mut made = Vec::new();
-        reader.take(CAP).read_to_end(&mut made).map_err(from_io)?;
-        Ok(postcard::from_bytes(&made).unwrap_or_default())
+        let Some((uid, Some(gid))) = idmap::me(self.map, caller) else { return Ok(None) };
+        let account = account(caller, uid, gid, self.hosts_programs, self.shares);
+        let inside = || {
+            path::change_root(self.root)?;
+            sys::process::set_umask(0o022);
+            work(&account)
+        };
+        namespace.ask(inside, &mut || ()).doing_with(|| format!("making user {} inside", account.name))
     }
 }
 

@@ -12,7 +12,7 @@
 //! shared with other users. Here it stays the caller's, with container root's group, mode 0710: container root can walk
 //! through it (LXC needs that), nobody else can.
 
-mod account;
+pub(crate) mod account;
 mod busybox;
 mod host;
 mod local;
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use sys::path;
 use types::IdMap;
 
+use account::Maker;
 pub use account::Me;
 pub use share::Share;
 pub use text::default_text;
@@ -281,7 +282,8 @@ fn fill(
         created.notes = filled.notes;
         created.notes.extend(work.has_one_id().then(|| ONE_ID.to_owned()));
         if request.me {
-            created.me = work.account_of_caller(programs_are_hosts, &request.shares)?;
+            let (hosts_programs, shares) = (programs_are_hosts, &request.shares[..]);
+            created.me = Maker { map: idmap, facts, root: root.as_fd(), hosts_programs, shares }.make()?;
             created.notes.extend(about_me(&created, facts));
         }
         config.set("lxc.rootfs.path", &format!("dir:{}", place.rootfs().display()))?;
