@@ -184,6 +184,16 @@ impl<'lab> User<'lab> {
         Some(value)
     }
 
+    /// Sets an extended attribute of a file as root of the machine, where ids are those of the machine.
+    ///
+    /// # Panics
+    /// The file system refuses.
+    pub fn set_xattr(&self, path: &Path, name: &str, value: &[u8]) {
+        if let Err(error) = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()) {
+            panic!("setting {name} of {}: {error}", path.display());
+        }
+    }
+
     /// Returns how many system calls `bryo ARGS` makes by itself, as strace counts them.
     ///
     /// # Panics

@@ -13,6 +13,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("uidmap", "newuidmap, the rung below bryo-idmap"),
     ("libcap2-bin", "setcap"),
     ("attr", "extended attributes in the test root file system"),
+    ("e2fsprogs", "chattr, for a file that nobody may change"),
     ("strace", "kills at a chosen system call"),
     ("busybox-static", "the small root file system"),
     ("mmdebstrap", "the Debian root file system"),

@@ -366,6 +366,7 @@ fn give_directory(dir: BorrowedFd<'_>, shift: &Shift) -> Result<()> {
 
 /// The configuration with the new map, ready to be written.
 struct ConfigFile {
+    /// The file itself, where the container's `config` is a link to it.
     path: PathBuf,
     document: config::Document,
     mode: u32,
@@ -377,8 +378,8 @@ impl ConfigFile {
     /// # Errors
     /// A map that an included file names too: both would count.
     fn with_map(place: &Place, map: &IdMap) -> Result<Self> {
-        let path = place.config();
-        let doing = || format!("reading {}", path.display());
+        let doing = || format!("reading {}", place.config().display());
+        let path = std::fs::canonicalize(place.config()).map_err(from_io).doing_with(doing)?;
         let bytes = std::fs::read(&path).map_err(from_io).doing_with(doing)?;
         let mode = std::fs::metadata(&path).map_err(from_io).doing_with(doing)?.mode() & 0o777;
         let mut document = config::Document::from_bytes(&bytes);
@@ -400,9 +401,15 @@ impl ConfigFile {
         Ok(Self { document, mode, path })
     }
 
+    /// Writes it in one step. What a remap that is killed meanwhile leaves has a name that the next one takes.
     fn save(&self) -> Result<()> {
-        let saved = self.document.save(&self.path, self.mode).map_err(from_io);
-        saved.doing_with(|| format!("writing {}", self.path.display()))
+        let doing = || format!("writing {}", self.path.display());
+        let dir = path::open_dir(self.path.parent().unwrap_or(Path::new("/"))).doing_with(doing)?;
+        let name = self.path.file_name().unwrap_or_default();
+        path::replace(dir.as_fd(), name, self.mode, &self.document.bytes()).doing_with(doing)?;
+        // The mode of a new file is less the umask's.
+        let file = path::open_read_at(dir.as_fd(), Path::new(name)).doing_with(doing)?;
+        path::set_mode(file.as_fd(), self.mode).doing_with(doing)
     }
 }
 
