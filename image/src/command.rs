@@ -8,9 +8,9 @@ use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
 pub const USAGE: &str =
-    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev] [--ids as-is|flatten|own:UID:GID]
+    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image metadata --archive FD --root FD
-       bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID]
+       bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image remove --root FD --name NAME";
 
 /// What is to be done.
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(parse("metadata --archive 3 --root 4").unwrap(), unpack(Archived::Metadata, Ids::Flatten));
         assert_eq!(
             parse("copy --source 3 --root 4 --ids own:1:2").unwrap(),
-            Command::Copy { source: 3, root: 4, ids: Ids::Own { uid: 1, gid: 2 } }
+            Command::Copy { source: 3, root: 4, ids: Ids::Given { from: (1, 2), to: (0, 0) } }
         );
         assert_eq!(
             parse("remove --root 4 --name web").unwrap(),

@@ -10,12 +10,12 @@ pub enum Ids {
     AsIs,
     /// Everything belongs to root, for a container with one id.
     Flatten,
-    /// What belongs to this user, or to this group, belongs to root; the rest is as it is.
-    Own {
-        /// The user id, as seen in this user namespace.
-        uid: u32,
-        /// The group id, as seen in this user namespace.
-        gid: u32,
+    /// What belongs to this user, or to this group, belongs to another; the rest is as it is.
+    Given {
+        /// User and group id, as seen in this user namespace.
+        from: (u32, u32),
+        /// Whose it becomes; root's with `own:`.
+        to: (u32, u32),
     },
 }
 
@@ -25,8 +25,8 @@ impl Ids {
         match self {
             Self::AsIs => (uid, gid),
             Self::Flatten => (0, 0),
-            Self::Own { uid: own_uid, gid: own_gid } => {
-                (if uid == own_uid { 0 } else { uid }, if gid == own_gid { 0 } else { gid })
+            Self::Given { from, to } => {
+                (if uid == from.0 { to.0 } else { uid }, if gid == from.1 { to.1 } else { gid })
             }
         }
     }
@@ -40,8 +40,15 @@ impl FromStr for Ids {
             "as-is" => Ok(Self::AsIs),
             "flatten" => Ok(Self::Flatten),
             _ => {
-                let (uid, gid) = text.strip_prefix("own:").and_then(|ids| ids.split_once(':')).ok_or(())?;
-                Ok(Self::Own { uid: uid.parse().map_err(drop)?, gid: gid.parse().map_err(drop)? })
+                let (word, ids) = text.split_once(':').ok_or(())?;
+                let ids: Vec<u32> = ids.split(':').map(str::parse).collect::<Result<_, _>>().map_err(drop)?;
+                match (word, &ids[..]) {
+                    ("own", [uid, gid]) => Ok(Self::Given { from: (*uid, *gid), to: (0, 0) }),
+                    ("give", [uid, gid, to_uid, to_gid]) => {
+                        Ok(Self::Given { from: (*uid, *gid), to: (*to_uid, *to_gid) })
+                    }
+                    _ => Err(()),
+                }
             }
         }
     }
@@ -60,8 +67,17 @@ mod tests {
     }
 
     #[test]
+    fn ids_may_be_given_to_others() {
+        let ids: Ids = "give:65537:65538:1000:100".parse().unwrap();
+        assert_eq!(ids.map(65_537, 65_538), (1000, 100));
+        assert_eq!(ids.map(65_538, 65_537), (65_538, 65_537));
+    }
+
+    #[test]
     fn other_words_are_refused() {
-        for text in ["", "own", "own:1", "own:a:b", "own:1:2:3", "AS-IS", "own:-1:0"] {
+        for text in
+            ["", "own", "own:1", "own:a:b", "own:1:2:3", "AS-IS", "own:-1:0", "give:1:2:3", "give:1:2"]
+        {
             assert!(text.parse::<Ids>().is_err(), "{text}");
         }
     }

@@ -28,6 +28,7 @@ tests::claims! {
     remap_keeps_every_property: hybrid, needs Bryo;
     remap_changes_nothing_when_it_only_looks: hybrid, needs Bryo;
     remap_makes_me_a_user_of_an_older_container: hybrid, needs Bryo;
+    a_copy_of_an_older_container_gives_me_the_files_of_my_id: hybrid, needs Bryo;
     remap_gives_a_container_of_one_id_a_range: hybrid, needs Bryo;
     remap_of_a_running_container_is_refused: hybrid, needs Bryo;
     a_file_whose_id_has_no_place_stops_a_remap_before_it_begins: hybrid, needs Bryo;
@@ -528,6 +529,26 @@ fn remap_makes_me_a_user_of_an_older_container(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn a_copy_of_an_older_container_gives_me_the_files_of_my_id(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.bryo(["create", "old", ARCHIVE]).succeeds();
+    let file = ana.lxcpath().join("old/rootfs/srv/mine");
+    let ids =
+        (ana.account().subuids.start + ana.account().uid, ana.account().subgids.start + ana.account().gid);
+    fs::write(&file, "")
+        .and_then(|()| chown(&file, Some(ids.0), Some(ids.1)))
+        .unwrap_or_else(|e| panic!("{e}"));
+    ana.bryo(["create", "web", "--me", "./.local/share/lxc/old/rootfs"]).succeeds();
+    ana.bryo(["create", "third", "--me", "./.local/share/lxc/web/rootfs"]).succeeds();
+    for copy in ["web", "third"] {
+        let rootfs = ana.lxcpath().join(copy).join("rootfs");
+        assert_eq!(owner(&rootfs.join("srv/mine")), own_ids(&ana), "{copy}");
+        assert_eq!(owner(&rootfs.join("etc/passwd")).0, ana.account().subuids.start, "{copy}");
+        assert_eq!(owner(&rootfs.join("srv/kept/plain")).0, ana.account().subuids.start + 1000, "{copy}");
+    }
+    ["old", "web", "third"].iter().for_each(|name| drop(ana.destroy(name)));
+}
+
 fn remap_gives_a_container_of_one_id_a_range(lab: &Lab) {
     let ana = lab.user("ana");
     ana.sh(&format!("setpriv --no-new-privs bryo create web {ARCHIVE}")).succeeds();
@@ -591,7 +612,24 @@ fn a_remap_that_is_killed_before_any_step_is_finished_by_the_next(lab: &Lab) {
     }
     let all: u32 = STEPS.iter().map(|(_, count)| count).sum();
     assert_eq!(killed, all, "some steps are not reached");
-    assert!(interrupted >= 5, "only {interrupted} of {killed} kills came between the first step and the last");
+    assert!(
+        interrupted >= 5,
+        "only {interrupted} of {killed} kills came between the first step and the last"
+    );
+}
+
+/// Takes setuid bit and file capabilities off, as the kernel does when a remap is killed right after a change of owner.
+fn lose_rights(user: &User<'_>) {
+    for name in ["setuid", "capable"] {
+        let file = user.lxcpath().join("web/rootfs.remap/srv/kept").join(name);
+        chown(&file, None, Some(owner(&file).1)).unwrap_or_else(|e| panic!("{e}"));
+        let mode = fs::metadata(&file).map(|found| found.mode() & 0o4000);
+        assert_eq!(
+            (mode.ok(), user.xattr(&file, "security.capability")),
+            (Some(0), None),
+            "{name} keeps its rights"
+        );
+    }
 }
 
 /// Makes a container whose shift stops in the middle, at a file that nobody may change, and returns what it was. The root
@@ -607,6 +645,7 @@ fn half_shifted(user: &User<'_>) -> BTreeMap<String, Seen> {
     immutable("+i", "rootfs");
     let stopped = user.bryo(["remap", "web"]).output();
     immutable("-i", "rootfs.remap");
+    lose_rights(user);
     stopped.exits(1).stderr_contains("shifting /srv/kept/");
     let owner_of = |path: &str| owner(&user.lxcpath().join("web/rootfs.remap").join(path)).0;
     let start = user.account().subuids.start;

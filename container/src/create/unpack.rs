@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use sys::process::{self, Exec};
 use sys::{path, tty};
+use types::{IdExtent, IdKind, IdMap, NsGid, NsUid};
 
 use super::Filling;
 use crate::error::{Doing, Error, Kind, Result};
@@ -67,30 +68,51 @@ impl Filling<'_> {
 
     /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)
     /// are kept, the caller's own files become root's. So do those of the tree's owner where nobody of the container
-    /// is meant: a tree that root made on the host. In a tree of container root's, where the caller is a user inside, the
-    /// caller's files are that user's, and stay so.
+    /// is meant: a tree that root made on the host.
     pub(super) fn copy(&mut self, source: &Path) -> Result<Unpacked> {
         let dir = path::open_dir(source).map_err(|e| Error::from(e).of_kind(Kind::Image))?;
         let caller = &self.facts.caller;
-        let both = self.idmap.with_caller(caller.uid, caller.gid);
+        let mut map = self.idmap.with_caller(caller.uid, caller.gid);
         let found = path::status(dir.as_fd())?;
         let ids = if idmap::is_own_id_only(self.idmap, caller) {
             "flatten".to_owned()
         } else {
-            let owner = both.ns_uid(types::HostUid(found.st_uid)).map(|uid| uid.0);
-            let group = both.ns_gid(types::HostGid(found.st_gid)).map(|gid| gid.0);
-            let uid = whose(owner, both.ns_uid(caller.uid).map(|uid| uid.0));
-            let gid = whose(group, both.ns_gid(caller.gid).map(|gid| gid.0));
-            let has_me = idmap::me(self.idmap, caller).is_some() && owner == Some(0);
-            if has_me { "as-is".to_owned() } else { format!("own:{uid}:{gid}") }
+            let owner = map.ns_uid(types::HostUid(found.st_uid)).map(|uid| uid.0);
+            let group = map.ns_gid(types::HostGid(found.st_gid)).map(|gid| gid.0);
+            match idmap::me(self.idmap, caller) {
+                Some((uid, Some(gid))) if owner == Some(0) => self.keep_me(&mut map, uid, gid),
+                _ => {
+                    let uid = whose(owner, map.ns_uid(caller.uid).map(|uid| uid.0));
+                    let gid = whose(group, map.ns_gid(caller.gid).map(|gid| gid.0));
+                    format!("own:{uid}:{gid}")
+                }
+            }
         };
         let arguments =
             ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
         let mut arguments = arguments.map(str::to_owned).to_vec();
         arguments.extend(["--ids".to_owned(), ids]);
-        let namespace = MappedNamespace::new(&both, &self.facts.id_writer, caller)?;
+        let namespace = MappedNamespace::new(&map, &self.facts.id_writer, caller)?;
         self.run_image(&namespace, &arguments, &[dir.as_fd(), self.root], None)
             .doing_with(|| format!("copying {}", source.display()))
+    }
+
+    /// A tree of container root's, and the caller is a user inside: its own files are that user's and stay so. In a tree of
+    /// a container without such a user that id has files of a subordinate id, which this map lacks; they become the user's.
+    fn keep_me(&self, map: &mut IdMap, uid: NsUid, gid: NsGid) -> String {
+        let usual = idmap::choose(self.facts);
+        let lost = (usual.host_uid(uid), usual.host_gid(gid));
+        let mut shown_as = |kind: IdKind, lost: Option<u32>| {
+            let free = map.first_free_inside(kind);
+            let extent = IdExtent::new(free, lost?.into(), 1).ok()?;
+            map.push(kind, extent);
+            Some(extent.inside.start())
+        };
+        let from_uid =
+            shown_as(IdKind::User, lost.0.filter(|id| self.idmap.ns_uid(*id).is_none()).map(|id| id.0));
+        let from_gid =
+            shown_as(IdKind::Group, lost.1.filter(|id| self.idmap.ns_gid(*id).is_none()).map(|id| id.0));
+        format!("give:{}:{}:{uid}:{gid}", from_uid.unwrap_or(uid.0), from_gid.unwrap_or(gid.0))
     }
 
     fn run_image(
