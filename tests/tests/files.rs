@@ -23,6 +23,7 @@ tests::claims! {
     a_map_in_the_default_config_is_split_too: hybrid, needs Bryo;
     root_of_a_container_with_me_cannot_write_my_programs: hybrid, needs Bryo;
     lxc_starts_a_container_with_me: hybrid, needs Bryo Lxc;
+    lxc_does_not_start_a_half_shifted_container: hybrid, needs Bryo Lxc;
     idmap_tells_who_owns_what_in_words_and_as_json: hybrid, needs Bryo;
     ids_that_are_no_longer_granted_are_named_with_what_to_do: hybrid, needs Bryo;
     remap_keeps_every_property: hybrid, needs Bryo;
@@ -250,7 +251,7 @@ fn with_one_id_root_inside_is_me_already(lab: &Lab) {
     let alone = |command: &str| ana.sh(&format!("setpriv --no-new-privs {command}"));
     alone(&format!("bryo create web {ARCHIVE} --share src:/srv/src"))
         .succeeds()
-        .stderr_contains("root inside is you");
+        .stderr_contains("one id, yours, which is root inside");
     alone("bryo start web").succeeds();
     ana.bryo(["shell", "web"]).reads("touch /srv/src/made; id -u\n").succeeds().stdout_is("0\n");
     assert_eq!(owner(&ana.home().join("src/made")), own_ids(&ana));
@@ -670,6 +671,18 @@ fn a_half_shifted_container_does_not_start_and_is_finished_by_the_next_remap(lab
     is_shifted(&ana, &before);
     ana.bryo(["start", "web"]).succeeds();
     ana.destroy("web");
+}
+
+fn lxc_does_not_start_a_half_shifted_container(lab: &Lab) {
+    let ana = lab.user("ana");
+    half_shifted(&ana);
+    ana.open_home_for_real_lxc();
+    let refused = ana.real_lxc("start", ["-n", "web"]).seconds(30).output();
+    assert!(refused.status() != 0, "lxc-start claims success");
+    ana.bryo(["remap", "web"]).succeeds();
+    ana.real_lxc("start", ["-n", "web"]).succeeds();
+    ana.real_lxc("stop", ["-n", "web", "-k"]).succeeds();
+    eventually("web is stopped", || ana.bryo(["destroy", "web"]).output().status() == 0);
 }
 
 fn a_half_shifted_container_can_be_destroyed(lab: &Lab) {

@@ -299,12 +299,9 @@ fn fill(
 
 /// Says what --me came to, where it is not what was expected.
 fn about_me(created: &Created, facts: &HostFacts) -> Option<String> {
-    if idmap::is_own_id_only(&created.idmap, &facts.caller) {
-        return Some(
-            "only your own id is mapped here, so root inside is you, and no other user is made".to_owned(),
-        );
-    }
     match &created.me {
+        // That root is the caller is said already.
+        _ if idmap::is_own_id_only(&created.idmap, &facts.caller) => None,
         Some(me) if me.from_image => {
             Some(format!("the image has user {} with your id {}: that user is you", me.name, me.uid))
         }
