@@ -65,6 +65,11 @@ impl Failure {
         Self { help, ..self }
     }
 
+    /// Says what to do where nothing better is said yet.
+    pub(crate) fn or_help(self, help: Option<String>) -> Self {
+        Self { help: self.help.or(help), ..self }
+    }
+
     /// Prints the failure and returns its exit status.
     pub(crate) fn print(&self, context: Option<&Context>) -> i32 {
         for (label, text) in self.parts(context) {

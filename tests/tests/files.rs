@@ -22,6 +22,7 @@ tests::claims! {
     with_one_id_root_inside_is_me_already: hybrid, needs Bryo;
     a_map_in_the_default_config_is_split_too: hybrid, needs Bryo;
     root_of_a_container_with_me_cannot_write_my_programs: hybrid, needs Bryo;
+    a_debian_boots_with_me_as_a_user: hybrid unified, needs Bryo Debian;
     lxc_starts_a_container_with_me: hybrid, needs Bryo Lxc;
     lxc_does_not_start_a_half_shifted_container: hybrid, needs Bryo Lxc;
     idmap_tells_who_owns_what_in_words_and_as_json: hybrid, needs Bryo;
@@ -290,6 +291,27 @@ fn root_of_a_container_with_me_cannot_write_my_programs(lab: &Lab) {
         .stdout_contains("memfd:")
         .stdout_lacks("written");
     ana.sh("cat own/libexec/bryo/* own/bin/bryo | cmp - before && rm before").succeeds();
+}
+
+fn a_debian_boots_with_me_as_a_user(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("src/file", "mine");
+    let image = "/run/bryo-lab/rootfs/debian-12.tar.zst";
+    ana.bryo(["create", "web", image, "--share", "src:/srv/src"]).seconds(180).succeeds();
+    ana.bryo(["start", "web"]).succeeds();
+    eventually("systemd is up", || {
+        let state = inside(&ana, None, "systemctl is-system-running").stdout;
+        matches!(state.trim(), "running" | "degraded")
+    });
+    let (me, uid) = (&ana.account().login, ana.account().uid);
+    inside(&ana, None, &format!("getent passwd {me} && passwd --status {me} && getent gshadow {me}"))
+        .exits(0)
+        .stdout_contains(&format!("{me}:x:{uid}:{uid}::/home/{me}:/bin/sh\n{me} L "))
+        .stdout_contains(&format!("{me}:!::\n"));
+    let script = "cat /srv/src/file; touch /srv/src/made ~/made; sudo -n true 2>&1 || id -un\n";
+    ana.bryo(["shell", "web"]).reads(script).succeeds().stdout_contains(me).stdout_contains("mine");
+    assert_eq!(owner(&ana.home().join("src/made")), own_ids(&ana));
+    ana.destroy("web");
 }
 
 fn lxc_starts_a_container_with_me(lab: &Lab) {
@@ -647,7 +669,7 @@ fn half_shifted(user: &User<'_>) -> BTreeMap<String, Seen> {
     let stopped = user.bryo(["remap", "web"]).output();
     immutable("-i", "rootfs.remap");
     lose_rights(user);
-    stopped.exits(1).stderr_contains("shifting /srv/kept/");
+    stopped.exits(1).stderr_contains("shifting /srv/kept/").stderr_contains("web does not start until");
     let owner_of = |path: &str| owner(&user.lxcpath().join("web/rootfs.remap").join(path)).0;
     let start = user.account().subuids.start;
     assert_eq!(

@@ -16,6 +16,7 @@ use crate::usage;
 
 /// Arguments of `bryo create`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
@@ -34,6 +35,14 @@ pub(super) struct Create {
     #[arg(last = true)]
     arguments: Vec<String>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  bryo create web ./rootfs.tar.zst                     from an archive
+  bryo create web -t host                              this machine's own programs, read-only
+  bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
+  bryo create dev ./rootfs.tar.zst --share ~/src       and see ~/src at the same path inside
+  bryo create dev ./rootfs.tar.zst -v ./data:/srv:ro   ./data as /srv, not to be written";
 
 impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {

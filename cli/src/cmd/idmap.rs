@@ -170,7 +170,7 @@ fn today(known: &Known) -> Vec<Line> {
     for NotGranted { kind, extent, file, granted } in &known.not_granted {
         let instead = match &granted[..] {
             [] => "nothing".to_owned(),
-            ranges => ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+            ranges => ranges.iter().map(|range| span(*range)).collect::<Vec<_>>().join(" and "),
         };
         let letter = kind.letter();
         let text = format!(
@@ -197,5 +197,69 @@ fn granted(known: &Known) -> &'static str {
         (true, _) => "root may use all of these ids",
         (_, true) => "your own id needs no grant",
         _ => "/etc/subuid and /etc/subgid grant all of these ids",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(lines: &[(u64, u64, u64)]) -> Known {
+        let extents: Vec<_> = lines.iter().map(|(i, o, c)| IdExtent::new(*i, *o, *c).unwrap()).collect();
+        Known {
+            name: "web".into(),
+            map: IdMap { gids: extents.clone(), uids: extents },
+            is_written: true,
+            caller: Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) },
+            me: None,
+            not_granted: Vec::new(),
+            is_interrupted: false,
+        }
+    }
+
+    #[test]
+    fn a_map_with_me_is_told_line_by_line() {
+        let map = [(0, 100_000, 1000), (1000, 1000, 1), (1001, 101_001, 64_535)];
+        let me = Some(Me { name: Some("ana".into()), uid: 1000, gid: 1000 });
+        let text = words(&Known { me, ..known(&map) });
+        let expected = "\
+users      0-999 inside are 100000-100999 outside
+           1000 inside is 1000 outside, you
+           1001-65535 inside are 101001-165535 outside
+groups     0-999 inside are 100000-100999 outside
+           1000 inside is 1000 outside, you
+           1001-65535 inside are 101001-165535 outside
+inside     a file that root makes belongs outside to user 100000 and group 100000
+           a file that ana (1000) makes belongs outside to you
+outside    a file of yours belongs inside to ana (1000)
+           a file of any id outside that is not above belongs inside to nobody (65534)
+today      /etc/subuid and /etc/subgid grant all of these ids
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_not_granted_comes_with_what_is_and_what_to_do() {
+        let not_granted = vec![NotGranted {
+            kind: types::IdKind::User,
+            extent: IdExtent::new(0, 100_000, 65_536).unwrap(),
+            file: "/etc/subuid",
+            granted: vec![IdRange::new(300_000, 65_536).unwrap(), IdRange::new(7, 1).unwrap()],
+        }];
+        let text = words(&Known { not_granted, ..known(&[(0, 100_000, 65_536)]) });
+        let last: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(last[0], "to do      bryo remap web shifts the files to what is granted today");
+        let line = "lxc.idmap = u 0 100000 65536 is not granted: /etc/subuid gives ana 300000-365535 and 7";
+        assert_eq!(last[1], format!("today      {line}"));
+        assert!(text.contains("bryo remap --me web makes you a user inside"));
+    }
+
+    #[test]
+    fn with_one_id_root_is_the_caller() {
+        let me = Some(Me { name: Some("root".into()), uid: 0, gid: 0 });
+        let text = words(&Known { me, ..known(&[(0, 1000, 1)]) });
+        assert!(text.contains("0 inside is 1000 outside, you\n"), "{text}");
+        assert!(text.contains("a file that root makes belongs outside to you\n"), "{text}");
+        assert!(text.contains("today      your own id needs no grant\n"), "{text}");
     }
 }

@@ -41,11 +41,18 @@ A remap that was interrupted is finished by the next one; until then the contain
 
 impl Remap {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
-        let help = self.help(context);
-        let done = self.remap(context, talk).cannot("remap", &self.name);
-        done.map_err(|failure| match help {
-            Some(help) => failure.with_help(Kind::IdRange, help),
-            None => failure,
+        let lost = self.lost(context);
+        self.remap(context, talk).cannot("remap", &self.name).map_err(|failure| match lost {
+            Some(lost) => failure.with_help(Kind::IdRange, lost),
+            None => failure.or_help(self.half_done(context)),
+        })
+    }
+
+    /// Says what has become of a container whose files are half shifted.
+    fn half_done(&self, context: &Context) -> Option<String> {
+        let name = &self.name;
+        remap::is_interrupted(&context.place(name)).then(|| {
+            format!("{name} does not start until its files are shifted: mend the cause, and bryo remap {name} goes on")
         })
     }
 
@@ -114,7 +121,7 @@ impl Remap {
     }
 
     /// Says what an administrator must do for ids that are no longer granted: nobody else can give their files away.
-    fn help(&self, context: &Context) -> Option<String> {
+    fn lost(&self, context: &Context) -> Option<String> {
         let config = context.config(&context.place(&self.name)).ok()?.config;
         let facts = context.facts().ok()?;
         let lost = idmap::not_granted(&config.idmap, facts);

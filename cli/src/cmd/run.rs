@@ -63,6 +63,8 @@ const EXAMPLES: &str = "\
 Examples:
   bryo run -- make test                                this machine's programs, under a private root
   bryo run ./alpine.tar.zst -- ./test.sh               one command in an image
+  bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours
+  bryo run --share . -u root -- id                     as root inside, whose files are not yours
   bryo run --boot ./debian.tar.zst -- ./test.sh        with the image's systemd and its services
   bryo run --boot ./debian.tar.zst                     a login shell there
   bryo run --boot --timeout 600 --json=3 ./debian.tar.zst -- ./test.sh 3>events

@@ -110,6 +110,7 @@ pub fn map_of_interrupted(place: &Place, facts: &HostFacts) -> Option<IdMap> {
 /// # Errors
 /// Ids that the host does not grant; a root file system that is not the container's own.
 pub fn plan(place: &Place, config: &Config, facts: &HostFacts, me: bool) -> Result<Option<Plan>> {
+    refuse_others(place, &facts.caller)?;
     let today = idmap::choose(facts);
     let from = if config.idmap.is_empty() { today.clone() } else { config.idmap.clone() };
     let had_me = idmap::me(&from, &facts.caller).is_some();
@@ -127,6 +128,16 @@ pub fn plan(place: &Place, config: &Config, facts: &HostFacts, me: bool) -> Resu
     }
     let shift = Shift::new(from, to, &facts.caller);
     Ok(Some(Plan { place: place.clone(), shift, me, has_tree }))
+}
+
+/// Refuses to give a container to the caller's ids that is somebody else's; root could.
+fn refuse_others(place: &Place, caller: &Caller) -> Result<()> {
+    let owner = std::fs::metadata(place.config()).map_err(from_io)?.uid();
+    if owner == caller.uid.0 {
+        return Ok(());
+    }
+    let cause = format!("the container belongs to user {owner}, whose ids are not yours");
+    Err(Error::new(Kind::Usage, cause))
 }
 
 /// Refuses files of ids that are no longer granted: nobody but root can give those away.
@@ -278,24 +289,24 @@ pub fn tidy(place: &Place) -> Result<()> {
 pub fn resume(place: &Place, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<Option<Done>> {
     refuse_running(place)?;
     let (_, lock) = place.lock()?;
-    let dir = path::open_dir(&place.dir())?;
-    let done = match List::open(place, &facts.caller)? {
-        None => {
-            file::remove_tree(dir.as_fd(), OsStr::new(NEW_LIST))?;
-            file::rename(dir.as_fd(), OsStr::new(ASIDE), OsStr::new("rootfs"))?;
-            None
-        }
-        Some(list) => {
-            for map in [&list.shift.from, &list.shift.to] {
-                idmap::check_granted(map, facts)?;
-            }
-            let config = ConfigFile::with_map(place, &list.shift.to)?;
-            Some(finish(place, list, &dir, facts, &config, tick)?)
-        }
-    };
+    let done = resume_alone(place, facts, tick);
     place.remove_state_dir()?;
     drop(lock);
-    Ok(done)
+    done
+}
+
+fn resume_alone(place: &Place, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<Option<Done>> {
+    let dir = path::open_dir(&place.dir())?;
+    let Some(list) = List::open(place, &facts.caller)? else {
+        file::remove_tree(dir.as_fd(), OsStr::new(NEW_LIST))?;
+        file::rename(dir.as_fd(), OsStr::new(ASIDE), OsStr::new("rootfs"))?;
+        return Ok(None);
+    };
+    for map in [&list.shift.from, &list.shift.to] {
+        idmap::check_granted(map, facts)?;
+    }
+    let config = ConfigFile::with_map(place, &list.shift.to)?;
+    finish(place, list, &dir, facts, &config, tick).map(Some)
 }
 
 /// Does what the list says, and gives everything its name again.
