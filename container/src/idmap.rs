@@ -360,30 +360,29 @@ impl MappedNamespace {
     }
 
     /// Runs `work` as [`run`](Self::run) does, calls `tick` now and then meanwhile, and returns what `work` found.
+    ///
+    /// # Errors
+    /// An answer of more than 64 KiB, the failure included: some of it may come from files of an image.
     pub fn ask<T: Serialize + DeserializeOwned>(
         &self,
         work: impl FnOnce() -> Result<T>,
         tick: &mut dyn FnMut(),
     ) -> Result<T> {
-        const TICK: std::time::Duration = std::time::Duration::from_millis(100);
         let broken = |e: postcard::Error| Error::new(Kind::Build, format!("passing on what was found: {e}"));
         let (reader, writer) = pipe()?;
         let work = self.start(|| {
-            let found = postcard::to_stdvec(&work()?).map_err(broken)?;
-            std::io::Write::write_all(
-                &mut File::from(writer.try_clone().map_err(crate::place::from_io)?),
-                &found,
-            )
-            .map_err(crate::place::from_io)
+            // A failure goes the same way, since this one is read meanwhile.
+            let answer = postcard::to_stdvec(&work()).map_err(broken)?;
+            let mut writer = File::from(writer.try_clone().map_err(crate::place::from_io)?);
+            std::io::Write::write_all(&mut writer, &answer).map_err(crate::place::from_io)
         })?;
         drop(writer);
-        while !work.has_ended_within(TICK)? {
-            tick();
-        }
-        let mut found = Vec::new();
-        File::from(reader).take(ANSWER_CAP).read_to_end(&mut found).map_err(crate::place::from_io)?;
-        work.wait()?;
-        postcard::from_bytes(&found).map_err(broken)
+        let answer = read_answer(reader, tick);
+        // Whoever still writes is told by the end of the pipe that nobody listens.
+        let ended = work.wait();
+        let answer = answer?;
+        ended?;
+        postcard::from_bytes::<Result<T>>(&answer).map_err(broken)?
     }
 
     /// Becomes root of the namespace, not to be looked into by those it is mapped for.
@@ -396,8 +395,27 @@ impl MappedNamespace {
     }
 }
 
-/// What fits into a pipe without anybody reading it. Source: pipe(7).
-const ANSWER_CAP: u64 = 1 << 16;
+/// The longest answer of a process that works in a namespace.
+const ANSWER_CAP: usize = 1 << 16;
+
+/// Reads to the end of a pipe, and calls `tick` while nothing comes.
+fn read_answer(reader: OwnedFd, tick: &mut dyn FnMut()) -> Result<Vec<u8>> {
+    const TICK: std::time::Duration = std::time::Duration::from_millis(100);
+    let (mut reader, mut answer, mut piece) = (File::from(reader), Vec::new(), [0; 4096]);
+    loop {
+        if !sys::event::readable(reader.as_fd(), Some(TICK))? {
+            tick();
+            continue;
+        }
+        match reader.read(&mut piece).map_err(crate::place::from_io)? {
+            0 => return Ok(answer),
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+        if answer.len() > ANSWER_CAP {
+            return Err(Error::new(Kind::Died, "the process in the user namespace has said too much"));
+        }
+    }
+}
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;

@@ -18,6 +18,7 @@ tests::claims! {
     shell_logs_in_as_me_and_exec_stays_root: hybrid, needs Bryo;
     an_account_of_the_image_is_never_overwritten: hybrid, needs Bryo;
     a_hostile_passwd_file_harms_nothing_on_the_host: hybrid, needs Bryo;
+    a_line_as_long_as_the_file_keeps_nobody_waiting: hybrid, needs Bryo;
     what_the_image_puts_in_the_way_is_not_written_to: hybrid, needs Bryo;
     with_one_id_root_inside_is_me_already: hybrid, needs Bryo;
     a_map_in_the_default_config_is_split_too: hybrid, needs Bryo;
@@ -220,6 +221,22 @@ fn a_hostile_passwd_file_harms_nothing_on_the_host(lab: &Lab) {
     }
     assert_eq!(fs::read("/etc/passwd").unwrap_or_default(), hosts);
     ana.sh("cat victim && rm -r tree image.tar").succeeds().stdout_is("untouched");
+}
+
+fn a_line_as_long_as_the_file_keeps_nobody_waiting(lab: &Lab) {
+    let ana = lab.user("ana");
+    let (me, uid) = (ana.account().login.as_str(), ana.account().uid);
+    archive(&ana, &format!("mkdir etc && printf '%0900000d:x:{uid}:5::/:/bin/sh\\n' 7 >etc/passwd"));
+    ana.bryo(["create", "web", "--me", "./image.tar"])
+        .seconds(60)
+        .succeeds()
+        .stderr_contains("has user 0000");
+    ana.destroy("web");
+    archive(&ana, &format!("mkdir etc && printf '{me}:x:%0900000d:5::/:/bin/sh\\n' 7 >etc/passwd"));
+    ana.bryo(["create", "web", "--me", "./image.tar"])
+        .seconds(60)
+        .exits(1)
+        .stderr_contains("with id 7 already");
 }
 
 fn what_the_image_puts_in_the_way_is_not_written_to(lab: &Lab) {

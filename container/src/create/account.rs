@@ -25,6 +25,9 @@ const CAP: u64 = 1 << 20;
 /// The name of a caller who has none that a passwd file could hold.
 const NAMELESS: &str = "me";
 
+/// The longest name. Source: useradd(8).
+const NAME_CAP: usize = 32;
+
 /// What a caller without a shell of the container's gets. Source: passwd(5).
 const USUAL_SHELL: &str = "/bin/sh";
 
@@ -85,7 +88,7 @@ fn account(caller: &Caller, uid: NsUid, gid: NsGid, shell_is_hosts: bool, shares
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '@');
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    begins && name.len() <= 32 && name.chars().all(fits)
+    begins && name.len() <= NAME_CAP && name.chars().all(fits)
 }
 
 /// Tells a shell from what keeps an account closed.
@@ -102,12 +105,15 @@ fn is_shell(shell: &str) -> bool {
 fn decide(account: &Account, files: &Files, shell: &str) -> Result<Decision> {
     let Account { name, uid, gid, .. } = account;
     let refuse = |what: &str, id: &str, wanted: u32| {
+        // The image may have written anything in its place.
+        let id = id.parse::<u32>().map_or_else(|_| "none".to_owned(), |id| id.to_string());
         let cause = format!("the image has a {what} {name} with id {id} already, and you have id {wanted}");
         Err(Error::new(Kind::Usage, cause))
     };
     let passwd = files.passwd.as_deref().unwrap_or_default();
     if let Some(known) = records(passwd).find(|fields| fields.get(2) == Some(&uid.to_string().as_str())) {
-        let me = Me { name: known[0].to_owned(), uid: uid.0, from_image: true };
+        let name = known[0].chars().take(NAME_CAP).collect();
+        let me = Me { name, uid: uid.0, from_image: true };
         return Ok(Decision { me, lines: Vec::new() });
     }
     if let Some(known) = records(passwd).find(|fields| fields[0] == name) {

@@ -54,6 +54,8 @@ const CHANGE_CAP: u32 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     place: Place,
+    /// What the configuration had when this was decided.
+    written: IdMap,
     shift: Shift,
     /// The caller gets an account inside.
     me: bool,
@@ -127,7 +129,7 @@ pub fn plan(place: &Place, config: &Config, facts: &HostFacts, me: bool) -> Resu
         refuse_lost(&from, facts)?;
     }
     let shift = Shift::new(from, to, &facts.caller);
-    Ok(Some(Plan { place: place.clone(), shift, me, has_tree }))
+    Ok(Some(Plan { place: place.clone(), written: config.idmap.clone(), shift, me, has_tree }))
 }
 
 /// Refuses to give a container to the caller's ids that is somebody else's; root could.
@@ -191,34 +193,33 @@ impl Plan {
     pub fn carry_out(&self, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<Done> {
         refuse_running(&self.place)?;
         let (_, lock) = self.place.lock()?;
-        let config = ConfigFile::with_map(&self.place, &self.shift.to)?;
-        let done = self.carry_out_alone(facts, &config, tick);
+        let done = self.carry_out_alone(facts, tick);
         self.place.remove_state_dir()?;
         drop(lock);
         done
     }
 
-    fn carry_out_alone(
-        &self,
-        facts: &HostFacts,
-        config: &ConfigFile,
-        tick: &mut dyn FnMut(Progress),
-    ) -> Result<Done> {
+    fn carry_out_alone(&self, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<Done> {
+        refuse_interrupted(&self.place)?;
+        let config = ConfigFile::with_map(&self.place, &self.shift.to)?;
+        // Another remap may have come to its end since: shifting its files once more would give them to nobody.
+        if config.was != self.written {
+            return Err(Error::new(Kind::Busy, "the id map in the configuration has just changed"));
+        }
         if !self.has_tree {
             config.save()?;
             return Ok(Done::default());
         }
         let dir = path::open_dir(&self.place.dir())?;
-        if !is_interrupted(&self.place) {
-            self.check_account(facts)?;
-            file::rename(dir.as_fd(), OsStr::new("rootfs"), OsStr::new(ASIDE))
-                .doing("putting the root file system aside")?;
-        }
+        self.check_account(facts)?;
+        remove_lists(&dir)?;
+        file::rename(dir.as_fd(), OsStr::new("rootfs"), OsStr::new(ASIDE))
+            .doing("putting the root file system aside")?;
         let list = self.write_list(&dir, facts, tick).inspect_err(|_| {
             let put_back = file::rename(dir.as_fd(), OsStr::new(ASIDE), OsStr::new("rootfs"));
             put_back.unwrap_or_else(|e| log::warn!("{e}"));
         })?;
-        finish(&self.place, list, &dir, facts, config, tick)
+        finish(&self.place, list, &dir, facts, &config, tick)
     }
 
     /// Finds out whether the account can be made, before anything is changed for it.
@@ -235,8 +236,6 @@ impl Plan {
     fn write_list(&self, dir: &OwnedFd, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<List> {
         let doing = "listing what is to be changed";
         let root = open_root(dir)?;
-        // What an interrupted remap was writing.
-        file::remove_tree(dir.as_fd(), OsStr::new(NEW_LIST)).doing(doing)?;
         let new = file::create(dir.as_fd(), OsStr::new(NEW_LIST), 0o600).doing(doing)?;
         let written = || -> Result<Tally> {
             let mut out = BufWriter::new(File::from(new.try_clone().map_err(from_io)?));
@@ -276,12 +275,16 @@ pub fn tidy(place: &Place) -> Result<()> {
     }
     let (_, lock) = place.lock()?;
     if !is_interrupted(place) {
-        let dir = path::open_dir(&place.dir())?;
-        [LIST, NEW_LIST].iter().try_for_each(|name| file::remove_tree(dir.as_fd(), OsStr::new(name)))?;
+        remove_lists(&path::open_dir(&place.dir())?)?;
     }
     place.remove_state_dir()?;
     drop(lock);
     Ok(())
+}
+
+/// Removes lists of which nothing is to be done any more. One that is found beside a tree that was put aside counts.
+fn remove_lists(dir: &OwnedFd) -> Result<()> {
+    [LIST, NEW_LIST].iter().try_for_each(|name| Ok(file::remove_tree(dir.as_fd(), OsStr::new(name))?))
 }
 
 /// Goes on with a shift that was interrupted. None when its list was not complete: then nothing was changed, the root file
@@ -297,8 +300,12 @@ pub fn resume(place: &Place, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) 
 
 fn resume_alone(place: &Place, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<Option<Done>> {
     let dir = path::open_dir(&place.dir())?;
+    // Another remap may just have finished it.
+    if !is_interrupted(place) {
+        return Ok(None);
+    }
     let Some(list) = List::open(place, &facts.caller)? else {
-        file::remove_tree(dir.as_fd(), OsStr::new(NEW_LIST))?;
+        remove_lists(&dir)?;
         file::rename(dir.as_fd(), OsStr::new(ASIDE), OsStr::new("rootfs"))?;
         return Ok(None);
     };
@@ -380,6 +387,8 @@ struct ConfigFile {
     /// The file itself, where the container's `config` is a link to it.
     path: PathBuf,
     document: config::Document,
+    /// The map that it had.
+    was: IdMap,
     mode: u32,
 }
 
@@ -394,6 +403,11 @@ impl ConfigFile {
         let bytes = std::fs::read(&path).map_err(from_io).doing_with(doing)?;
         let mode = std::fs::metadata(&path).map_err(from_io).doing_with(doing)?.mode() & 0o777;
         let mut document = config::Document::from_bytes(&bytes);
+        let map_of = |document: &config::Document| {
+            let read = config::parse(&document.text(), &path).map(|read| read.config.idmap);
+            read.map_err(|problems| Error::new(Kind::Config, problems.to_string()))
+        };
+        let was = map_of(&document)?;
         let changed = document.remove("lxc.idmap").and_then(|()| {
             [IdKind::User, IdKind::Group].iter().try_for_each(|kind| {
                 let mut lines = map.extents(*kind).iter();
@@ -403,13 +417,11 @@ impl ConfigFile {
             })
         });
         changed.map_err(|fault| Error::new(Kind::Config, fault.to_string()))?;
-        let read = config::parse(&document.text(), &path);
-        let read = read.map_err(|problems| Error::new(Kind::Config, problems.to_string()))?.config.idmap;
-        if read != *map {
+        if map_of(&document)? != *map {
             let cause = format!("a file that {} includes has lxc.idmap lines", path.display());
             return Err(Error::new(Kind::Config, cause));
         }
-        Ok(Self { document, mode, path })
+        Ok(Self { document, was, mode, path })
     }
 
     /// Writes it in one step. What a remap that is killed meanwhile leaves has a name that the next one takes.
