@@ -60,6 +60,11 @@ pub fn ranges(text: &[u8], owner: &Owner<'_>) -> Vec<IdRange> {
     grants(text).filter(|(written, _)| owner.is(written)).map(|(_, range)| range).collect()
 }
 
+/// Returns what `text` grants to anybody but `owner`: who, as the line names it, and the range.
+pub fn others<'a>(text: &'a [u8], owner: &Owner<'_>) -> Vec<(&'a [u8], IdRange)> {
+    grants(text).filter(|(written, _)| !owner.is(written)).collect()
+}
+
 /// Returns the lines that cannot be read, for messages: none of them grants anything.
 pub fn bad_lines(text: &[u8]) -> Vec<BadLine> {
     lines(text).filter_map(|(line, parsed)| parsed.err().map(|reason| BadLine { line, reason })).collect()
@@ -193,6 +198,12 @@ mod tests {
         let text = b"bob:5:5\nana:100000:65536\n# ana:1:1\n\n  \n1000:300000:10\r\nana:7:1";
         assert_eq!(ranges(text, &ANA), [range(100_000, 65_536), range(300_000, 10), range(7, 1)]);
         assert!(bad_lines(text).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_the_owners_is_others() {
+        let text = b"bob:5:5\nana:100000:65536\n1000:7:1\n1001:300000:10\n";
+        assert_eq!(others(text, &ANA), [(&b"bob"[..], range(5, 5)), (&b"1001"[..], range(300_000, 10))]);
     }
 
     #[test]
