@@ -157,7 +157,7 @@ fn entry(entry: &EntryPlan) -> String {
 mod tests {
     use super::*;
     use config::Config;
-    use container::host::{Caller, HostFacts, IdWriter, Programs};
+    use container::host::{Caller, Helpers, HostFacts, IdWriter, Programs};
     use container::place::Place;
     use container::plan::{Run, StartRequest, Stdio, plan};
     use types::{HostGid, HostUid, IdRange};
@@ -170,6 +170,7 @@ mod tests {
             subgids: vec![range],
             free_range: None,
             id_writer: IdWriter::BryoIdmap("/usr/libexec/bryo/bryo-idmap".into()),
+            helpers: Helpers::default(),
             no_new_privs: false,
             cores_are_piped: false,
             cgroups: cgroup::Layout::default(),

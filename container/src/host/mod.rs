@@ -1,4 +1,14 @@
 //! What this host offers to this caller: facts, gathered once, on which plans are decided.
+//!
+//! [`HostFacts`] is what every plan needs; [`Survey`] is all that [`crate::doctor`] looks at. Gathering changes nothing.
+
+mod installed;
+mod survey;
+
+pub use installed::{Installed, Program, capability};
+pub use survey::{
+    Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
+};
 
 use std::path::{Path, PathBuf};
 
@@ -76,6 +86,8 @@ pub struct HostFacts {
     pub free_range: Option<IdRange>,
     /// How a map gets written.
     pub id_writer: IdWriter,
+    /// The programs that could write it.
+    pub helpers: Helpers,
     /// no_new_privs is set: no helper can gain its capability.
     pub no_new_privs: bool,
     /// The kernel hands core dumps to a program.
@@ -84,6 +96,40 @@ pub struct HostFacts {
     pub cgroups: cgroup::Layout,
     /// Where Bryo's own programs are.
     pub programs: Programs,
+}
+
+/// The programs that write id maps, as they are installed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Helpers {
+    /// Bryo's own.
+    pub idmap: Program,
+    /// The system's for user ids.
+    pub newuidmap: Program,
+    /// The system's for group ids.
+    pub newgidmap: Program,
+    /// `/etc/nsswitch.conf` names another source of subordinate ids than the files, so that Bryo's own grants nothing.
+    pub ids_elsewhere: bool,
+}
+
+impl Helpers {
+    fn look(programs: &Programs) -> Self {
+        Self {
+            idmap: Program::look(programs.idmap.clone()),
+            newuidmap: Program::of_system("newuidmap"),
+            newgidmap: Program::of_system("newgidmap"),
+            ids_elsewhere: policy::nsswitch::subid_elsewhere(&read("/etc/nsswitch.conf")),
+        }
+    }
+
+    /// Tells whether Bryo's own helper gains what it needs.
+    pub fn own_works(&self) -> bool {
+        self.idmap.gains(capability::SETUID | capability::SETGID)
+    }
+
+    /// Tells whether the system's helpers gain what they need.
+    pub fn system_works(&self) -> bool {
+        self.newuidmap.gains(capability::SETUID) && self.newgidmap.gains(capability::SETGID)
+    }
 }
 
 /// Paths of Bryo's own programs.
@@ -105,13 +151,20 @@ impl Programs {
     pub fn beside(own: &Path) -> Self {
         let dir = own.parent().unwrap_or(Path::new("/"));
         let installed = dir.parent().unwrap_or(Path::new("/")).join("libexec/bryo");
-        let base = if installed.join("bryo-monitor").exists() { installed } else { dir.to_owned() };
+        let base = if installed.is_dir() { installed } else { dir.to_owned() };
         Self {
             monitor: base.join("bryo-monitor"),
             image: base.join("bryo-image"),
             init: base.join("bryo-init"),
             idmap: base.join("bryo-idmap"),
         }
+    }
+
+    /// Returns the directory that they are installed to; from a build directory nothing is installed yet, and would be
+    /// to the usual one.
+    pub fn prefix(&self) -> &Path {
+        let dir = self.monitor.parent().filter(|dir| dir.ends_with("libexec/bryo"));
+        dir.and_then(|dir| dir.ancestors().nth(2)).unwrap_or(Path::new("/usr/local"))
     }
 }
 
@@ -125,11 +178,13 @@ impl HostFacts {
         let owner =
             policy::subid::Owner { uid: caller.uid.0, name: caller.name.as_deref().map(str::as_bytes) };
         let no_new_privs = sys::cap::no_new_privs().unwrap_or(false);
+        let helpers = Helpers::look(&programs);
         Ok(Self {
             subuids: policy::subid::ranges(&subuid, &owner),
             subgids: policy::subid::ranges(&subgid, &owner),
             free_range: caller.is_root().then(|| free_range(&subuid, &subgid)).flatten(),
-            id_writer: id_writer(&caller, &programs, no_new_privs),
+            id_writer: id_writer(&caller, &helpers, no_new_privs),
+            helpers,
             no_new_privs,
             cores_are_piped: cores_are_piped(),
             cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
@@ -179,36 +234,21 @@ fn free_range(subuid: &[u8], subgid: &[u8]) -> Option<IdRange> {
     policy::subid::free_range(&[subuid, subgid], &taken, 65_536)
 }
 
-fn id_writer(caller: &Caller, programs: &Programs, no_new_privs: bool) -> IdWriter {
+fn id_writer(caller: &Caller, helpers: &Helpers, no_new_privs: bool) -> IdWriter {
     if caller.is_root() {
         return IdWriter::Direct;
     }
     if no_new_privs {
         return IdWriter::OwnIdOnly;
     }
-    if gains_rights(&programs.idmap) {
-        return IdWriter::BryoIdmap(programs.idmap.clone());
+    if helpers.own_works() && !helpers.ids_elsewhere {
+        return IdWriter::BryoIdmap(helpers.idmap.path.clone());
     }
-    let system = |name: &str| ["/usr/bin", "/bin", "/usr/local/bin"].map(|d| Path::new(d).join(name));
-    let first = |name: &str| system(name).into_iter().find(|p| gains_rights(p));
-    match (first("newuidmap"), first("newgidmap")) {
-        (Some(uid), Some(gid)) => IdWriter::Newuidmap { uid, gid },
-        _ => IdWriter::OwnIdOnly,
+    if helpers.system_works() {
+        let (uid, gid) = (helpers.newuidmap.path.clone(), helpers.newgidmap.path.clone());
+        return IdWriter::Newuidmap { uid, gid };
     }
-}
-
-/// Tells whether a program gains rights when it is run: it is setuid root or has file capabilities.
-fn gains_rights(program: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(found) = std::fs::metadata(program) else { return false };
-    let setuid_root = found.uid() == 0 && found.mode() & 0o4000 != 0;
-    setuid_root || has_file_capabilities(program)
-}
-
-fn has_file_capabilities(program: &Path) -> bool {
-    use std::os::fd::AsFd;
-    let opened = sys::path::open_read(program);
-    opened.is_ok_and(|fd| sys::file::xattr(fd.as_fd(), "security.capability".as_ref()).is_ok())
+    IdWriter::OwnIdOnly
 }
 
 #[cfg(test)]
@@ -219,5 +259,29 @@ mod tests {
     fn programs_lie_in_libexec_or_side_by_side() {
         let beside = Programs::beside(Path::new("/nonexistent/target/release/bryo"));
         assert_eq!(beside.monitor, Path::new("/nonexistent/target/release/bryo-monitor"));
+        assert_eq!(beside.prefix(), Path::new("/usr/local"));
+        let installed = Programs { monitor: "/opt/moss/libexec/bryo/bryo-monitor".into(), ..beside };
+        assert_eq!(installed.prefix(), Path::new("/opt/moss"));
+    }
+
+    #[test]
+    fn a_helper_that_gains_nothing_is_passed_over() {
+        let ana = Caller { uid: HostUid(1000), gid: HostGid(1000), name: None };
+        let capable = |name: &str, nosuid| Program {
+            path: name.into(),
+            installed: Some(Installed { capabilities: u64::MAX, nosuid, ..Installed::default() }),
+        };
+        let helpers = |nosuid| Helpers {
+            idmap: capable("bryo-idmap", nosuid),
+            newuidmap: capable("newuidmap", false),
+            newgidmap: capable("newgidmap", false),
+            ids_elsewhere: false,
+        };
+        let rung = |helpers: &Helpers, no_new_privs| id_writer(&ana, helpers, no_new_privs).rung();
+        assert_eq!(rung(&helpers(false), false), "bryo-idmap");
+        assert_eq!(rung(&helpers(true), false), "newuidmap");
+        assert_eq!(rung(&helpers(false), true), "one id");
+        assert_eq!(rung(&Helpers { ids_elsewhere: true, ..helpers(false) }, false), "newuidmap");
+        assert_eq!(rung(&Helpers::default(), false), "one id");
     }
 }

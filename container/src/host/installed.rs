@@ -1,0 +1,119 @@
+//! A privileged helper as it is installed: whether running it gives it the rights that it needs.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Bits of the capabilities that helpers have. Source: capabilities(7).
+pub mod capability {
+    /// cap_setgid.
+    pub const SETGID: u64 = 1 << 6;
+    /// cap_net_admin.
+    pub const NET_ADMIN: u64 = 1 << 12;
+    /// cap_setuid.
+    pub const SETUID: u64 = 1 << 7;
+}
+
+/// The mode bit that makes a program run as its owner.
+const SETUID_BIT: u32 = 0o4000;
+
+/// A program, and what its file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is, or would be.
+    pub path: PathBuf,
+    /// What is there.
+    pub installed: Option<Installed>,
+}
+
+/// The file of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Installed {
+    /// Its owner.
+    pub owner: u32,
+    /// It has the setuid bit.
+    pub setuid: bool,
+    /// The capabilities that its file gives, a bit each.
+    pub capabilities: u64,
+    /// It lies on a mount on which neither counts.
+    pub nosuid: bool,
+}
+
+impl Program {
+    /// Looks at the file at `path`.
+    pub fn look(path: PathBuf) -> Self {
+        let installed = Installed::look(&path);
+        Self { path, installed }
+    }
+
+    /// Looks for a program of the system, and returns where it would be if it is nowhere.
+    pub fn of_system(name: &str) -> Self {
+        let places = ["/usr/bin", "/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join(name));
+        let found: Vec<Self> = places.into_iter().map(Self::look).collect();
+        let best = found.iter().find(|p| p.gains(capability::SETUID) || p.gains(capability::SETGID));
+        let there = best.or_else(|| found.iter().find(|p| p.installed.is_some()));
+        there.or(found.first()).cloned().unwrap_or_default()
+    }
+
+    /// Tells whether running it gives it all the wanted capabilities.
+    pub fn gains(&self, wanted: u64) -> bool {
+        self.installed.is_some_and(|file| !file.nosuid && file.would_gain(wanted))
+    }
+}
+
+impl Installed {
+    fn look(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some(Self {
+            owner: found.uid(),
+            setuid: found.mode() & SETUID_BIT != 0,
+            capabilities: file_capabilities(path),
+            nosuid: sys::filesystem::of(path).is_ok_and(|on| on.nosuid),
+        })
+    }
+
+    /// Tells whether it would gain the capabilities on a mount that lets it.
+    pub fn would_gain(self, wanted: u64) -> bool {
+        self.setuid && self.owner == 0 || self.capabilities & wanted == wanted
+    }
+}
+
+fn file_capabilities(path: &Path) -> u64 {
+    let opened = sys::path::open_read(path);
+    let value = opened.and_then(|fd| sys::file::xattr(fd.as_fd(), "security.capability".as_ref()));
+    value.ok().and_then(|bytes| permitted(&bytes)).unwrap_or(0)
+}
+
+/// Returns the permitted set of a `security.capability` attribute: after a magic number two halves, each with its
+/// inheritable one behind it. Source: capabilities(7), "File capability extended attribute versioning".
+fn permitted(bytes: &[u8]) -> Option<u64> {
+    let word = |at: usize| Some(u64::from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
+    Some(word(4)? | word(12)? << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: u64 = capability::SETUID | capability::SETGID;
+
+    #[test]
+    fn the_permitted_set_is_read_from_the_attribute() {
+        let setuid_setgid = [1, 0, 0, 2, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(permitted(&setuid_setgid), Some(BOTH));
+        assert_eq!(permitted(&setuid_setgid[..8]), None);
+    }
+
+    #[test]
+    fn only_what_the_kernel_honours_counts() {
+        let program = |file| Program { installed: Some(file), ..Program::default() };
+        let capable = Installed { capabilities: BOTH, owner: 1000, ..Installed::default() };
+        assert!(program(capable).gains(BOTH));
+        assert!(!program(Installed { nosuid: true, ..capable }).gains(BOTH));
+        assert!(!program(Installed { capabilities: capability::SETUID, ..capable }).gains(BOTH));
+        let setuid = Installed { setuid: true, ..Installed::default() };
+        assert!(program(setuid).gains(BOTH));
+        assert!(!program(Installed { owner: 1000, ..setuid }).gains(BOTH));
+        assert!(!Program::default().gains(0));
+    }
+}
