@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use config::Loaded;
 use config::system::SystemConfig;
 use container::command::Client;
-use container::host::HostFacts;
+use container::doctor::{self, Finding};
+use container::host::{HostFacts, Survey};
 use container::place::Place;
 use container::{Error, Kind, Result, create, monitor};
 use types::ContainerName;
@@ -18,6 +19,7 @@ pub(crate) struct Context {
     /// What new containers' configurations begin with.
     pub(crate) default_config: PathBuf,
     facts: OnceCell<HostFacts>,
+    findings: OnceCell<Vec<Finding>>,
 }
 
 /// Returns the caller's home directory: HOME, else what the system knows.
@@ -33,7 +35,12 @@ impl Context {
         let lxcpath = lxcpath.map_or(system.lxcpath, Path::to_owned);
         let lxcpath = std::path::absolute(&lxcpath)
             .map_err(|e| Error::new(Kind::Usage, e.to_string()).doing(lxcpath.display().to_string()))?;
-        Ok(Self { lxcpath, default_config: system.default_config, facts: OnceCell::new() })
+        Ok(Self {
+            lxcpath,
+            default_config: system.default_config,
+            facts: OnceCell::new(),
+            findings: OnceCell::new(),
+        })
     }
 
     /// Returns the host's facts, gathered when first asked for.
@@ -43,6 +50,18 @@ impl Context {
         }
         let gathered = HostFacts::gather()?;
         Ok(self.facts.get_or_init(|| gathered))
+    }
+
+    /// Surveys the host for `bryo doctor`.
+    pub(crate) fn survey(&self) -> Result<Survey> {
+        Survey::gather(&self.lxcpath, &self.default_config)
+    }
+
+    /// Returns what is wrong with the host, the worst first; looked for when first asked for. Nothing where the host
+    /// cannot be surveyed: who asks has a failure of its own to tell.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        let look = || self.survey().map(|survey| doctor::findings(&survey));
+        self.findings.get_or_init(|| look().inspect_err(|e| log::info!("{e}")).unwrap_or_default())
     }
 
     /// Returns the place of a container, without looking at it.

@@ -1,18 +1,107 @@
-//! What to do about a failure: written once, where the kind of the failure and the host's facts meet.
+//! What to do about a failure: written once, where the kind of the failure and the findings of `bryo doctor` meet.
+//!
+//! What this host lacks is worded by the findings alone; here stands which of them a failure can come from.
 
-use std::path::Path;
-
-use container::host::HostFacts;
+use container::doctor::Finding;
 use container::{Error, Kind};
 use sys::Errno;
 use types::ContainerName;
 
-/// Returns what the user can do, if there is something.
-pub(crate) fn hint(
+/// Returns what the user can do, if there is something. The findings are looked for only where one may be the reason.
+pub(crate) fn hint<'a>(
     error: &Error,
     subject: Option<&ContainerName>,
-    facts: Option<&HostFacts>,
+    findings: impl FnOnce() -> Option<&'a [Finding]>,
 ) -> Option<String> {
+    lacking(error, findings).or_else(|| otherwise(error, subject))
+}
+
+/// Returns what mends the finding that a failure comes from, if this host has such a finding.
+pub(crate) fn lacking<'a>(error: &Error, findings: impl FnOnce() -> Option<&'a [Finding]>) -> Option<String> {
+    let suspects = suspects(error);
+    if suspects.is_empty() {
+        return None;
+    }
+    let finding = among(findings()?, suspects)?;
+    // Some limits know their own way to it.
+    let is_told = error.to_string().contains("Delegate=");
+    Some(if is_told { format!("bryo doctor tells more: {}", finding.id) } else { named(finding) })
+}
+
+/// Returns the first finding that matters among those whose ids, or the beginnings of them, are given.
+pub(crate) fn among<'a>(findings: &'a [Finding], ids: &[&str]) -> Option<&'a Finding> {
+    let is_one = |finding: &&Finding| ids.iter().any(|id| finding.id.starts_with(id));
+    findings.iter().filter(|finding| finding.matters()).find(is_one)
+}
+
+/// Says what mends a finding, and its name.
+pub(crate) fn named(finding: &Finding) -> String {
+    format!("{} (bryo doctor: {})", finding.help(), finding.id)
+}
+
+/// The ids of what may be missing when more than the caller's own id is wanted.
+pub(crate) const IDS: &[&str] =
+    &["helper.", "idmap.", "newuidmap.", "userns.map", "subid.absent", "subid.foreign"];
+/// The ids of what may be missing when a cgroup is wanted.
+pub(crate) const CGROUPS: &[&str] = &["cgroup.none"];
+
+/// A file or program is not there.
+const ENOENT: i32 = Errno::ENOENT as i32;
+
+/// The ids of what may be missing when a file cannot be written.
+const SPACE: &[&str] = &["lxcpath.space", "lxcpath.inodes"];
+
+/// Returns the ids of findings, or beginnings of them, that a failure can come from.
+fn suspects(error: &Error) -> &'static [&'static str] {
+    const PROGRAM: &str = "/bryo-";
+    match error.kind() {
+        Kind::ProgramMissing | Kind::Kernel(ENOENT) if error.to_string().contains(PROGRAM) => &["programs."],
+        Kind::IdRange => &["subid.absent", "subid.foreign", "subid.short"],
+        Kind::IdHelper => &["helper.", "idmap.", "newuidmap.", "subid.nsswitch", "userns.map"],
+        Kind::Cgroup => cgroups(error.cause()),
+        Kind::ProgramNotExecutable => &["lxcpath.noexec"],
+        Kind::Image if error.cause().contains(" = ENOSPC ") => SPACE,
+        Kind::Kernel(number) => calls(Errno::from_raw(number), error.cause()),
+        _ => &[],
+    }
+}
+
+/// The same for a cgroup, by what became of the controller.
+fn cgroups(cause: &str) -> &'static [&'static str] {
+    const WAYS: [(&str, &[&str]); 3] = [
+        ("is not delegated to", &["cgroup.controllers"]),
+        ("is in no cgroup hierarchy", &["cgroup.absent"]),
+        ("is mounted as", &["cgroup.absent"]),
+    ];
+    WAYS.iter().find(|(piece, _)| cause.contains(piece)).map_or(CGROUPS, |(_, ids)| ids)
+}
+
+/// The same for a system call, by its name and its errno.
+fn calls(errno: Errno, call: &str) -> &'static [&'static str] {
+    let makes_namespaces = ["clone3(", "unshare("].iter().any(|name| call.starts_with(name));
+    match errno {
+        Errno::ENOSYS if !makes_namespaces => &["kernel.calls"],
+        Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS if makes_namespaces => {
+            &["userns.", "namespaces."]
+        }
+        Errno::EAGAIN if makes_namespaces || call.starts_with("fork(") => &["limits.nproc"],
+        Errno::EPERM if call.ends_with("of a new proc") || call.contains("of a new proc ") => {
+            &["proc.masked"]
+        }
+        Errno::EPERM if call.contains("of a new sysfs") => &["sys.masked"],
+        Errno::EACCES if call.starts_with("execve(") => &["lxcpath.noexec"],
+        Errno::EROFS => &["lxcpath.readonly"],
+        Errno::ENOSPC => SPACE,
+        Errno::EMFILE => &["limits.nofile"],
+        Errno::EDQUOT if call.starts_with("keyctl(") => &["keys.quota"],
+        // Where a security module takes the rights inside, it is a later call that fails.
+        Errno::EPERM | Errno::EACCES => &["userns.apparmor", "userns.refused"],
+        _ => &[],
+    }
+}
+
+/// What to do where the host lacks nothing.
+fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
     let name = subject.map_or("NAME", ContainerName::as_str);
     let said = match error.kind() {
         Kind::NotDefined => "bryo ls shows the containers; bryo create makes one".to_owned(),
@@ -22,15 +111,14 @@ pub(crate) fn hint(
         Kind::Frozen => format!("bryo unfreeze {name}"),
         Kind::UnderLxc => format!("use the command of LXC that started it, such as lxc-stop -n {name}"),
         Kind::Busy => "wait for the other command to end, then try again".to_owned(),
-        Kind::IdRange if subject.is_some() && error.cause().contains("does not grant") => {
-            not_granted(name, facts?)
-        }
-        Kind::IdRange => ranges(facts?),
+        Kind::IdRange if subject.is_some() && error.cause().contains("does not grant") => format!(
+            "bryo remap {name} shifts it to ids that are granted today; bryo idmap {name} shows what is not"
+        ),
         Kind::Shifting => format!("bryo remap {name} finishes it"),
-        Kind::IdHelper => helper(facts?),
-        // Some limits know their own way to it.
-        Kind::Cgroup if error.to_string().contains("Delegate=") => return None,
-        Kind::Cgroup => DELEGATE.to_owned(),
+        Kind::IdRange => {
+            "change lxc.idmap in the configuration to ids that are granted, or have those granted".to_owned()
+        }
+        Kind::IdHelper | Kind::Cgroup => "bryo doctor --all shows what this host has".to_owned(),
         Kind::Hook => "run the hook by hand, or remove it from the configuration".to_owned(),
         Kind::Rootfs => format!("bryo info {name} -c lxc.rootfs.path shows where it should be"),
         Kind::Build => "a container that runs keeps the version that started it: bryo stop and start it, \
@@ -63,75 +151,8 @@ fn file(cause: &str) -> Option<&'static str> {
     WAYS.iter().find(|(errno, _)| cause.contains(errno)).map(|(_, way)| *way)
 }
 
-/// How a user gets cgroups that may be written.
-pub(crate) const DELEGATE: &str =
-    "systemd-run --user --scope -p Delegate=yes bryo ... gives a writable cgroup";
-
-/// The command that grants subordinate ids which no other line has.
-pub(crate) fn ranges(facts: &HostFacts) -> String {
-    if !facts.subuids.is_empty() && !facts.subgids.is_empty() {
-        return "change lxc.idmap in the configuration to ids that are granted, or have those granted"
-            .to_owned();
-    }
-    let file = |path: &str| std::fs::read(path).unwrap_or_default();
-    let (subuid, subgid) = (file("/etc/subuid"), file("/etc/subgid"));
-    let label = facts.caller.label();
-    match policy::subid::free_range(&[&subuid, &subgid], &[], container::idmap::FULL_RANGE) {
-        Some(free) => format!("sudo usermod --add-subuids {free} --add-subgids {free} {label}"),
-        None => format!("ask the administrator for a line in /etc/subuid and /etc/subgid for {label}"),
-    }
-}
-
-/// What to do about a container whose ids are not granted any more.
-fn not_granted(name: &str, facts: &HostFacts) -> String {
-    match facts.subuids.is_empty() || facts.subgids.is_empty() {
-        true => ranges(facts),
-        false => format!(
-            "bryo remap {name} shifts it to ids that are granted today; bryo idmap {name} shows what is not"
-        ),
-    }
-}
-
-/// How the helper that writes id maps gets its rights.
-pub(crate) fn helper(facts: &HostFacts) -> String {
-    if facts.no_new_privs {
-        return "no_new_privs is set here, so no helper can do its work; use a session without it".to_owned();
-    }
-    let own = facts.programs.idmap.display();
-    format!("sudo setcap cap_setuid,cap_setgid=ep {own}, or install the package uidmap")
-}
-
-/// The switches with which a host refuses user namespaces: file, the value that refuses, the command that allows.
-const SWITCHES: [(&str, &str, &str); 3] = [
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "this host allows user namespaces only by AppArmor profile: sudo cargo xtask install writes one",
-    ),
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        "0",
-        "this host forbids user namespaces: sudo sysctl kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "this host forbids user namespaces: sudo sysctl user.max_user_namespaces=15000",
-    ),
-];
-
 fn kernel(errno: Errno, call: &str) -> Option<String> {
-    let about_namespaces = call.starts_with("clone3(") || call.starts_with("unshare(");
     match errno {
-        Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS if about_namespaces => {
-            let refuses = |file: &str, value: &str| {
-                std::fs::read_to_string(Path::new(file)).is_ok_and(|now| now.trim() == value)
-            };
-            SWITCHES
-                .iter()
-                .find(|(file, value, _)| refuses(file, value))
-                .map(|(_, _, hint)| (*hint).to_owned())
-        }
         Errno::ENOENT | Errno::EACCES if is_about_files(call) => file(call).map(str::to_owned),
         Errno::ENOSPC => Some("the file system is full".to_owned()),
         Errno::EDQUOT => Some("your quota is used up".to_owned()),
@@ -148,11 +169,21 @@ fn is_about_files(call: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use container::doctor::{Severity, Who};
+
+    fn finding(id: &'static str, severity: Severity) -> Finding {
+        let (mend, who) = (Some(format!("mend {id}")), Who::You);
+        Finding { id, severity, fact: "x".into(), why: "y", mend, advice: None, who, meanwhile: "z" }
+    }
+
+    fn healthy(error: &Error) -> Option<String> {
+        hint(error, None, || Some(&[]))
+    }
 
     #[test]
     fn what_to_do_names_the_container() {
         let name: ContainerName = "web".parse().unwrap();
-        let of = |kind| hint(&Error::new(kind, "x"), Some(&name), None);
+        let of = |kind| hint(&Error::new(kind, "x"), Some(&name), || None);
         assert_eq!(of(Kind::NotRunning).as_deref(), Some("bryo start web"));
         assert_eq!(of(Kind::Frozen).as_deref(), Some("bryo unfreeze web"));
         assert_eq!(of(Kind::Config), None);
@@ -160,7 +191,7 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_opened_are_told_apart() {
-        let of = |kind, cause: &str| hint(&Error::new(kind, cause), None, None).unwrap_or_default();
+        let of = |kind, cause: &str| healthy(&Error::new(kind, cause)).unwrap_or_default();
         assert!(of(Kind::Kernel(2), "No such file or directory (os error 2)").contains("check the path"));
         assert!(of(Kind::Kernel(13), "open(\"/x\") = EACCES (Permission denied)").contains("namei"));
         assert_eq!(of(Kind::Kernel(2), "mount(\"/x\") = ENOENT (No such file or directory)"), "");
@@ -171,9 +202,82 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_names_the_finding_that_it_comes_from() {
+        let all: Vec<Finding> = container::doctor::checks()
+            .filter(|check| check.severity <= Severity::Costs)
+            .map(|check| finding(check.id, check.severity))
+            .collect();
+        for (errno, call, id) in [
+            (Errno::ENOSPC, "clone3(0x10000000)", "userns.sysctl"),
+            (Errno::EPERM, "clone3(0x10000000)", "userns.sysctl"),
+            (Errno::EPERM, "fsmount() of a new proc", "proc.masked"),
+            (Errno::EPERM, "fsconfig(FSCONFIG_CMD_CREATE) of a new sysfs", "sys.masked"),
+            (Errno::ENOSYS, "mount_setattr(3)", "kernel.calls"),
+            (Errno::ENOSPC, "write(4)", "lxcpath.space"),
+            (Errno::EMFILE, "open(\"/x\")", "limits.nofile"),
+            (Errno::EROFS, "mkdirat(4, \".bryo\")", "lxcpath.readonly"),
+        ] {
+            let error = Error::from(sys::Error::new(call, errno));
+            let said = hint(&error, None, || Some(&all)).unwrap();
+            assert_eq!(said, format!("mend {id} (bryo doctor: {id})"), "{error}");
+        }
+        let said = hint(&Error::new(Kind::IdHelper, "x"), None, || Some(&all)).unwrap();
+        assert_eq!(said, "mend userns.map (bryo doctor: userns.map)");
+    }
+
+    #[test]
+    fn every_suspect_is_a_check() {
+        let is_known = |id: &&str| container::doctor::checks().any(|check| check.id.starts_with(id));
+        let errnos = [
+            Errno::ENOSYS,
+            Errno::EPERM,
+            Errno::EACCES,
+            Errno::ENOSPC,
+            Errno::EUSERS,
+            Errno::EAGAIN,
+            Errno::EROFS,
+            Errno::EMFILE,
+            Errno::EDQUOT,
+            Errno::ENOENT,
+        ];
+        let texts =
+            ["clone3(", "fsmount() of a new proc", "fsmount() of a new sysfs", "execve(", "keyctl(", "open("];
+        let by_call = errnos.iter().flat_map(|errno| texts.iter().map(|text| calls(*errno, text)));
+        let kinds =
+            [Kind::IdRange, Kind::IdHelper, Kind::Cgroup, Kind::ProgramMissing, Kind::ProgramNotExecutable];
+        let by_kind = kinds.iter().map(|kind| suspects(&Error::new(*kind, "x")));
+        for id in by_call.chain(by_kind).chain([IDS, CGROUPS]).flatten() {
+            assert!(is_known(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_merely_worth_knowing_is_not_blamed() {
+        let note = [finding("cgroup.manager", Severity::Note)];
+        let said = hint(&Error::new(Kind::Cgroup, "x"), None, || Some(&note)).unwrap();
+        assert!(!said.contains("cgroup.manager"), "{said}");
+    }
+
+    #[test]
+    fn a_limit_is_told_where_its_controller_is_lost() {
+        let lost =
+            ["cgroup.none", "cgroup.controllers", "cgroup.absent"].map(|id| finding(id, Severity::Costs));
+        let of = |cause: &str| hint(&Error::new(Kind::Cgroup, cause), None, || Some(&lost)).unwrap();
+        assert!(
+            of("memory.max: the controller memory is not delegated to /x").contains("cgroup.controllers")
+        );
+        assert!(
+            of("io.max: the controller io is mounted as cgroup v1 on this host").contains("cgroup.absent")
+        );
+        assert!(of("the directory is not writable").contains("cgroup.none"));
+    }
+
+    #[test]
     fn advice_is_given_once() {
-        let of = |cause: &str| hint(&Error::new(Kind::Cgroup, cause), None, None);
-        assert_eq!(of("memory.max (systemd-run --user --scope -p Delegate=yes -- COMMAND)"), None);
-        assert_eq!(of("memory.max").as_deref(), Some(DELEGATE));
+        let findings = [finding("cgroup.none", Severity::Costs)];
+        let of = |cause: &str| hint(&Error::new(Kind::Cgroup, cause), None, || Some(&findings)).unwrap();
+        let told = of("memory.max (systemd-run --user --scope -p Delegate=yes -- COMMAND)");
+        assert_eq!(told, "bryo doctor tells more: cgroup.none");
+        assert_eq!(of("memory.max"), "mend cgroup.none (bryo doctor: cgroup.none)");
     }
 }

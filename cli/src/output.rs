@@ -98,8 +98,7 @@ impl Failure {
     }
 
     fn parts(&self, context: Option<&Context>) -> Vec<(&'static str, String)> {
-        let facts = context.and_then(|context| context.facts().ok());
-        let hint = hints::hint(&self.error, self.subject.as_ref(), facts);
+        let hint = hints::hint(&self.error, self.subject.as_ref(), || context.map(Context::findings));
         let hint = self.help.clone().or(hint);
         parts(&self.act, &self.error, hint.as_deref())
     }
@@ -172,7 +171,15 @@ pub(crate) fn tell_line(text: impl Display) {
 
 /// Prints a result to standard output as it is. Where that fails, the command ends.
 pub(crate) fn print(text: impl Display) {
-    let mut output = io::stdout().lock();
+    put(io::stdout().lock(), text);
+}
+
+/// Prints a result with colours, which only a terminal gets.
+pub(crate) fn print_styled(text: impl Display) {
+    put(anstream::stdout().lock(), text);
+}
+
+fn put(mut output: impl Write, text: impl Display) {
     if let Err(error) = write!(output, "{text}").and_then(|()| output.flush()) {
         std::process::exit(unwritten(&error));
     }

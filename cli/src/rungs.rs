@@ -1,9 +1,12 @@
 //! What a start took from the host, and what would give more, in one line.
 
 use container::cgroups::Rung;
-use container::host::{HostFacts, IdWriter};
+use container::doctor::Finding;
+use container::host::IdWriter;
+use container::idmap;
 use container::plan::StartPlan;
 
+use crate::context::Context;
 use crate::hints;
 use crate::output;
 use crate::relay::Streams;
@@ -26,10 +29,10 @@ pub(crate) fn announce(
     plan: &StartPlan,
     rungs: &[(String, String)],
     notes: &[String],
-    facts: &HostFacts,
+    context: &Context,
     talk: Talk,
 ) {
-    let missing = missing(plan, facts);
+    let missing = missing(plan, || context.findings());
     let is_shown = sys::tty::is_terminal(Streams::new().fds()[2]);
     if talk == Talk::Verbose || talk != Talk::Quiet && (is_shown || !missing.is_empty()) {
         output::say(&format!("{} runs: {}", plan.place.name, line(rungs)));
@@ -56,18 +59,19 @@ pub(crate) fn line(rungs: &[(String, String)]) -> String {
     rungs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// What would give the rungs that this host has not, where a container misses them.
-fn missing(plan: &StartPlan, facts: &HostFacts) -> Vec<String> {
-    let mut missing = Vec::new();
-    if plan.id_writer == IdWriter::OwnIdOnly {
-        let granted = !facts.subuids.is_empty() && !facts.subgids.is_empty();
-        let way = if granted { hints::helper(facts) } else { hints::ranges(facts) };
-        missing.push(format!("more than one user id: {way}"));
-    }
-    if plan.cgroup.rung() == Rung::None {
-        missing.push(format!("limits, the freezer, and a systemd inside: {}", hints::DELEGATE));
-    }
-    missing
+/// What would give the rungs that this host has not, where a container misses them. One that has a single id although
+/// the host lacks nothing was made so.
+fn missing<'a>(plan: &StartPlan, findings: impl Fn() -> &'a [Finding]) -> Vec<String> {
+    let has_one_id =
+        plan.id_writer == IdWriter::OwnIdOnly || idmap::is_own_id_only(&plan.idmap, &plan.caller);
+    let needs = [
+        (has_one_id, "more than one user id", hints::IDS),
+        (plan.cgroup.rung() == Rung::None, "limits, the freezer, and a systemd inside", hints::CGROUPS),
+    ];
+    let way = |(_, what, ids): (bool, &str, &[&str])| {
+        hints::among(findings(), ids).map(|finding| format!("{what}: {}", hints::named(finding)))
+    };
+    needs.into_iter().filter(|(is_missing, ..)| *is_missing).filter_map(way).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod cgroups;
 pub mod command;
 pub mod create;
 pub mod destroy;
+pub mod doctor;
 mod error;
 pub mod hooks;
 pub mod host;

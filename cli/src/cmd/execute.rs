@@ -42,7 +42,7 @@ impl Execute {
         let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place) };
         let plan = starting::plan(context, wanted)?.plan;
         foreground::run(context, &plan, |running| {
-            rungs::announce(&plan, &running.rungs, &running.notes, context.facts()?, only_if_asked(talk));
+            rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(talk));
             Ok(())
         })
     }

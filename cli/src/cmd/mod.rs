@@ -5,6 +5,7 @@ mod completions;
 mod console;
 mod create;
 mod destroy;
+mod doctor;
 mod dry_run;
 mod exec;
 mod execute;
@@ -91,6 +92,8 @@ enum Verb {
     /// Remove a container and all its files
     #[command(alias = "rm")]
     Destroy(destroy::Destroy),
+    /// Look for what keeps containers from starting here, or costs them something
+    Doctor(doctor::Doctor),
     /// Write a completion script for a shell
     Completions(completions::Completions),
     /// Print the help of a verb
@@ -180,6 +183,7 @@ impl Verb {
             Self::Freeze(verb) => verb.run(context),
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),
+            Self::Doctor(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(),
             Self::Help { verb } => Ok(help(verb)),
         }

@@ -2,6 +2,7 @@
 
 use config::Config;
 use container::cgroups::CgroupPlan;
+use container::doctor::Finding;
 use container::host::HostFacts;
 use container::list;
 use container::{Doing, idmap};
@@ -29,6 +30,9 @@ pub(super) fn run(context: &Context) -> Outcome {
     let facts = context.facts().map_err(failed)?;
     let gives = rungs::line(&host(facts).map_err(failed)?);
     output::print_line(format_args!("this host gives: {gives}"));
+    if let Some(findings) = findings(context.findings()) {
+        output::print_line(findings);
+    }
     let columns = listing::columns("NAME,STATE,PID").unwrap_or_default();
     let found = list::list(&context.lxcpath);
     let rows: Vec<Row> = found.into_iter().map(|found| ls::row(context, found, &columns)).collect();
@@ -39,8 +43,17 @@ pub(super) fn run(context: &Context) -> Outcome {
     Ok(0)
 }
 
+/// Counts what `bryo doctor` has to say, but for what is merely worth knowing.
+fn findings(findings: &[Finding]) -> Option<String> {
+    match findings.iter().filter(|finding| finding.matters()).count() {
+        0 => None,
+        1 => Some("1 finding: bryo doctor".to_owned()),
+        many => Some(format!("{many} findings: bryo doctor")),
+    }
+}
+
 /// The rungs that a container with an ordinary configuration would take.
-fn host(facts: &HostFacts) -> container::Result<Vec<(String, String)>> {
+pub(super) fn host(facts: &HostFacts) -> container::Result<Vec<(String, String)>> {
     let any: ContainerName = "any"
         .parse()
         .map_err(|e: types::NameError| container::Error::new(container::Kind::Usage, e.to_string()))?;

@@ -34,7 +34,7 @@ impl Restart {
         let patience = Some(Duration::from_secs(self.timeout));
         stopping::stop(&place, How::Halt { patience, then_kill: true })?;
         let running = starting::in_background(context, &plan)?;
-        rungs::announce(&plan, &running.rungs, &running.notes, context.facts()?, talk);
+        rungs::announce(&plan, &running.rungs, &running.notes, context, talk);
         Ok(0)
     }
 }

@@ -204,13 +204,7 @@ impl Once<'_> {
         let on_running = |running: &Running| {
             // From here on its run file says that it lives only once.
             marker.into_iter().try_for_each(Marker::remove)?;
-            rungs::announce(
-                &plan,
-                &running.rungs,
-                &running.notes,
-                context.facts()?,
-                only_if_asked(self.talk),
-            );
+            rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(self.talk));
             self.tell(&Event::Started { pid: running.init_pid });
             Ok(())
         };

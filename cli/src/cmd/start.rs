@@ -98,6 +98,6 @@ fn announce(
     pidfile: Option<&Pidfile>,
 ) -> container::Result<()> {
     pidfile.into_iter().try_for_each(|file| file.write(running))?;
-    rungs::announce(plan, &running.rungs, &running.notes, context.facts()?, talk);
+    rungs::announce(plan, &running.rungs, &running.notes, context, talk);
     Ok(())
 }

@@ -6,6 +6,7 @@ use container::{Error, beside};
 use super::{Call, NAME, Tool};
 use crate::foreground;
 use crate::getopt::{flag, value};
+use crate::hints;
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Pidfile, Running, Wanted};
 
@@ -97,13 +98,16 @@ fn announce(
 ) -> Result<(), Error> {
     pidfile.into_iter().try_for_each(|file| file.write(running))?;
     let talk = if call.given.has("quiet") { Talk::Quiet } else { Talk::Lxc };
-    rungs::announce(plan, &running.rungs, &running.notes, call.context.facts()?, talk);
+    rungs::announce(plan, &running.rungs, &running.notes, &call.context, talk);
     Ok(())
 }
 
-/// Prints the root cause, then the lines that LXC prints.
+/// Prints the root cause and what the host lacks, then the lines that LXC prints.
 fn failed(call: &Call, error: &Error, foreground: bool) -> i32 {
     call.fail(error);
+    if let Some(help) = hints::lacking(error, || Some(call.context.findings())) {
+        call.fail(help);
+    }
     call.fail("Received container state \"ABORTING\" instead of \"RUNNING\"");
     call.fail("The container failed to start");
     if !foreground {

@@ -323,9 +323,10 @@ fn network(config: &Config, notes: &mut Vec<String>) -> Result<bool> {
         match device.kind {
             NetKind::Empty => {}
             NetKind::None => host = true,
-            NetKind::Veth => {
-                notes.push(format!("lxc.net.{index}: no helper for veth is installed, only loopback"))
-            }
+            NetKind::Veth => notes.push(format!(
+                "lxc.net.{index}: no helper for veth is installed, only loopback (bryo doctor: {})",
+                crate::doctor::NO_VETH
+            )),
             kind => {
                 let cause = format!("lxc.net.{index}.type = {kind} needs root; veth, empty and none do not");
                 return Err(Error::new(Kind::Config, cause));
