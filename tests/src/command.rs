@@ -38,6 +38,7 @@ pub struct Command<'lab> {
     patience: Duration,
     strace: Option<Trace>,
     rights: Vec<String>,
+    surroundings: Option<String>,
 }
 
 /// What strace does with the command.
@@ -87,7 +88,16 @@ impl<'lab> Command<'lab> {
             patience: PATIENCE,
             strace: None,
             rights: vec!["--inh-caps=-all".to_owned(), "--init-groups".to_owned()],
+            surroundings: None,
         }
+    }
+
+    /// Runs a shell script as root first, in a mount namespace that the command then has to itself: for hosts that lack
+    /// something. Nothing that the script mounts is seen outside, or left behind. `"$@"` is the command, for a script that
+    /// becomes it in another way than the usual one.
+    pub fn amid(mut self, script: impl Into<String>) -> Self {
+        self.surroundings = Some(script.into());
+        self
     }
 
     /// Sets a variable; the environment is otherwise `HOME`, `USER`, `LOGNAME` and `PATH` alone.
@@ -188,12 +198,16 @@ impl<'lab> Command<'lab> {
     }
 
     /// Builds the chain of programs, each of which becomes the next: the user's cgroups are joined as root, then the
-    /// lab is entered, then the rights are dropped. So the child's pid is the pid of the command, unless it is traced.
+    /// lab is entered and made to lack something, then the rights are dropped. So the child's pid is the pid of the command, unless it is traced.
     fn assemble(&self, last_as_root: &[&str]) -> process::Command {
         let account = &self.member.account;
         let mut command = process::Command::new("sh");
         command.args(["-c", JOIN, "join"]).args(&self.member.cgroups).arg("--");
         command.args(["nsenter", "--mount", "--net", "--target", &self.lab.holder().to_string(), "--"]);
+        if let Some(script) = &self.surroundings {
+            command.args(["unshare", "--mount", "--propagation", "private", "--", "sh", "-euc"]);
+            command.arg(format!("{script}\nexec \"$@\"")).arg("amid");
+        }
         match &self.strace {
             None => {
                 command.args(last_as_root).args(&self.rights);

@@ -23,6 +23,7 @@ const NEEDED: [(&str, &str); 16] = [
     ("iproute2", "the lab's network"),
     ("util-linux", "unshare, nsenter, setpriv"),
     ("passwd", "useradd"),
+    ("procps", "sysctl, in lines that mend a host"),
     ("bash", "the timing of the bench"),
     ("lxc", "the peer"),
     (SECCOMP_LIBRARY, "what the compiler of filters is compared with"),
