@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::shell::{has, is_root, program, read, step};
 
 /// Packages of Debian and Ubuntu, and what each is for.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: &[(&str, &str)] = &[
     ("uidmap", "newuidmap, the rung below bryo-idmap"),
     ("libcap2-bin", "setcap"),
     ("attr", "extended attributes in the test root file system"),
