@@ -39,9 +39,9 @@ pub(super) struct Exec {
 
 const EXAMPLES: &str = "\
 Examples:
-  bryo exec web -- ls -l /srv                       a command, as root of the container
-  bryo exec -u www-data -w /srv web -- ./report     as another user, in a directory
-  bryo exec --wait-boot --timeout 60 web -- ./check once it has booted, and within a minute";
+  bryo exec web -- ls -l /srv                              a command, as root of the container
+  bryo exec -u www-data -w /srv web -- ./report            as another user, in a directory
+  bryo exec --wait-boot --timeout 60 web -- ./check        once it has booted, and within a minute";
 
 /// Reads a limit of time.
 pub(super) fn limit(text: &str) -> Result<u64, &'static str> {

@@ -69,8 +69,8 @@ Examples:
   bryo run --boot ./debian.tar.zst                     a login shell there
   bryo run --boot --timeout 600 --json=3 ./debian.tar.zst -- ./test.sh 3>events
 
-Exit status: the command's own; 124 the time is over; 125 Bryo failed; 126 the command cannot be run;
-127 there is no such command; 128 and a signal's number, when that ended the command.";
+Exit status: the command's own, or 128 and the number of the signal that ended it;
+124 the time is over; 125 Bryo failed; 126 the command cannot be run; 127 it is not there.";
 
 impl Run {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
