@@ -1,6 +1,6 @@
 //! Namespaces by fd: opening, joining, leaving.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use crate::error::{Result, cvt};
@@ -22,6 +22,20 @@ pub fn proc_dir(pid: i32) -> Result<OwnedFd> {
 /// Returns the inode number that identifies a namespace.
 pub fn identity(namespace: BorrowedFd<'_>) -> Result<u64> {
     Ok(path::status(namespace)?.st_ino)
+}
+
+/// Opens the user namespace above a user namespace.
+///
+/// # Errors
+/// EPERM when that is out of the caller's sight: it is above the caller's own, or there is none.
+pub fn parent(user: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_PARENT: libc::Ioctl = 0xB702;
+    // SAFETY: the request takes no argument.
+    let fd = cvt(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_PARENT) }.into(), || {
+        "ioctl(NS_GET_PARENT)".to_owned()
+    })?;
+    // SAFETY: the ioctl returned a new fd that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Joins one namespace, or with a pidfd those of `kinds` (flags of [`crate::process::flags`]) all at once.

@@ -32,6 +32,8 @@ pub mod flags {
     pub const NEWNET: u64 = 0x4000_0000;
     /// A new time namespace (for unshare(2); its offsets are frozen once a process is in it).
     pub const NEWTIME: u64 = 0x0000_0080;
+    /// All of these that a clone can make.
+    pub const NAMESPACES: u64 = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET;
     pub(super) const PIDFD: u64 = 0x0000_1000;
     pub(super) const INTO_CGROUP: u64 = 0x2_0000_0000;
 }
@@ -69,16 +71,29 @@ impl Exit {
     }
 }
 
-/// Clones the process with clone3(2) into new namespaces, and into a cgroup if one is given.
+/// Clones the process into new namespaces, and into a cgroup if one is given: by clone3(2), or where that is refused and
+/// there is no cgroup, by clone(2).
 ///
 /// # Errors
 /// EBUSY when the caller has more than one thread: the child could deadlock in an allocator lock that a thread,
-/// absent in the child, holds.
+/// absent in the child, holds. ENOSYS or EPERM for a clone into a cgroup without clone3.
 pub fn clone(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
-    let text = || format!("clone3({new:#x}{})", if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" });
     if !is_single_threaded() {
-        return Err(Error::new(text(), Errno::EBUSY));
+        return Err(Error::new(clone3_text(new, cgroup), Errno::EBUSY));
     }
+    match clone3(new, cgroup) {
+        // A filter cannot read the arguments of clone3. Docker's answers ENOSYS, so that programs use clone.
+        Err(e) if cgroup.is_none() && matches!(e.errno(), Errno::ENOSYS | Errno::EPERM) => clone2(new),
+        cloned => cloned,
+    }
+}
+
+fn clone3_text(new: u64, cgroup: Option<BorrowedFd<'_>>) -> String {
+    format!("clone3({new:#x}{})", if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" })
+}
+
+/// For a caller with one thread.
+fn clone3(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let into = cgroup.map_or(0, |_| flags::INTO_CGROUP);
     let args = libc::clone_args {
@@ -98,10 +113,36 @@ pub fn clone(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     // call. Without CLONE_VM the child has its own copy of the memory, and the caller is its only thread, so no lock
     // of the allocator can be held by a thread that the child lacks.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
-    match cvt(pid, text)? {
-        0 => Ok(Cloned::Child),
-        // SAFETY: CLONE_PIDFD made the kernel store a new fd, which nobody else owns.
-        pid => Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    // SAFETY: the kernel has stored the pidfd where CLONE_PIDFD says.
+    cvt(pid, || clone3_text(new, cgroup)).map(|pid| unsafe { cloned(pid, pidfd) })
+}
+
+/// For a caller with one thread. clone(2) stores the pidfd where it would else store the child's pid.
+fn clone2(new: u64) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let all = (new | flags::PIDFD) as libc::c_ulong | libc::SIGCHLD as libc::c_ulong;
+    let no_stack = std::ptr::null_mut::<u8>();
+    let (first, second) = if cfg!(target_arch = "s390x") {
+        (no_stack as libc::c_ulong, all)
+    } else {
+        (all, no_stack as libc::c_ulong)
+    };
+    // SAFETY: as in `clone3`. Without a stack the child goes on with its copy of the caller's; the last two arguments,
+    // whose order depends on the architecture, are not asked for by any flag.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, &raw mut pidfd, 0usize, 0usize) };
+    // SAFETY: as in `clone3`.
+    cvt(pid, || format!("clone({new:#x})")).map(|pid| unsafe { cloned(pid, pidfd) })
+}
+
+/// Tells the two sides of a clone apart.
+///
+/// # Safety
+/// In the caller (`pid` is not 0), `pidfd` is a new fd that nobody else owns.
+unsafe fn cloned(pid: libc::c_long, pidfd: RawFd) -> Cloned {
+    match pid {
+        0 => Cloned::Child,
+        // SAFETY: by the contract of this function.
+        pid => Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } },
     }
 }
 
@@ -111,10 +152,15 @@ pub fn fork() -> Result<Cloned> {
 }
 
 /// Asks the kernel whether the caller is the process's only thread. unshare(2) of CLONE_THREAD changes nothing for one
-/// that is, and answers EINVAL else; unlike /proc it can be asked in a container, whose /proc may be anything.
+/// that is, and answers EINVAL else; unlike /proc it can be asked in a container, whose /proc may be anything. Where a
+/// filter refuses unshare there is no such container, and /proc tells.
 fn is_single_threaded() -> bool {
     // SAFETY: the call takes an integer and with this flag never changes anything.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return true;
+    }
+    let refused = std::io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL);
+    refused && std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
 /// Opens a pidfd of a process.

@@ -37,3 +37,10 @@ pub fn install(program: &[Instruction]) -> Result<()> {
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &raw const program) };
     cvt(done, || format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {{len={len}}})")).map(drop)
 }
+
+/// Tells whether a filter is in force for this process.
+pub fn is_filtered() -> bool {
+    const SECCOMP_MODE_FILTER: libc::c_int = 2;
+    // SAFETY: PR_GET_SECCOMP takes no argument. A process in strict mode, which it would kill, runs no such program.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) == SECCOMP_MODE_FILTER }
+}
