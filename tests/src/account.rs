@@ -72,16 +72,18 @@ impl Account {
         uid == self.uid || self.subuids.contains(&uid)
     }
 
-    /// Replaces the home directory by an empty one of mode 0700.
+    /// Replaces the home directory below `root` by an empty one of mode 0700.
     ///
     /// # Errors
     /// The old one cannot be removed, or the new one not be made.
-    pub fn fresh_home(&self) -> Result<()> {
-        self.remove_home()?;
-        fs::create_dir_all(&self.home).with_context(|| format!("making {}", self.home.display()))?;
-        fs::set_permissions(HOMES, fs::Permissions::from_mode(0o755))?;
-        fs::set_permissions(&self.home, fs::Permissions::from_mode(0o700))?;
-        Ok(chown(&self.home, Some(self.uid), Some(self.gid))?)
+    pub fn fresh_home(&self, root: &Path) -> Result<()> {
+        let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+        let home = below(&self.home);
+        remove(&home)?;
+        fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
+        fs::set_permissions(below(Path::new(HOMES)), fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+        Ok(chown(&home, Some(self.uid), Some(self.gid))?)
     }
 
     /// Removes the home directory with everything in it.
@@ -89,12 +91,16 @@ impl Account {
     /// # Errors
     /// Something in it cannot be removed.
     pub fn remove_home(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.home) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", self.home.display()))
-            }
-            _ => Ok(()),
+        remove(&self.home)
+    }
+}
+
+fn remove(home: &Path) -> Result<()> {
+    match fs::remove_dir_all(home) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", home.display()))
         }
+        _ => Ok(()),
     }
 }
 

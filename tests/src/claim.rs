@@ -23,10 +23,11 @@ pub enum Need {
 /// Lists the tests of a suite, each with the views it runs in and, after `needs`, what it cannot do without.
 ///
 /// `name: hybrid unified, needs Bryo;` makes the tests `name::hybrid` and `name::unified`, which call the function
-/// `name(&Lab)`. A function that is not listed is dead code, so none is forgotten.
+/// `name(&Lab)`. A function that is not listed is dead code, so none is forgotten. What does not hold in a cell says why:
+/// `name: hybrid, not cell INIT;` makes a test `name::cell` that is skipped with that reason of [`not_in_a_cell`].
 #[macro_export]
 macro_rules! claims {
-    ($($claim:ident: $($view:ident)+ $(, needs $($need:ident)+)?;)+) => {$(
+    ($($claim:ident: $($view:ident)+ $(, needs $($need:ident)+)? $(, not cell $why:ident)?;)+) => {$(
         mod $claim {
             const NEEDS: &[$crate::Need] = &[$($($crate::Need::$need),+)?];
             $(
@@ -36,6 +37,13 @@ macro_rules! claims {
                     $crate::claim(name, stringify!($view), NEEDS, super::$claim);
                 }
             )+
+            $(
+                #[test]
+                fn cell() {
+                    let name = concat!(env!("CARGO_CRATE_NAME"), "::", stringify!($claim), "::cell");
+                    $crate::skip(name, $crate::not_in_a_cell::$why);
+                }
+            )?
         }
     )+};
 }
@@ -45,7 +53,7 @@ macro_rules! claims {
 /// # Panics
 /// The story fails, or the lab cannot be set up, or something is left behind.
 pub fn claim(name: &str, view: &str, needs: &[Need], story: fn(&Lab)) {
-    let view = if view == View::Unified.name() { View::Unified } else { View::Hybrid };
+    let Some(view) = View::of_name(view) else { panic!("{name}: there is no view {view}") };
     if let Some(reason) = cannot_run(view, needs) {
         return skip(name, &reason);
     }
@@ -63,8 +71,33 @@ fn cannot_run(view: View, needs: &[Need]) -> Option<String> {
         .map(|error| error.to_string())
         .or_else(|| view::missing(view).map(str::to_owned))
         .or_else(|| subject().missing())
+        .or_else(|| not_for_lxc(view))
         .or_else(|| rootfs::busybox().err().map(|error| format!("no busybox root file system: {error:#}")))
         .or_else(|| needs.iter().find_map(|need| need.missing()))
+}
+
+/// The real tools find no id map under no_new_privs.
+fn not_for_lxc(view: View) -> Option<String> {
+    let in_a_cell = view.filter().is_some() && subject() == Subject::Lxc;
+    in_a_cell.then(|| not_in_a_cell::LXC.to_owned())
+}
+
+/// Why a claim does not hold in a [`View::Cell`].
+pub mod not_in_a_cell {
+    /// For containers with an init.
+    pub const INIT: &str = "an init needs a procfs of its own, and /proc is masked";
+    /// For what looks at cgroups.
+    pub const CGROUP: &str = "the cgroup is read-only";
+    /// For files of several owners.
+    pub const ONE_ID: &str = "no_new_privs leaves one id";
+    /// For what counts processes.
+    pub const PROCESSES: &str = "the processes outside show, since /proc is masked";
+    /// For systemd.
+    pub const SYSTEMD: &str = "systemd needs a writable cgroup";
+    /// For what compares with the real tools.
+    pub const LXC: &str = "LXC needs newuidmap, which gains no rights under no_new_privs";
+    /// For commands under strace.
+    pub const STRACE: &str = "strace becomes the user before no_new_privs can be set";
 }
 
 impl Need {
@@ -86,8 +119,10 @@ pub(crate) fn has_tool(tool: &str) -> bool {
         .is_some_and(|path| env::split_paths(&path).any(|directory| directory.join(tool).exists()))
 }
 
+/// Says that a test is skipped, and why.
+///
 /// Prints the skip past libtest's capture of output, which would swallow it in a test that passes.
-fn skip(name: &str, reason: &str) {
+pub fn skip(name: &str, reason: &str) {
     // In one write, or lines of tests that run at the same time would mix.
     let line = format!("SKIP: {name}: {reason}\n");
     let _unheard_without_stderr = std::io::stderr().write_all(line.as_bytes());

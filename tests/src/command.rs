@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::filter::Filter;
 use crate::lab::{Lab, Member, RUN};
 use crate::subject::subject;
 use crate::terminal::Terminal;
@@ -26,6 +27,10 @@ const PIPE_GRACE: Duration = Duration::from_secs(5);
 const JOIN: &str =
     r#"while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@""#;
 
+/// What root may in a container of a common engine, as setpriv takes it.
+const ENGINES_CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+                                    +net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
+
 /// A command that a user of the lab will run.
 #[derive(Clone, Debug)]
 pub struct Command<'lab> {
@@ -39,6 +44,8 @@ pub struct Command<'lab> {
     strace: Option<Trace>,
     rights: Vec<String>,
     surroundings: Option<String>,
+    filter: Option<Filter>,
+    as_engines_root: bool,
 }
 
 /// What strace does with the command.
@@ -89,6 +96,8 @@ impl<'lab> Command<'lab> {
             strace: None,
             rights: vec!["--inh-caps=-all".to_owned(), "--init-groups".to_owned()],
             surroundings: None,
+            filter: lab.view().filter(),
+            as_engines_root: false,
         }
     }
 
@@ -140,6 +149,19 @@ impl<'lab> Command<'lab> {
     /// as `all:signal=KILL:when=20`. Only the first process is traced.
     pub fn inject(mut self, expression: &str) -> Self {
         self.strace = Some(Trace::Inject(expression.to_owned()));
+        self
+    }
+
+    /// Runs the command as root of a container of a common engine, with the few capabilities that it has there, as most jobs
+    /// of continuous integration run.
+    pub fn as_root_of_an_engine(mut self) -> Self {
+        self.as_engines_root = true;
+        self
+    }
+
+    /// Runs the command under a filter of system calls, as on a kernel or in a container that refuses some.
+    pub fn under(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
         self
     }
 
@@ -198,7 +220,8 @@ impl<'lab> Command<'lab> {
     }
 
     /// Builds the chain of programs, each of which becomes the next: the user's cgroups are joined as root, then the
-    /// lab is entered and made to lack something, then the rights are dropped. So the child's pid is the pid of the command, unless it is traced.
+    /// lab is entered and made to lack something, then a filter put in force (which root may without no_new_privs), then
+    /// the rights are dropped. So the child's pid is the pid of the command, unless it is traced.
     fn assemble(&self, last_as_root: &[&str]) -> process::Command {
         let account = &self.member.account;
         let mut command = process::Command::new("sh");
@@ -208,9 +231,22 @@ impl<'lab> Command<'lab> {
             command.args(["unshare", "--mount", "--propagation", "private", "--", "sh", "-euc"]);
             command.arg(format!("{script}\nexec \"$@\"")).arg("amid");
         }
+        if let Some(filter) = self.filter {
+            command.arg(program_of_the_lab("under-filter")).arg(filter.word());
+        }
         match &self.strace {
+            None if self.as_engines_root => {
+                command.args(last_as_root).args([
+                    "--inh-caps=-all",
+                    "--bounding-set",
+                    ENGINES_CAPABILITIES,
+                    "--",
+                ]);
+                self.clean_environment(&mut command);
+            }
             None => {
                 command.args(last_as_root).args(&self.rights);
+                command.args(self.lab.view().filter().map(|_| "--no-new-privs"));
                 command
                     .arg(format!("--reuid={}", account.uid))
                     .arg(format!("--regid={}", account.gid))
@@ -240,6 +276,13 @@ impl<'lab> Command<'lab> {
         let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
         format!("{}$ {}", self.member.account.person, words.join(" "))
     }
+}
+
+/// Returns the path of a program of this crate. Cargo puts programs beside the directory of tests.
+fn program_of_the_lab(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.ancestors().skip(1).map(|directory| directory.join(name));
+    beside.take(2).find(|program| program.exists()).unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// A command that runs beside the test.

@@ -3,14 +3,14 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::account::{Account, PEOPLE};
+use crate::account::{Account, HOMES, PEOPLE};
 use crate::leaks::{self, Snapshot};
 use crate::subject::{self, Subject};
 use crate::{User, View, cgroups, processes, rootfs};
@@ -59,7 +59,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Returns the cgroup layout that the lab shows.
+    /// Returns what the lab shows.
     pub fn view(&self) -> View {
         self.view
     }
@@ -90,6 +90,16 @@ impl Lab {
         self.holder.id()
     }
 
+    /// Returns the root directory that the lab's processes see, from outside: a file of theirs is below it.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.holder()))
+    }
+
+    /// Returns from outside the way to a file that the lab's processes see as `path`.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        self.root().join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     pub(crate) fn accounts(&self) -> Vec<&Account> {
         self.users.iter().map(|member| &member.account).collect()
     }
@@ -100,7 +110,7 @@ impl Lab {
 
     fn prepare_users(&self) -> Result<()> {
         for member in &self.users {
-            member.account.fresh_home()?;
+            member.account.fresh_home(&self.root())?;
             let user = User::new(self, member);
             user.write_default_config()?;
         }
@@ -178,7 +188,7 @@ fn hold(view: View, users: &[Member]) -> Result<Child> {
         "lab",
         RUN,
     ]);
-    command.arg(view.name()).arg(rootfs::cache());
+    command.arg(view.name()).arg(HOMES).arg(rootfs::cache());
     command.arg(if subject::subject() == Subject::Bryo { subject::prefix() } else { PathBuf::new() });
     command.args(users.iter().map(|member| format!("{}:{}", member.account.uid, member.account.gid)));
     let mut holder = command

@@ -109,7 +109,7 @@ fn sockets(lab: &Lab) -> BTreeSet<String> {
 }
 
 fn shared_files(lab: &Lab) -> BTreeSet<String> {
-    let root = PathBuf::from(format!("/proc/{}/root", lab.holder()));
+    let root = lab.root();
     let runtime = Path::new(lab::RUN).join("runtime");
     let accounts = lab.accounts();
     let mut found = Vec::new();
@@ -146,7 +146,8 @@ pub(crate) fn remove_stray_files(account: &Account) {
 
 /// What lies in the users' lxcpaths: containers, and the remains of half-made ones.
 fn containers(lab: &Lab) -> BTreeSet<String> {
-    let lxcpaths = lab.accounts().into_iter().map(|account| account.home.join(".local/share/lxc"));
+    let lxcpaths =
+        lab.accounts().into_iter().map(|account| lab.outside(&account.home).join(".local/share/lxc"));
     lxcpaths
         .filter_map(|path| fs::read_dir(path).ok())
         .flatten()

@@ -151,16 +151,16 @@ impl<'lab> User<'lab> {
 
     fn try_write(&self, path: &Path, text: &str) -> Result<()> {
         let (uid, gid) = (Some(self.account().uid), Some(self.account().gid));
-        let mut directory = self.home().to_owned();
-        for part in path.parent().unwrap_or(path).strip_prefix(self.home())?.components() {
+        let (path, mut directory) = (self.lab.outside(path), self.lab.outside(self.home()));
+        for part in path.parent().unwrap_or(&path).strip_prefix(directory.clone())?.components() {
             directory.push(part);
             if !directory.exists() {
                 fs::create_dir(&directory)?;
                 chown(&directory, uid, gid)?;
             }
         }
-        fs::write(path, text)?;
-        Ok(chown(path, uid, gid)?)
+        fs::write(&path, text)?;
+        Ok(chown(&path, uid, gid)?)
     }
 
     /// Appends to a file of the user.
@@ -168,7 +168,7 @@ impl<'lab> User<'lab> {
     /// # Panics
     /// The file is not there.
     pub fn append(&self, path: impl AsRef<Path>, text: &str) {
-        let path = self.home().join(path);
+        let path = self.lab.outside(&self.home().join(path));
         let appended =
             fs::OpenOptions::new().append(true).open(&path).and_then(|mut f| f.write_all(text.as_bytes()));
         if let Err(error) = appended {
@@ -179,7 +179,7 @@ impl<'lab> User<'lab> {
     /// Returns an extended attribute of a file, without following links.
     pub fn xattr(&self, path: &Path, name: &str) -> Option<Vec<u8>> {
         let mut value = vec![0; 1024];
-        let length = rustix::fs::lgetxattr(path, name, &mut value).ok()?;
+        let length = rustix::fs::lgetxattr(self.lab.outside(path), name, &mut value).ok()?;
         value.truncate(length);
         Some(value)
     }
@@ -222,7 +222,7 @@ impl<'lab> User<'lab> {
             text += &format!("lxc.idmap = {kind} 0 {} {}\n", range.start, range.len());
         }
         self.write(DEFAULT_CONFIG, &text);
-        set_mode(self.home(), 0o711);
+        set_mode(&self.lab.outside(self.home()), 0o711);
     }
 
     /// Leaves the user's processes where they are but makes their cgroups root's, as on a host that delegates none.
@@ -244,7 +244,7 @@ impl<'lab> User<'lab> {
     /// A directory on the way is missing.
     pub fn open_home_for_real_lxc(&self) {
         for path in ["", ".local", ".local/share", ".local/share/lxc"] {
-            set_mode(&self.home().join(path), 0o711);
+            set_mode(&self.lab.outside(&self.home().join(path)), 0o711);
         }
     }
 }

@@ -1,16 +1,27 @@
-//! The cgroup layouts a lab can show its users, and what of them this machine has.
+//! What a lab can show its users: the machine with one cgroup layout or another, or the inside of another engine's
+//! container; and what of it this machine has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which cgroup layout the processes of a lab see.
+use crate::filter::{self, Filter};
+
+/// What the processes of a lab see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The machine's v1 hierarchies beside a v2 one, as they are mounted.
     Hybrid,
     /// One cgroup2 at `/sys/fs/cgroup` and nothing else.
     Unified,
+    /// The inside of a container of a common engine, as continuous integration runs in one: no_new_privs, a filter of
+    /// system calls, parts of `/proc` and `/sys` masked or read-only, the cgroup too, the home on an overlay, few devices.
+    /// The filter lets namespaces and mounts through.
+    Cell,
+    /// The same with the usual filter of such engines, which refuses namespaces.
+    ClosedCell,
 }
+
+const ALL: [View; 4] = [View::Hybrid, View::Unified, View::Cell, View::ClosedCell];
 
 impl View {
     /// Returns the name that test names and command lines use.
@@ -18,6 +29,22 @@ impl View {
         match self {
             Self::Hybrid => "hybrid",
             Self::Unified => "unified",
+            Self::Cell => "cell",
+            Self::ClosedCell => "closed_cell",
+        }
+    }
+
+    /// Returns the view of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|view| view.name() == name)
+    }
+
+    /// Returns the filter of system calls under which everything runs, in a cell.
+    pub fn filter(self) -> Option<Filter> {
+        match self {
+            Self::Hybrid | Self::Unified => None,
+            Self::Cell => Some(Filter::Open),
+            Self::ClosedCell => Some(Filter::Closed),
         }
     }
 }
@@ -61,6 +88,9 @@ pub fn missing(view: View) -> Option<&'static str> {
     let hierarchies = hierarchies();
     if !hierarchies.iter().any(|hierarchy| hierarchy.unified) {
         return Some("no cgroup2 is mounted on this machine");
+    }
+    if let Some(why) = view.filter().and_then(|_| filter::missing()) {
+        return Some(why);
     }
     (view == View::Hybrid && hierarchies.iter().all(|hierarchy| hierarchy.unified))
         .then_some("this machine has no cgroup v1 hierarchy")

@@ -4,13 +4,14 @@ use tests::leaks::{Snapshot, compare};
 use tests::{Lab, View};
 
 tests::claims! {
-    a_user_has_nothing_but_the_own_account: hybrid unified;
-    a_user_is_in_the_own_cgroups_and_may_make_more: hybrid unified;
+    a_user_has_nothing_but_the_own_account: hybrid unified cell closed_cell;
+    a_user_is_in_the_own_cgroups_and_may_make_more: hybrid unified, not cell CGROUP;
     the_unified_view_shows_cgroup2_alone: unified;
     the_hybrid_view_shows_the_machines_hierarchies: hybrid;
-    the_network_is_the_labs_own: hybrid unified;
-    what_a_test_leaves_behind_is_reported: hybrid;
-    a_clean_test_reports_nothing: hybrid;
+    the_network_is_the_labs_own: hybrid unified cell;
+    what_a_test_leaves_behind_is_reported: hybrid, not cell CGROUP;
+    what_a_test_leaves_behind_in_a_cell_is_reported: cell closed_cell;
+    a_clean_test_reports_nothing: hybrid cell;
     a_command_that_hangs_is_ended: hybrid;
 }
 
@@ -33,7 +34,7 @@ fn a_user_is_in_the_own_cgroups_and_may_make_more(lab: &Lab) {
             "grep -E '^[^ ]+ [^ ]+ cgroup2? ' /proc/mounts | cut -d' ' -f2 | while read mount; do \
              own=$(echo $mount/bryo-lab-*/$(id -un)); mkdir $own/x && rmdir $own/x || exit 1; done"
         }
-        View::Unified => {
+        View::Unified | View::Cell | View::ClosedCell => {
             "own=/sys/fs/cgroup$(grep ^0: /proc/self/cgroup | cut -d: -f3); mkdir $own/x && rmdir $own/x"
         }
     };
@@ -75,6 +76,20 @@ fn what_a_test_leaves_behind_is_reported(lab: &Lab) {
         "rmdir {cgroup}; rm /tmp/left-behind /dev/shm/left-behind; rmdir .local/share/lxc/half-made"
     ))
     .succeeds();
+    ana.processes().iter().for_each(tests::Process::kill);
+}
+
+fn what_a_test_leaves_behind_in_a_cell_is_reported(lab: &Lab) {
+    let ana = lab.user("ana");
+    let before = Snapshot::take(lab);
+    let mess = "setsid sleep 1000 <&- >&- 2>&- & \
+                touch /tmp/left-behind /dev/shm/left-behind; mkdir -p .local/share/lxc/half-made";
+    ana.sh(mess).succeeds();
+    let report = compare(&before, lab).unwrap_or_default();
+    for line in ["process", "file", "container"] {
+        assert!(report.contains(&format!("left behind: {line} ")), "no {line} in\n{report}");
+    }
+    ana.sh("rm /tmp/left-behind /dev/shm/left-behind; rmdir .local/share/lxc/half-made").succeeds();
     ana.processes().iter().for_each(tests::Process::kill);
 }
 

@@ -22,7 +22,7 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("helpers", &["types"]),
     ("idmap", &["types", "policy", "helpers"]),
     ("init", &["helpers"]),
-    ("tests", &[]),
+    ("tests", &["sys"]),
     ("attacker", &[]),
     ("xtask", &["tests"]),
 ];

@@ -71,6 +71,9 @@ enum Task {
         /// Show the pure cgroup2 view instead of the hybrid one.
         #[arg(long)]
         unified: bool,
+        /// Show the inside of a container of another engine; `closed_cell` forbids namespaces.
+        #[arg(long, value_name = "cell|closed_cell", conflicts_with = "unified", value_parser = ["cell", "closed_cell"])]
+        view: Option<String>,
         /// The command to run [default: a shell].
         #[arg(last = true)]
         command: Vec<String>,
@@ -100,7 +103,9 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Install { prefix } => install::run(prefix),
         Task::Bench { runs, json } => bench::run(runs, json),
-        Task::Lab { unified, command } => test::enter_lab(unified, &command),
+        Task::Lab { unified, view, command } => {
+            test::enter_lab(view.as_deref().unwrap_or(if unified { "unified" } else { "hybrid" }), &command)
+        }
         Task::Clean => tests::clean(),
     };
     match done {

@@ -11,7 +11,7 @@ use tests::subject::subject;
 use tests::{Lab, View};
 
 use crate::build::Speed;
-use crate::shell::{cargo, is_root};
+use crate::shell::{cargo, is_root, step};
 use crate::{install, lint, packages};
 
 /// Results of tests, as they are summed up at the end.
@@ -234,13 +234,17 @@ fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<bool> 
 ///
 /// # Errors
 /// The lab cannot be set up, or the command fails.
-pub(crate) fn enter_lab(unified: bool, command: &[String]) -> Result<()> {
+pub(crate) fn enter_lab(view: &str, command: &[String]) -> Result<()> {
+    let view = View::of_name(view).with_context(|| format!("there is no view {view}"))?;
+    if view.filter().is_some() {
+        step(&mut cargo(&["build", "--quiet", "--package", "tests", "--bin", "under-filter"]))?;
+    }
     tests::account::check_tools()?;
     if let Some(why) = subject().missing() {
         bail!("{why}: run cargo xtask install --prefix target/lab-prefix first");
     }
     tests::rootfs::busybox()?;
-    let lab = Lab::new(if unified { View::Unified } else { View::Hybrid })?;
+    let lab = Lab::new(view)?;
     let ana = lab.user("ana");
     let shell = ["sh".to_owned()];
     let words = if command.is_empty() { &shell } else { command };

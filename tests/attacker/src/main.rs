@@ -14,6 +14,7 @@ mod devices;
 mod entering;
 mod exchange;
 mod executables;
+mod forking;
 mod kernel_files;
 mod report;
 mod sockets;
@@ -48,7 +49,7 @@ impl Attempts {
 }
 
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
-       sockets | cgroups | devices | writing DIR... | commands SOCKET HOW | calls | calls-32";
+       sockets | cgroups | devices | forking N | writing DIR... | commands SOCKET HOW | calls | calls-32";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         ["cgroups"] => Ok(kernel_files::attack_cgroups().text()),
         ["calls"] => Ok(calls::attack().text()),
         ["calls-32"] => Ok(calls::attack_in_32_bits().text()),
+        ["forking", times] => Ok(forking::attack(times)),
         ["devices"] => Ok(devices::attack().text()),
         ["writing", ref directories @ ..] => Ok(writing::attack(directories).text()),
         ["commands", socket, how] => commands::attack(socket, how),

@@ -232,3 +232,21 @@ pub(crate) fn call_in_32_bits(number: i32, [a, b, c]: [u64; 3]) -> io::Result<i6
     }
     if answer < 0 { Err(io::Error::from_raw_os_error(-answer)) } else { Ok(answer.into()) }
 }
+
+/// Forks. Tells whether this is the old process; one that cannot be forked is, too.
+pub(crate) fn fork_on() -> bool {
+    // SAFETY: the process has one thread, so the copy lacks nobody who could hold a lock.
+    unsafe { libc::fork() != 0 }
+}
+
+/// Makes the process the leader of a session, where it is none.
+pub(crate) fn leave_session() {
+    // SAFETY: takes no pointer.
+    unsafe { libc::setsid() };
+}
+
+/// Closes the standard streams.
+pub(crate) fn close_streams() {
+    // SAFETY: takes integers; nothing is printed from here on.
+    unsafe { libc::syscall(libc::SYS_close_range, 0u32, 2u32, 0u32) };
+}
