@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::{Child, Command};
 
+use crate::Rest;
 use crate::signals::Signals;
 use crate::sys;
 
@@ -23,9 +24,17 @@ pub(crate) fn leave_terminal(signals: &Signals) {
 ///
 /// # Errors
 /// That of fork or exec: the standard library sends the child's errno up through a pipe that exec closes.
-pub(crate) fn spawn(command: &[OsString]) -> io::Result<Child> {
+pub(crate) fn spawn(command: &[OsString], rest: Rest) -> io::Result<Child> {
     let mut child = Command::new(&command[0]);
     child.args(&command[1..]);
+    if rest == Rest::Ended {
+        sys::before_exec(&mut child, || {
+            // Without the right to it (the application is not root of the container) it can kill its supervisor; what is
+            // left then is for the runtime to find.
+            let _ = sys::keep_signals_inside();
+            Ok(())
+        });
+    }
     sys::before_exec(&mut child, || {
         sys::new_session()?;
         // The new session leader takes the terminal, and its process group is then the one in the foreground.

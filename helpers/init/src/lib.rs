@@ -6,6 +6,9 @@
 //! ends with the status of the application. Whatever still runs then is killed by the kernel, together with
 //! the pid namespace.
 //!
+//! Without a PID namespace of the container's own, but with its signals kept in it by Landlock (`--end-all`), this program
+//! kills the rest itself; the application, which is kept in a domain below, cannot kill this program before.
+//!
 //! It is linked statically, since it runs on the container's root file system, and does nothing but this.
 //!
 //! LXC: lxc-init waits until every orphan has ended, ignores SIGHUP, and mounts /proc, /dev/shm and
@@ -55,14 +58,37 @@ pub fn run(arguments: Vec<OsString>) -> i32 {
     }
 }
 
-fn supervise(arguments: Vec<OsString>) -> Result<ExitStatus, Failure> {
+fn supervise(mut arguments: Vec<OsString>) -> Result<ExitStatus, Failure> {
+    let rest = end_all(&mut arguments);
     let command = command(arguments)?;
     let signals = signals::Signals::block().map_err(Failure::Kernel)?;
     child::leave_terminal(&signals);
-    let child = child::spawn(&command).map_err(|error| Failure::Exec(command[0].clone(), error))?;
+    let child = child::spawn(&command, rest).map_err(|error| Failure::Exec(command[0].clone(), error))?;
     // Held open here, the other end of a pipe would never see that the application closed its own.
     sys::close_all();
-    Ok(signals.serve(child))
+    let status = signals.serve(child);
+    if rest == Rest::Ended {
+        sys::kill_all_others();
+    }
+    Ok(status)
+}
+
+/// What becomes of the processes that the application leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// The kernel kills them with the PID namespace.
+    Kernels,
+    /// They are killed here: no signal of ours leaves the container.
+    Ended,
+}
+
+/// Takes the option away, if it is there.
+fn end_all(arguments: &mut Vec<OsString>) -> Rest {
+    if arguments.first().is_some_and(|first| first == "--end-all") {
+        arguments.remove(0);
+        return Rest::Ended;
+    }
+    Rest::Kernels
 }
 
 /// Returns the command: what follows `--`, or everything when the first argument is no option.
@@ -92,7 +118,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage => f.write_str("usage: bryo-init [--] COMMAND [ARGUMENT...]"),
+            Self::Usage => f.write_str("usage: bryo-init [--end-all] [--] COMMAND [ARGUMENT...]"),
             Self::Kernel(error) => write!(f, "blocking signals: {error}"),
             Self::Exec(command, error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 write!(f, "{}: not found (or the interpreter that it names is not)", command.display())
@@ -117,6 +143,14 @@ mod tests {
         assert_eq!(read(&["--", "sh"]), command(&["sh"]));
         assert_eq!(read(&["--", "--"]), command(&["--"]));
         assert_eq!(read(&["sh", "--"]), command(&["sh", "--"]));
+    }
+
+    #[test]
+    fn the_option_stands_first_alone() {
+        let mut arguments = ["--end-all", "--", "--end-all"].map(OsString::from).to_vec();
+        assert_eq!(end_all(&mut arguments), Rest::Ended);
+        assert_eq!(arguments, ["--", "--end-all"]);
+        assert_eq!(end_all(&mut arguments), Rest::Kernels);
     }
 
     #[test]
