@@ -59,6 +59,7 @@ fn suspects(error: &Error) -> &'static [&'static str] {
         Kind::IdRange => &["subid.absent", "subid.foreign", "subid.short"],
         Kind::IdHelper => &["helper.", "idmap.", "newuidmap.", "subid.nsswitch", "userns.map"],
         Kind::Cgroup => cgroups(error.cause()),
+        Kind::Filtered => &["userns.sysctl", "userns.apparmor"],
         Kind::ProgramNotExecutable => &["lxcpath.noexec"],
         Kind::Image if error.cause().contains(" = ENOSPC ") => SPACE,
         Kind::Kernel(number) => calls(Errno::from_raw(number), error.cause()),
@@ -78,7 +79,7 @@ fn cgroups(cause: &str) -> &'static [&'static str] {
 
 /// The same for a system call, by its name and its errno.
 fn calls(errno: Errno, call: &str) -> &'static [&'static str] {
-    let makes_namespaces = ["clone3(", "unshare("].iter().any(|name| call.starts_with(name));
+    let makes_namespaces = ["clone3(", "clone(", "unshare("].iter().any(|name| call.starts_with(name));
     match errno {
         Errno::ENOSYS if !makes_namespaces => &["kernel.calls"],
         Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS if makes_namespaces => {
@@ -118,6 +119,8 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::IdRange => {
             "change lxc.idmap in the configuration to ids that are granted, or have those granted".to_owned()
         }
+        Kind::Filtered => filter(),
+        Kind::Masked => format!("{UNMASK}; bryo run and bryo execute do with a masked one"),
         Kind::IdHelper | Kind::Cgroup => "bryo doctor --all shows what this host has".to_owned(),
         Kind::Hook => "run the hook by hand, or remove it from the configuration".to_owned(),
         Kind::Rootfs => format!("bryo info {name} -c lxc.rootfs.path shows where it should be"),
@@ -151,8 +154,37 @@ fn file(cause: &str) -> Option<&'static str> {
     WAYS.iter().find(|(errno, _)| cause.contains(errno)).map(|(_, way)| *way)
 }
 
+/// How a container that Bryo is in gets writable cgroups.
+pub(crate) const WRITABLE_CGROUP: &str = "start the outer container with --security-opt writable-cgroups=true (Docker) or \
+                                          --security-opt unmask=/sys/fs/cgroup (Podman)";
+
+/// How a container that Bryo is in gets a whole /proc.
+pub(crate) const UNMASK: &str = "start the outer container with --security-opt systempaths=unconfined (Docker), \
+                                 --security-opt unmask=ALL (Podman) or procMount: Unmasked (Kubernetes)";
+
+/// How a container that Bryo is in gets its system calls.
+fn filter() -> String {
+    let calls = sys::refused::mounting_calls().collect::<Vec<_>>().join(", ");
+    format!(
+        "start the outer container with --security-opt seccomp=unconfined (Docker, Podman) or seccompProfile: Unconfined \
+         (Kubernetes), or with a list that allows clone, clone3, {calls}; docs/ci.md tells more"
+    )
+}
+
+/// What to do where a security module refuses mounts, as Docker's AppArmor profile does.
+const SECURITY_MODULE: &str = "a security module forbids mounts here: start the outer container with --security-opt \
+                               apparmor=unconfined (Docker, Podman)";
+
+fn is_about_mounts(call: &str) -> bool {
+    ["move_mount(", "mount_setattr(", "pivot_root(", "fsmount(", "fsconfig("]
+        .iter()
+        .any(|name| call.starts_with(name))
+}
+
 fn kernel(errno: Errno, call: &str) -> Option<String> {
     match errno {
+        // The kernel itself refuses mounts with EPERM.
+        Errno::EACCES if is_about_mounts(call) => Some(SECURITY_MODULE.to_owned()),
         Errno::ENOENT | Errno::EACCES if is_about_files(call) => file(call).map(str::to_owned),
         Errno::ENOSPC => Some("the file system is full".to_owned()),
         Errno::EDQUOT => Some("your quota is used up".to_owned()),
@@ -270,6 +302,27 @@ mod tests {
             of("io.max: the controller io is mounted as cgroup v1 on this host").contains("cgroup.absent")
         );
         assert!(of("the directory is not writable").contains("cgroup.none"));
+    }
+
+    #[test]
+    fn a_security_module_is_told_from_the_kernel() {
+        let of = |errno: Errno| {
+            let error = Error::new(Kind::Kernel(errno as i32), "move_mount(5, \"\", 6, \"\") = X (x)");
+            hint(&error, None, || Some(&[])).unwrap_or_default()
+        };
+        assert!(of(Errno::EACCES).contains("apparmor=unconfined"));
+        assert_eq!(of(Errno::EPERM), "");
+    }
+
+    #[test]
+    fn what_a_filter_must_allow_is_named() {
+        let said = healthy(&Error::new(Kind::Filtered, "x")).unwrap_or_default();
+        assert!(
+            said.contains("sudo sysctl")
+                || said.contains("clone, clone3, unshare, setns, pivot_root, umount2")
+        );
+        let masked = healthy(&Error::new(Kind::Masked, "x")).unwrap_or_default();
+        assert!(masked.contains("systempaths=unconfined (Docker)"), "{masked}");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What a start took from the host, and what would give more, in one line.
 
 use container::cgroups::Rung;
-use container::doctor::Finding;
 use container::host::IdWriter;
 use container::idmap;
 use container::plan::StartPlan;
@@ -16,6 +15,8 @@ use crate::relay::Streams;
 pub(crate) enum Talk {
     /// Nothing but failures.
     Quiet,
+    /// The notes alone.
+    Notes,
     /// As LXC, which says nothing of a success: what is missing, and on a terminal the rest.
     Lxc,
     /// What the configuration asks for and does not get; the line on a terminal, or when something is missing.
@@ -32,15 +33,17 @@ pub(crate) fn announce(
     context: &Context,
     talk: Talk,
 ) {
-    let missing = missing(plan, || context.findings());
+    let missing = missing(plan, context);
     let is_shown = sys::tty::is_terminal(Streams::new().fds()[2]);
-    if talk == Talk::Verbose || talk != Talk::Quiet && (is_shown || !missing.is_empty()) {
+    if talk == Talk::Verbose
+        || !matches!(talk, Talk::Quiet | Talk::Notes) && (is_shown || !missing.is_empty())
+    {
         output::say(&format!("{} runs: {}", plan.place.name, line(rungs)));
         missing.iter().for_each(|missing| output::note(missing));
     }
     for note in notes {
         match talk {
-            Talk::Usual | Talk::Verbose => output::note(note),
+            Talk::Notes | Talk::Usual | Talk::Verbose => output::note(note),
             Talk::Lxc if is_shown => output::note(note),
             Talk::Lxc => log::warn!("{note}"),
             Talk::Quiet => log::info!("{note}"),
@@ -61,17 +64,26 @@ pub(crate) fn line(rungs: &[(String, String)]) -> String {
 
 /// What would give the rungs that this host has not, where a container misses them. One that has a single id although
 /// the host lacks nothing was made so.
-fn missing<'a>(plan: &StartPlan, findings: impl Fn() -> &'a [Finding]) -> Vec<String> {
+fn missing(plan: &StartPlan, context: &Context) -> Vec<String> {
     let has_one_id =
         plan.id_writer == IdWriter::OwnIdOnly || idmap::is_own_id_only(&plan.idmap, &plan.caller);
-    let needs = [
-        (has_one_id, "more than one user id", hints::IDS),
-        (plan.cgroup.rung() == Rung::None, "limits, the freezer, and a systemd inside", hints::CGROUPS),
-    ];
-    let way = |(_, what, ids): (bool, &str, &[&str])| {
-        hints::among(findings(), ids).map(|finding| format!("{what}: {}", hints::named(finding)))
+    let way = |what: &str, ids: &[&str]| {
+        hints::among(context.findings(), ids).map(|finding| format!("{what}: {}", hints::named(finding)))
     };
-    needs.into_iter().filter(|(is_missing, ..)| *is_missing).filter_map(way).collect()
+    let mut missing = Vec::new();
+    if has_one_id {
+        missing.extend(way("more than one user id", hints::IDS));
+    }
+    if plan.shares_pids() {
+        missing.push(format!("a /proc and processes of its own: {}", hints::UNMASK));
+    }
+    if plan.cgroup.rung() == Rung::None {
+        let what = "limits, the freezer, and a systemd inside";
+        let confined = context.facts().is_ok_and(|facts| facts.surroundings.filtered);
+        let outer = confined.then(|| format!("{what}: {}", hints::WRITABLE_CGROUP));
+        missing.extend(outer.or_else(|| way(what, hints::CGROUPS)));
+    }
+    missing
 }
 
 #[cfg(test)]

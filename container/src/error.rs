@@ -35,6 +35,10 @@ pub enum Kind {
     Cgroup,
     /// Its files are being given to other ids, or that was interrupted.
     Shifting,
+    /// A filter of system calls refuses what every container needs.
+    Filtered,
+    /// Parts of /proc are masked, so that the kernel refuses a fresh one.
+    Masked,
     /// The root file system is not there or cannot be used.
     Rootfs,
     /// A hook failed.

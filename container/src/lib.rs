@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod host;
 pub mod idmap;
 mod init;
+mod leftovers;
 pub mod list;
 pub mod logging;
 pub mod monitor;
@@ -25,5 +26,6 @@ pub mod remap;
 mod rootfs;
 pub mod security;
 pub mod start;
+pub mod surroundings;
 
 pub use error::{Doing, Error, Kind, Result};

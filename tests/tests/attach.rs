@@ -1,35 +1,64 @@
 //! Commands in a running container: attach with LXC's semantics, exec and shell with Bryo's, and the consoles.
 
-use tests::{Lab, User, eventually};
+use std::ops::Deref;
+
+use tests::{Background, Lab, User, View, eventually};
 
 tests::claims! {
-    the_exit_status_of_the_command_is_passed_on: hybrid unified;
-    standard_streams_are_the_callers_own: hybrid unified;
-    binary_data_passes_a_pipe_unchanged: hybrid;
-    the_callers_environment_is_kept_by_default: hybrid;
-    clear_env_keeps_only_what_is_named: hybrid;
-    the_working_directory_is_kept_where_it_exists: hybrid;
-    uid_and_gid_are_taken_inside: hybrid;
-    without_a_terminal_there_is_none_inside: hybrid;
-    a_terminal_outside_is_a_terminal_inside: hybrid unified;
-    the_terminal_inside_follows_the_size_of_the_window: hybrid, needs Bryo;
-    attach_to_a_stopped_container_fails: hybrid;
-    attach_lands_in_the_cgroup_of_the_container: hybrid unified;
-    many_commands_at_once: hybrid;
-    a_killed_attach_leaves_the_container_running: hybrid unified;
-    exec_has_a_clean_environment: hybrid unified, needs Bryo;
-    exec_passes_status_and_input_on: hybrid unified, needs Bryo;
-    shell_is_a_login: hybrid, needs Bryo;
-    the_console_shows_a_shell_and_is_left_with_ctrl_a_q: hybrid unified;
-    a_console_that_does_not_exist_is_refused: hybrid;
+    the_exit_status_of_the_command_is_passed_on: hybrid unified cell;
+    standard_streams_are_the_callers_own: hybrid unified cell;
+    binary_data_passes_a_pipe_unchanged: hybrid cell;
+    the_callers_environment_is_kept_by_default: hybrid cell;
+    clear_env_keeps_only_what_is_named: hybrid cell;
+    the_working_directory_is_kept_where_it_exists: hybrid cell;
+    uid_and_gid_are_taken_inside: hybrid, not cell ONE_ID;
+    without_a_terminal_there_is_none_inside: hybrid cell;
+    a_terminal_outside_is_a_terminal_inside: hybrid unified cell;
+    the_terminal_inside_follows_the_size_of_the_window: hybrid cell, needs Bryo;
+    attach_to_a_stopped_container_fails: hybrid cell;
+    attach_lands_in_the_cgroup_of_the_container: hybrid unified cell;
+    many_commands_at_once: hybrid cell;
+    a_killed_attach_leaves_the_container_running: hybrid unified cell;
+    exec_has_a_clean_environment: hybrid unified cell, needs Bryo;
+    exec_passes_status_and_input_on: hybrid unified cell, needs Bryo;
+    shell_is_a_login: hybrid cell, needs Bryo;
+    the_console_shows_a_shell_and_is_left_with_ctrl_a_q: hybrid unified, not cell INIT;
+    a_console_that_does_not_exist_is_refused: hybrid cell;
+}
+
+/// The user whose container runs. In a cell, which allows no init, a command runs in it, and ends with it.
+struct Running<'lab> {
+    user: User<'lab>,
+    command: Option<Background>,
+}
+
+impl<'lab> Deref for Running<'lab> {
+    type Target = User<'lab>;
+
+    fn deref(&self) -> &User<'lab> {
+        &self.user
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(command) = self.command.take().filter(|_| !std::thread::panicking()) {
+            command.wait();
+        }
+    }
 }
 
 /// Starts the container that every test here uses.
-fn running<'lab>(lab: &'lab Lab) -> User<'lab> {
-    let ana = lab.user("ana");
-    ana.busybox("web");
-    ana.lxc("start", ["-n", "web"]).succeeds();
-    ana
+fn running<'lab>(lab: &'lab Lab) -> Running<'lab> {
+    let user = lab.user("ana");
+    user.busybox("web");
+    if lab.view() != View::Cell {
+        user.lxc("start", ["-n", "web"]).succeeds();
+        return Running { user, command: None };
+    }
+    let command = Some(user.lxc("execute", ["-n", "web", "--", "sleep", "1000"]).background());
+    eventually("web runs", || user.lxc("info", ["-n", "web", "-sH"]).output().stdout == "RUNNING\n");
+    Running { user, command }
 }
 
 fn attach<'lab>(user: &User<'lab>, command: &str) -> tests::Command<'lab> {

@@ -3,12 +3,12 @@
 use tests::{Lab, User, eventually};
 
 tests::claims! {
-    bryo_starts_what_lxc_made: hybrid unified, needs Bryo Lxc;
-    lxc_starts_what_bryo_made: hybrid unified, needs Bryo Lxc;
-    bryo_leaves_a_container_that_runs_under_lxc_alone: hybrid unified, needs Bryo Lxc;
-    lxc_refuses_to_start_what_runs_under_bryo: hybrid unified, needs Bryo Lxc;
-    a_container_that_lxc_destroys_under_our_hands_is_ended: hybrid unified, needs Bryo Lxc;
-    both_list_the_same_containers: hybrid, needs Bryo Lxc;
+    bryo_starts_what_lxc_made: hybrid unified, needs Bryo Lxc, not cell LXC;
+    lxc_starts_what_bryo_made: hybrid unified, needs Bryo Lxc, not cell LXC;
+    bryo_leaves_a_container_that_runs_under_lxc_alone: hybrid unified, needs Bryo Lxc, not cell LXC;
+    lxc_refuses_to_start_what_runs_under_bryo: hybrid unified, needs Bryo Lxc, not cell LXC;
+    a_container_that_lxc_destroys_under_our_hands_is_ended: hybrid unified, needs Bryo Lxc, not cell LXC;
+    both_list_the_same_containers: hybrid, needs Bryo Lxc, not cell LXC;
 }
 
 /// Gives ana what the real tools want of an unprivileged user: the id map in words, and a home others may pass.

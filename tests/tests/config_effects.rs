@@ -3,32 +3,32 @@
 use tests::{Lab, User};
 
 tests::claims! {
-    a_bind_mount_shows_a_directory_of_the_host: hybrid unified;
-    a_read_only_bind_cannot_be_written: hybrid;
-    a_source_in_a_home_that_nobody_may_enter_is_mounted: hybrid unified, needs Bryo;
-    an_optional_entry_that_is_missing_is_left_out: hybrid;
-    a_missing_source_fails_the_start_and_is_named: hybrid, needs Bryo;
-    a_link_in_the_rootfs_does_not_lead_a_mount_out: hybrid unified, needs Bryo;
-    a_tmpfs_entry_has_its_options: hybrid;
-    a_relative_bind_takes_its_source_from_the_container: hybrid;
-    proc_and_sys_are_mixed: hybrid unified;
-    hooks_run_in_order_with_the_environment_of_lxc: hybrid, needs Bryo;
-    a_hook_that_fails_stops_the_start: hybrid;
-    a_limit_takes_effect: hybrid;
-    a_limit_that_cannot_be_had_fails_the_start: unified;
-    a_refused_limit_is_named_with_the_reason: unified, needs Bryo;
-    a_dropped_capability_is_gone_from_the_container_and_from_attach: hybrid;
-    a_resource_limit_holds_inside: hybrid;
-    a_sysctl_is_set_in_the_container_alone: hybrid unified;
-    environment_of_the_configuration_reaches_init: hybrid;
-    init_runs_as_the_user_of_the_configuration: hybrid;
-    no_new_privs_is_set: hybrid;
-    a_seccomp_profile_is_in_force_in_the_container_and_in_attach: hybrid;
-    an_allowlist_refuses_the_rest: hybrid, needs Bryo;
-    all_problems_of_a_configuration_are_told_at_once: hybrid, needs Bryo;
-    a_network_type_that_needs_root_is_refused: hybrid;
-    standard_devices_are_there_and_writable: hybrid unified;
-    shared_memory_and_message_queues_are_mounted: hybrid unified, needs Bryo;
+    a_bind_mount_shows_a_directory_of_the_host: hybrid unified, not cell INIT;
+    a_read_only_bind_cannot_be_written: hybrid, not cell INIT;
+    a_source_in_a_home_that_nobody_may_enter_is_mounted: hybrid unified, needs Bryo, not cell INIT;
+    an_optional_entry_that_is_missing_is_left_out: hybrid, not cell INIT;
+    a_missing_source_fails_the_start_and_is_named: hybrid, needs Bryo, not cell INIT;
+    a_link_in_the_rootfs_does_not_lead_a_mount_out: hybrid unified, needs Bryo, not cell INIT;
+    a_tmpfs_entry_has_its_options: hybrid, not cell INIT;
+    a_relative_bind_takes_its_source_from_the_container: hybrid, not cell INIT;
+    proc_and_sys_are_mixed: hybrid unified, not cell INIT;
+    hooks_run_in_order_with_the_environment_of_lxc: hybrid, needs Bryo, not cell INIT;
+    a_hook_that_fails_stops_the_start: hybrid, not cell INIT;
+    a_limit_takes_effect: hybrid, not cell CGROUP;
+    a_limit_that_cannot_be_had_fails_the_start: unified, not cell CGROUP;
+    a_refused_limit_is_named_with_the_reason: unified, needs Bryo, not cell CGROUP;
+    a_dropped_capability_is_gone_from_the_container_and_from_attach: hybrid, not cell INIT;
+    a_resource_limit_holds_inside: hybrid, not cell INIT;
+    a_sysctl_is_set_in_the_container_alone: hybrid unified, not cell INIT;
+    environment_of_the_configuration_reaches_init: hybrid, not cell INIT;
+    init_runs_as_the_user_of_the_configuration: hybrid, not cell INIT;
+    no_new_privs_is_set: hybrid, not cell INIT;
+    a_seccomp_profile_is_in_force_in_the_container_and_in_attach: hybrid, not cell INIT;
+    an_allowlist_refuses_the_rest: hybrid, needs Bryo, not cell INIT;
+    all_problems_of_a_configuration_are_told_at_once: hybrid cell, needs Bryo;
+    a_network_type_that_needs_root_is_refused: hybrid cell;
+    standard_devices_are_there_and_writable: hybrid unified, not cell INIT;
+    shared_memory_and_message_queues_are_mounted: hybrid unified, needs Bryo, not cell INIT;
 }
 
 const CONFIG: &str = ".local/share/lxc/web/config";

@@ -5,22 +5,22 @@ use std::fs;
 use tests::{Lab, User};
 
 tests::claims! {
-    the_local_template_keeps_every_property: hybrid;
-    a_directory_keeps_every_property: hybrid, needs Bryo;
-    a_tar_keeps_every_property: hybrid, needs Bryo;
-    a_tar_gz_keeps_every_property: hybrid, needs Bryo;
-    a_tar_xz_keeps_every_property: hybrid, needs Bryo;
-    a_tar_zst_keeps_every_property: hybrid, needs Bryo;
-    what_create_made_starts: hybrid unified, needs Bryo;
-    an_archive_that_is_none_leaves_nothing: hybrid, needs Bryo;
-    an_archive_cut_short_leaves_nothing: hybrid, needs Bryo;
-    what_was_there_before_is_not_removed: hybrid, needs Bryo;
-    a_name_with_a_slash_is_refused: hybrid;
-    a_create_that_is_killed_is_removed_by_the_next_command: hybrid, needs Bryo;
-    template_none_writes_the_default_config: hybrid;
-    the_id_map_is_written_into_the_config: hybrid;
-    nobody_else_can_reach_the_files_of_a_container: hybrid;
-    destroy_does_not_follow_links: hybrid;
+    the_local_template_keeps_every_property: hybrid, not cell ONE_ID;
+    a_directory_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    a_tar_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    a_tar_gz_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    a_tar_xz_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    a_tar_zst_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    what_create_made_starts: hybrid unified, needs Bryo, not cell INIT;
+    an_archive_that_is_none_leaves_nothing: hybrid cell, needs Bryo;
+    an_archive_cut_short_leaves_nothing: hybrid cell, needs Bryo;
+    what_was_there_before_is_not_removed: hybrid cell, needs Bryo;
+    a_name_with_a_slash_is_refused: hybrid cell;
+    a_create_that_is_killed_is_removed_by_the_next_command: hybrid cell, needs Bryo;
+    template_none_writes_the_default_config: hybrid cell;
+    the_id_map_is_written_into_the_config: hybrid, not cell ONE_ID;
+    nobody_else_can_reach_the_files_of_a_container: hybrid cell;
+    destroy_does_not_follow_links: hybrid, not cell INIT;
 }
 
 /// What `stat` and its kin say of the files that the busybox root file system has for this, in busybox' words.
@@ -114,7 +114,7 @@ fn an_archive_cut_short_leaves_nothing(lab: &Lab) {
     for kind in ["tar", "tar.gz", "tar.xz", "tar.zst"] {
         ana.sh(&format!("head -c 300000 /run/bryo-lab/rootfs/busybox.{kind} >cut.{kind}")).succeeds();
         ana.bryo(["create", "web", &format!("./cut.{kind}")]).exits(1);
-        assert!(!ana.lxcpath().join("web").exists(), "a half-made container of a {kind} stays");
+        assert!(!lab.outside(&ana.lxcpath()).join("web").exists(), "a half-made container of a {kind} stays");
     }
 }
 
@@ -134,10 +134,13 @@ fn a_create_that_is_killed_is_removed_by_the_next_command(lab: &Lab) {
         create.kill();
         create.wait();
         ana.bryo(["ls"]).succeeds();
-        if ana.lxcpath().join("web/config").exists() {
+        if lab.outside(&ana.lxcpath()).join("web/config").exists() {
             ana.destroy("web");
         }
-        assert!(!ana.lxcpath().join("web").exists(), "killed after {moment} ms, a half-made container stays");
+        assert!(
+            !lab.outside(&ana.lxcpath()).join("web").exists(),
+            "killed after {moment} ms, a half-made container stays"
+        );
     }
     ana.bryo(["create", "web", archive]).succeeds();
     ana.destroy("web");

@@ -4,9 +4,9 @@ use tests::subject::{Subject, subject};
 use tests::{Lab, User};
 
 tests::claims! {
-    debian_boots_serves_and_stops: hybrid unified, needs Debian;
-    a_reboot_by_systemd_is_a_new_boot: hybrid unified, needs Debian;
-    systemd_has_cgroups_of_its_own: hybrid unified, needs Debian;
+    debian_boots_serves_and_stops: hybrid unified, needs Debian, not cell SYSTEMD;
+    a_reboot_by_systemd_is_a_new_boot: hybrid unified, needs Debian, not cell SYSTEMD;
+    systemd_has_cgroups_of_its_own: hybrid unified, needs Debian, not cell SYSTEMD;
 }
 
 fn inside<'lab>(user: &User<'lab>, words: &[&str]) -> tests::Command<'lab> {

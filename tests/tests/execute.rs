@@ -5,17 +5,17 @@ use std::time::Duration;
 use tests::{Lab, eventually};
 
 tests::claims! {
-    run_passes_signals_to_its_command: hybrid, needs Bryo;
-    execute_passes_the_exit_status_on: hybrid unified;
-    execute_has_an_init_that_reaps: hybrid;
-    execute_of_a_missing_command_fails: hybrid;
-    run_passes_the_exit_status_on_and_leaves_nothing: hybrid unified, needs Bryo;
-    run_has_the_machines_programs_under_a_private_root: hybrid unified, needs Bryo;
-    run_reads_a_pipe: hybrid, needs Bryo;
-    run_is_interactive_in_a_terminal: hybrid, needs Bryo;
-    run_works_from_a_session_without_a_cgroup: hybrid unified, needs Bryo;
-    a_run_that_is_killed_is_cleaned_up_by_the_next_command: hybrid unified, needs Bryo;
-    a_run_that_is_terminated_ends_its_command: hybrid, needs Bryo;
+    run_passes_signals_to_its_command: hybrid cell, needs Bryo;
+    execute_passes_the_exit_status_on: hybrid unified cell;
+    execute_has_an_init_that_reaps: hybrid, not cell PROCESSES;
+    execute_of_a_missing_command_fails: hybrid cell;
+    run_passes_the_exit_status_on_and_leaves_nothing: hybrid unified cell, needs Bryo;
+    run_has_the_machines_programs_under_a_private_root: hybrid unified cell, needs Bryo;
+    run_reads_a_pipe: hybrid cell, needs Bryo;
+    run_is_interactive_in_a_terminal: hybrid cell, needs Bryo;
+    run_works_from_a_session_without_a_cgroup: hybrid unified cell, needs Bryo;
+    a_run_that_is_killed_is_cleaned_up_by_the_next_command: hybrid unified cell, needs Bryo;
+    a_run_that_is_terminated_ends_its_command: hybrid cell, needs Bryo;
 }
 
 fn execute_passes_the_exit_status_on(lab: &Lab) {
@@ -95,7 +95,9 @@ fn a_run_that_is_terminated_ends_its_command(lab: &Lab) {
     let ana = lab.user("ana");
     let script = "trap 'exit 5' TERM; while :; do sleep 0.1; done";
     let mut run = ana.bryo(["run", "--", "sh", "-c", script]).background();
-    eventually("the command runs", || ana.processes().iter().any(|process| process.command.contains("trap")));
+    eventually("the command runs", || {
+        ana.processes().iter().any(|process| process.command.starts_with("sh -c trap"))
+    });
     std::thread::sleep(Duration::from_millis(300));
     run.terminate();
     run.wait().exits(5);

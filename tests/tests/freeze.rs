@@ -3,13 +3,13 @@
 use tests::Lab;
 
 tests::claims! {
-    a_frozen_container_does_not_run_until_thawed: hybrid unified;
-    freezing_twice_is_no_error: hybrid;
-    unfreezing_a_running_container_is_no_error: hybrid;
-    a_frozen_container_can_be_killed: hybrid unified;
-    what_the_container_froze_of_itself_can_be_killed: hybrid unified, needs Bryo;
-    attach_to_a_frozen_container_says_so: hybrid unified, needs Bryo;
-    a_freeze_without_a_writable_cgroup_is_refused: hybrid unified;
+    a_frozen_container_does_not_run_until_thawed: hybrid unified, not cell CGROUP;
+    freezing_twice_is_no_error: hybrid, not cell CGROUP;
+    unfreezing_a_running_container_is_no_error: hybrid, not cell CGROUP;
+    a_frozen_container_can_be_killed: hybrid unified, not cell CGROUP;
+    what_the_container_froze_of_itself_can_be_killed: hybrid unified, needs Bryo, not cell CGROUP;
+    attach_to_a_frozen_container_says_so: hybrid unified, needs Bryo, not cell CGROUP;
+    a_freeze_without_a_writable_cgroup_is_refused: hybrid unified, not cell CGROUP;
 }
 
 /// Counts in a file inside, ten times a second.

@@ -3,13 +3,13 @@
 use tests::{Lab, User};
 
 tests::claims! {
-    the_own_helper_writes_the_map: hybrid, needs Bryo;
-    without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo;
-    without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo;
-    a_debian_is_unpacked_with_one_id: hybrid, needs Bryo Debian;
-    a_debian_of_one_id_boots_and_installs_packages: hybrid unified, needs Bryo Debian;
-    ids_that_are_not_granted_are_refused_with_the_line: hybrid, needs Bryo;
-    a_map_of_several_ranges_is_written: hybrid, needs Bryo;
+    the_own_helper_writes_the_map: hybrid, needs Bryo, not cell ONE_ID;
+    without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo, not cell ONE_ID;
+    without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo, not cell INIT;
+    a_debian_is_unpacked_with_one_id: hybrid, needs Bryo Debian, not cell INIT;
+    a_debian_of_one_id_boots_and_installs_packages: hybrid unified, needs Bryo Debian, not cell SYSTEMD;
+    ids_that_are_not_granted_are_refused_with_the_line: hybrid cell, needs Bryo;
+    a_map_of_several_ranges_is_written: hybrid, needs Bryo, not cell ONE_ID;
 }
 
 const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";

@@ -6,16 +6,16 @@ use std::time::Duration;
 use tests::{Lab, Process, User};
 
 tests::claims! {
-    the_command_line_killed_during_a_start: hybrid unified, needs Bryo;
-    the_command_line_killed_at_a_system_call_of_a_start: hybrid unified, needs Bryo Strace;
-    the_monitor_killed_during_a_start: hybrid unified, needs Bryo;
-    the_command_line_killed_during_a_stop: hybrid unified, needs Bryo;
-    the_monitor_killed_during_a_stop: hybrid unified, needs Bryo;
-    the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo;
-    the_next_command_removes_what_a_killed_monitor_left: hybrid unified, needs Bryo;
-    a_namesake_that_runs_is_not_cleaned_up: hybrid unified, needs Bryo;
-    a_command_as_another_user_ends_with_its_monitor: hybrid unified, needs Bryo;
-    init_killed_while_the_container_runs: hybrid unified, needs Bryo;
+    the_command_line_killed_during_a_start: hybrid unified, needs Bryo, not cell INIT;
+    the_command_line_killed_at_a_system_call_of_a_start: hybrid unified, needs Bryo Strace, not cell STRACE;
+    the_monitor_killed_during_a_start: hybrid unified, needs Bryo, not cell INIT;
+    the_command_line_killed_during_a_stop: hybrid unified, needs Bryo, not cell INIT;
+    the_monitor_killed_during_a_stop: hybrid unified, needs Bryo, not cell INIT;
+    the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo, not cell INIT;
+    the_next_command_removes_what_a_killed_monitor_left: hybrid unified, needs Bryo, not cell INIT;
+    a_namesake_that_runs_is_not_cleaned_up: hybrid unified, needs Bryo, not cell INIT;
+    a_command_as_another_user_ends_with_its_monitor: hybrid unified, needs Bryo, not cell INIT;
+    init_killed_while_the_container_runs: hybrid unified, needs Bryo, not cell INIT;
 }
 
 /// How many moments of a start or a stop are tried.

@@ -3,37 +3,37 @@
 use tests::{Lab, eventually};
 
 tests::claims! {
-    a_container_goes_from_create_to_destroy: hybrid unified;
-    the_container_has_namespaces_of_its_own: hybrid unified;
-    ls_shows_names_and_states: hybrid;
-    the_config_asked_for_is_printed: hybrid;
-    starting_a_running_container_says_so_and_exits_0: hybrid;
-    starting_an_unknown_container_fails: hybrid;
-    stopping_a_stopped_container_exits_2: hybrid;
-    info_of_an_unknown_container_exits_1: hybrid;
-    creating_over_an_existing_container_fails_and_keeps_it: hybrid;
-    destroy_refuses_a_running_container: hybrid;
-    stop_waits_for_init: hybrid unified;
-    kill_does_not_wait_for_init: hybrid unified;
-    the_pidfile_names_the_monitor: hybrid;
-    a_pidfile_that_cannot_be_written_fails_the_start: hybrid, needs Bryo;
-    a_result_that_cannot_be_written_is_a_failure: hybrid, needs Bryo;
-    signals_of_users_reach_an_exec: hybrid, needs Bryo;
-    ids_outside_of_the_map_are_refused: hybrid, needs Bryo;
-    a_foreground_start_exits_0_whatever_init_returned: hybrid unified;
-    a_foreground_start_in_a_terminal_shows_the_console: hybrid;
-    an_init_that_does_not_exist_fails_the_start: hybrid unified;
-    two_users_do_not_see_each_other: hybrid;
-    a_stop_right_after_the_start_is_heard: hybrid, needs Debian;
-    files_that_the_starter_has_open_are_not_kept: hybrid, needs Bryo;
-    two_containers_run_side_by_side: hybrid unified;
-    start_returns_when_the_container_runs: hybrid, needs Bryo;
-    the_log_tells_of_the_command_and_of_the_monitor: hybrid, needs Bryo;
-    dry_run_starts_nothing: hybrid, needs Bryo;
-    ls_and_info_speak_json: hybrid, needs Bryo;
-    a_start_without_a_writable_cgroup_says_what_is_missing: hybrid unified, needs Bryo;
-    a_runtime_directory_is_used_and_left_clean: hybrid unified, needs Bryo;
-    containers_live_in_a_home_that_nobody_else_may_enter: hybrid unified, needs Bryo;
+    a_container_goes_from_create_to_destroy: hybrid unified, not cell INIT;
+    the_container_has_namespaces_of_its_own: hybrid unified, not cell INIT;
+    ls_shows_names_and_states: hybrid, not cell INIT;
+    the_config_asked_for_is_printed: hybrid cell;
+    starting_a_running_container_says_so_and_exits_0: hybrid, not cell INIT;
+    starting_an_unknown_container_fails: hybrid cell;
+    stopping_a_stopped_container_exits_2: hybrid cell;
+    info_of_an_unknown_container_exits_1: hybrid cell;
+    creating_over_an_existing_container_fails_and_keeps_it: hybrid, not cell INIT;
+    destroy_refuses_a_running_container: hybrid, not cell INIT;
+    stop_waits_for_init: hybrid unified, not cell INIT;
+    kill_does_not_wait_for_init: hybrid unified, not cell INIT;
+    the_pidfile_names_the_monitor: hybrid, not cell INIT;
+    a_pidfile_that_cannot_be_written_fails_the_start: hybrid, needs Bryo, not cell INIT;
+    a_result_that_cannot_be_written_is_a_failure: hybrid cell, needs Bryo;
+    signals_of_users_reach_an_exec: hybrid, needs Bryo, not cell INIT;
+    ids_outside_of_the_map_are_refused: hybrid, needs Bryo, not cell INIT;
+    a_foreground_start_exits_0_whatever_init_returned: hybrid unified, not cell INIT;
+    a_foreground_start_in_a_terminal_shows_the_console: hybrid, not cell INIT;
+    an_init_that_does_not_exist_fails_the_start: hybrid unified, not cell INIT;
+    two_users_do_not_see_each_other: hybrid, not cell INIT;
+    a_stop_right_after_the_start_is_heard: hybrid, needs Debian, not cell SYSTEMD;
+    files_that_the_starter_has_open_are_not_kept: hybrid, needs Bryo, not cell INIT;
+    two_containers_run_side_by_side: hybrid unified, not cell INIT;
+    start_returns_when_the_container_runs: hybrid, needs Bryo, not cell INIT;
+    the_log_tells_of_the_command_and_of_the_monitor: hybrid, needs Bryo, not cell INIT;
+    dry_run_starts_nothing: hybrid, needs Bryo, not cell INIT;
+    ls_and_info_speak_json: hybrid, needs Bryo, not cell INIT;
+    a_start_without_a_writable_cgroup_says_what_is_missing: hybrid unified, needs Bryo, not cell INIT;
+    a_runtime_directory_is_used_and_left_clean: hybrid unified, needs Bryo, not cell INIT;
+    containers_live_in_a_home_that_nobody_else_may_enter: hybrid unified, needs Bryo, not cell INIT;
 }
 
 fn a_container_goes_from_create_to_destroy(lab: &Lab) {

@@ -99,7 +99,9 @@ fn settings(plan: &StartPlan, lines: &mut Lines) {
 fn program(plan: &StartPlan, lines: &mut Lines) {
     let init = &plan.init;
     let under = if plan.is_app() { "below bryo-init: " } else { "" };
-    let argv = if plan.is_app() { init.argv.get(2..).unwrap_or_default() } else { &init.argv[..] };
+    let own =
+        if plan.is_app() { init.argv.iter().position(|word| word == "--").map_or(0, |at| at + 1) } else { 0 };
+    let argv = &init.argv[own..];
     lines.add("runs", format!("{under}{}", argv.join(" ")));
     lines.add("as", format!("user {}, group {}, in {}", init.uid, init.gid, init.cwd.display()));
     lines.each("environment", init.environment.iter().cloned());
@@ -160,6 +162,7 @@ mod tests {
     use container::host::{Caller, Helpers, HostFacts, IdWriter, Programs};
     use container::place::Place;
     use container::plan::{Run, StartRequest, Stdio, plan};
+    use container::surroundings::Surroundings;
     use types::{HostGid, HostUid, IdRange};
 
     fn ana() -> HostFacts {
@@ -173,6 +176,7 @@ mod tests {
             helpers: Helpers::default(),
             no_new_privs: false,
             cores_are_piped: false,
+            surroundings: Surroundings::free(),
             cgroups: cgroup::Layout::default(),
             programs: Programs::beside("/usr/bin/bryo".as_ref()),
         }

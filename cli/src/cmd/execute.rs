@@ -1,6 +1,6 @@
 //! `bryo execute`: one command in a container that does not run, below Bryo's own init.
 
-use container::plan::{AppCommand, Run, Stdio};
+use container::plan::{AppCommand, Run, StartPlan, Stdio};
 use container::{Error, Kind, beside};
 use types::ContainerName;
 
@@ -42,7 +42,7 @@ impl Execute {
         let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place) };
         let plan = starting::plan(context, wanted)?.plan;
         foreground::run(context, &plan, |running| {
-            rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(talk));
+            rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(talk, &plan));
             Ok(())
         })
     }
@@ -69,7 +69,11 @@ pub(super) fn app(
     })
 }
 
-/// A command's own output is what its caller wants to see.
-pub(super) fn only_if_asked(talk: Talk) -> Talk {
-    if talk == Talk::Verbose { talk } else { Talk::Quiet }
+/// A command's own output is what its caller wants to see, but for what it must know: that it is among the processes outside.
+pub(super) fn only_if_asked(talk: Talk, plan: &StartPlan) -> Talk {
+    match talk {
+        Talk::Verbose | Talk::Quiet => talk,
+        _ if plan.shares_pids() => Talk::Notes,
+        _ => Talk::Quiet,
+    }
 }

@@ -204,7 +204,8 @@ impl Once<'_> {
         let on_running = |running: &Running| {
             // From here on its run file says that it lives only once.
             marker.into_iter().try_for_each(Marker::remove)?;
-            rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(self.talk));
+            let talk = only_if_asked(self.talk, &plan);
+            rungs::announce(&plan, &running.rungs, &running.notes, context, talk);
             self.tell(&Event::Started { pid: running.init_pid });
             Ok(())
         };

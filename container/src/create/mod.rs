@@ -126,6 +126,7 @@ impl Marker {
 /// # Errors
 /// Whatever fails; then nothing of the container is left.
 pub fn create(mut request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> {
+    facts.surroundings.allow_namespaces()?;
     let place = request.place.clone();
     if place.is_defined() && !is_half_made(&place) {
         return Err(Error::new(

@@ -24,6 +24,7 @@ fn program(path: &str, capabilities: u64) -> Program {
 fn healthy() -> Survey {
     let range = IdRange::new(100_000, 65_536).unwrap();
     let host = HostFacts {
+        surroundings: crate::surroundings::Surroundings::free(),
         caller: Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) },
         subuids: vec![range],
         subgids: vec![range],

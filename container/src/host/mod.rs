@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use types::{HostGid, HostUid, IdRange};
 
 use crate::error::Result;
+use crate::surroundings::Surroundings;
 
 /// The most that is read of a system file, in bytes.
 const FILE_CAP: u64 = 1 << 20;
@@ -92,6 +93,8 @@ pub struct HostFacts {
     pub no_new_privs: bool,
     /// The kernel hands core dumps to a program.
     pub cores_are_piped: bool,
+    /// What a container that Bryo itself is in refuses.
+    pub surroundings: Surroundings,
     /// The cgroups.
     pub cgroups: cgroup::Layout,
     /// Where Bryo's own programs are.
@@ -187,6 +190,7 @@ impl HostFacts {
             helpers,
             no_new_privs,
             cores_are_piped: cores_are_piped(),
+            surroundings: Surroundings::ask()?,
             cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
             programs,
             caller,

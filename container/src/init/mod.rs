@@ -16,6 +16,7 @@
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
 //! | be looked into by nobody; change the root | all sources taken | see the host's files |
 //! | session, terminal, limits, keyring | - | raise limits |
+//! | adopt orphans and keep signals inside, without an own PID namespace | CAP_SYS_ADMIN | signal the monitor |
 //! | bounding set, no_new_privs, system call filter | CAP_SETPCAP, CAP_SYS_ADMIN | what the filter refuses |
 //! | start hooks | the new root; to be as confined as all that runs in it | - |
 //! | ids, capabilities | to be root until here | do anything of the above |
@@ -86,12 +87,25 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     session(plan, given, &terminals)?;
     plan.confinement.limit_resources()?;
     leave_keyring(plan);
+    stand_in_for_a_pid_namespace(plan)?;
     plan.confinement.close_doors(false)?;
     run_hooks(Hook::Start)?;
     give_up_ids(plan, given)?;
     let exec = command(plan, &terminals)?;
     channel.send(&FromChild::Exec, &[])?;
     Err(become_program(plan, &exec, taken.init.as_ref().map(OwnedFd::as_fd)))
+}
+
+/// Does what a PID namespace does for its first process, as far as it goes without: Bryo's init gets the container's
+/// orphans, and signals stay inside.
+fn stand_in_for_a_pid_namespace(plan: &StartPlan) -> Result<()> {
+    if plan.shares_pids() {
+        process::adopt_orphans()?;
+    }
+    if plan.scoped_signals {
+        sys::landlock::keep_signals_inside().doing("keeping signals in the container")?;
+    }
+    Ok(())
 }
 
 /// Becomes root of the namespace. The kernel then clears PDEATHSIG and makes the process not dumpable: the monitor

@@ -8,6 +8,7 @@ use super::RunFile;
 use crate::cgroups;
 use crate::error::{Doing, Kind, Result};
 use crate::host::{Caller, IdWriter};
+use crate::leftovers;
 use crate::place::{Place, StateDir};
 use crate::plan::StartPlan;
 
@@ -38,6 +39,7 @@ pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Res
     let Some(run) = RunFile::read(state) else { return Ok(None) };
     if run.is_of_this_boot() {
         end_init(&run)?;
+        run.traces.as_ref().map_or(Ok(()), leftovers::end_by)?;
         cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller)
             .doing("cleaning up after a killed monitor")?;
     }

@@ -26,6 +26,7 @@ use crate::command::Client;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::MappedNamespace;
+use crate::leftovers;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Running};
@@ -76,6 +77,10 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
         crate::logging::to_file(file, *level, "bryo-monitor", plan.place.name.as_str())
             .map_err(crate::place::from_io)
             .doing_with(|| format!("lxc.log.file = {}", file.display()))?;
+    }
+    if plan.shares_pids() {
+        // Orphans of the container whose init has ended come here and not to a first process that may reap nobody.
+        process::adopt_orphans()?;
     }
     let held = hold(plan)?;
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
@@ -160,8 +165,8 @@ fn run_until_stopped(
             Err(failure) => break Err(failure),
         };
         log::info!("init runs as process {}", running.pid);
-        let served = run_file.with_init(running.pid, running.cgroup.identity()).write(&held.state);
-        let end = served.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
+        let written = run_file.with(plan, &running).and_then(|file| file.write(&held.state));
+        let end = written.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
         server.tell(State::Stopping);
@@ -176,6 +181,9 @@ fn run_until_stopped(
         }
     };
     cgroups.release();
+    if plan.shares_pids() {
+        process::reap_ended();
+    }
     result
 }
 
@@ -187,6 +195,11 @@ fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
         if let Err(e) = killed.and_then(|()| process::wait(running.pidfd.as_fd()).map(drop)) {
             log::warn!("ending init: {e}");
         }
+    }
+    if plan.shares_pids()
+        && let Err(e) = leftovers::end(running.user.as_fd())
+    {
+        log::warn!("ending what is left in the container: {e}");
     }
     if let Err(e) = running.cgroup.end_all(|| inside(plan, &running)) {
         log::warn!("ending what is left in the container: {e}");

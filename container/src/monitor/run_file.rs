@@ -12,12 +12,14 @@ use types::IdMap;
 
 use crate::cgroups::Identity;
 use crate::error::{Error, Kind, Result};
+use crate::leftovers::Traces;
 use crate::place::StateDir;
 use crate::plan::StartPlan;
+use crate::start::Running;
 
 const NAME: &str = "run";
 /// The first byte of the file.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CAP: u64 = 1 << 20;
 
 /// What it says.
@@ -37,6 +39,8 @@ pub struct RunFile {
     pub init: Option<InitProcess>,
     /// Which cgroups the names meant then; somebody else may have the names by now.
     pub cgroups: Identity,
+    /// What tells its processes, where they do not end with init.
+    pub traces: Option<Traces>,
 }
 
 /// One process of one boot, and no other that may get its pid later.
@@ -59,12 +63,20 @@ impl RunFile {
             ephemeral: plan.ephemeral,
             init: None,
             cgroups: Identity::default(),
+            traces: None,
         }
     }
 
-    /// Returns the file with init and its cgroups in it.
-    pub(super) fn with_init(&self, pid: i32, cgroups: Identity) -> Self {
-        Self { init: start_time(pid).map(|start| InitProcess { pid, start }), cgroups, ..self.clone() }
+    /// Returns the file with a container that runs in it.
+    pub(super) fn with(&self, plan: &StartPlan, running: &Running) -> Result<Self> {
+        let pid = running.pid;
+        let traces = || Traces::of(running.user.as_fd(), &plan.rootfs.path);
+        Ok(Self {
+            init: start_time(pid).map(|start| InitProcess { pid, start }),
+            cgroups: running.cgroup.identity(),
+            traces: plan.shares_pids().then(traces).transpose()?,
+            ..self.clone()
+        })
     }
 
     /// Writes the file into Bryo's directory of the container, as a whole.

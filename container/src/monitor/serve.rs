@@ -16,7 +16,7 @@ use super::{End, Held};
 use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::error::{Doing, Error, Kind, Result};
-use crate::plan::StartPlan;
+use crate::plan::{KernelFiles, StartPlan};
 use crate::start::Running;
 
 /// Signals that mean something to the monitor; the rest keep their default.
@@ -314,7 +314,7 @@ impl Server {
         }
     }
 
-    /// Kills init, which takes its whole PID namespace along. A frozen one does not die before it is thawed.
+    /// Kills init, which takes its whole PID namespace along, where it has one. A frozen one does not die before it is thawed.
     fn kill(&mut self, plan: &StartPlan, running: &Running) -> Result<()> {
         self.stopping = true;
         process::send_signal(running.pidfd.as_fd(), plan.signals.stop).doing("killing init")?;
@@ -405,11 +405,15 @@ fn end_of(exit: Exit) -> End {
 
 fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
     let network = if plan.host_network { "host" } else { "loopback" };
+    let proc = match plan.proc {
+        KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
+        _ => "the kernel's",
+    };
     let rungs: BTreeMap<&str, String> = BTreeMap::from([
         ("ids", plan.id_writer.rung().to_owned()),
         ("network", network.to_owned()),
         ("cgroup", plan.cgroup.rung().word().to_owned()),
-        ("/proc", "the kernel's".to_owned()),
+        ("/proc", proc.to_owned()),
     ]);
     ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone())).collect()
 }

@@ -23,15 +23,23 @@ pub struct AppCommand {
 /// Where programs are looked for in a container.
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Makes the plan of `bryo-init -- COMMAND` from that of the configuration's init.
-pub(super) fn init(command: &AppCommand, base: InitPlan, facts: &HostFacts) -> InitPlan {
-    let own = ["bryo-init".to_owned(), "--".to_owned()];
+/// Makes the plan of `bryo-init -- COMMAND` from that of the configuration's init. Where signals are kept in the container,
+/// Bryo's init can end all that is in it.
+pub(super) fn init(
+    command: &AppCommand,
+    base: InitPlan,
+    facts: &HostFacts,
+    scoped_signals: bool,
+) -> InitPlan {
+    let words: &[&str] =
+        if scoped_signals { &["bryo-init", "--end-all", "--"] } else { &["bryo-init", "--"] };
+    let own = words.iter().map(|word| (*word).to_owned());
     let mut environment = vec![PATH.to_owned()];
     environment.extend(base.environment);
     environment.extend(command.environment.iter().cloned());
     InitPlan {
         bryo_init: Some(facts.programs.init.clone()),
-        argv: own.into_iter().chain(command.argv.iter().cloned()).collect(),
+        argv: own.chain(command.argv.iter().cloned()).collect(),
         environment,
         cwd: command.cwd.clone().unwrap_or(base.cwd),
         uid: command.uid.unwrap_or(base.uid),

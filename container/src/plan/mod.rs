@@ -4,6 +4,7 @@
 //! file and carries it out.
 
 mod app;
+mod kernel_files;
 mod mounts;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use sys::process::flags;
 use types::{IdMap, Signal};
 
 pub use app::AppCommand;
+pub use kernel_files::KernelFiles;
 pub use mounts::{Create, EntryPlan, EntrySource};
 
 use crate::cgroups::CgroupPlan;
@@ -73,6 +75,8 @@ pub struct StartPlan {
     pub id_writer: IdWriter,
     /// New namespaces, as flags of `sys::process::flags`.
     pub namespaces: u64,
+    /// clone3(2) is there, by which init starts in its cgroup where that is one directory; else it is placed there.
+    pub clone3: bool,
     /// Its cgroups.
     pub cgroup: CgroupPlan,
     /// Its root file system.
@@ -81,6 +85,12 @@ pub struct StartPlan {
     pub dev: DevPlan,
     /// `lxc.mount.auto`.
     pub auto: config::MountAuto,
+    /// Where its /proc comes from.
+    pub proc: KernelFiles,
+    /// Its signals are kept inside by Landlock: it has no PID namespace for it.
+    pub scoped_signals: bool,
+    /// Where its /sys comes from.
+    pub sys: KernelFiles,
     /// `lxc.mount.fstab` and `lxc.mount.entry`, in order.
     pub entries: Vec<EntryPlan>,
     /// `lxc.hook.*`.
@@ -201,6 +211,11 @@ impl StartPlan {
         self.init.bryo_init.is_some()
     }
 
+    /// Tells whether the container has no PID namespace of its own. Then the kernel does not end its processes with its init.
+    pub fn shares_pids(&self) -> bool {
+        self.namespaces & flags::NEWPID == 0
+    }
+
     /// Writes the plan for the monitor, stamped with the build.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let stamped = (env!("BRYO_BUILD"), self);
@@ -227,8 +242,9 @@ impl StartPlan {
 /// Decides how a container is started.
 ///
 /// # Errors
-/// What cannot be had at all: ids that are not granted, a network type without privilege, a mount entry that is none.
+/// What cannot be had at all: namespaces that a filter forbids, ids that are not granted, a network type without privilege, a mount entry that is none.
 pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result<StartPlan> {
+    facts.surroundings.allow_namespaces()?;
     let mut notes = notes(config);
     let idmap = if config.idmap.is_empty() { idmap::choose(facts) } else { config.idmap.clone() };
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
@@ -238,6 +254,9 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         one_id: idmap::is_own_id_only(&idmap, &facts.caller),
         cores_are_piped: facts.cores_are_piped,
     };
+    let namespaces = namespaces(config, host_network)?;
+    let kernel_files =
+        kernel_files::decide(&request.run, config, &facts.surroundings, namespaces, &mut notes)?;
     let entries = mounts::entries(config, &request.place)?;
     let dev = DevPlan {
         auto: config.autodev,
@@ -248,20 +267,24 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         console: config.console_path.as_deref() != Some("none"),
     };
     Ok(StartPlan {
-        namespaces: namespaces(config, host_network)?,
+        namespaces: kernel_files.namespaces,
+        clone3: facts.surroundings.clone3,
         cgroup: CgroupPlan::decide(&request.place.name, config, facts)?,
         rootfs: rootfs(config, &request.place)?,
         dev,
         auto: config.mount_auto.clone(),
+        proc: kernel_files.proc,
+        scoped_signals: kernel_files.scoped_signals,
+        sys: kernel_files.sys,
         entries,
         hooks: hooks(config)?,
-        hostname: config.uts_name.clone(),
+        hostname: hostname(config, facts, &mut notes),
         sysctls: config.sysctls.clone(),
         procs: config.procs.clone(),
         personality_32bit: config.arch.as_ref().is_some_and(|a| a.is_32bit()),
         confinement: Confinement::decide(config, circumstances)?,
         new_keyring: !config.keyring_session,
-        init: init(&request.run, config, facts)?,
+        init: init(&request.run, config, facts, kernel_files.scoped_signals)?,
         signals: SignalPlan {
             halt: config.signal_halt,
             reboot: config.signal_reboot.unwrap_or(Signal::INT),
@@ -316,6 +339,16 @@ fn has_unknown_option(options: &str) -> bool {
     options.split(',').any(|o| !matches!(o, "ro" | "rw" | "defaults" | "bind" | "rbind" | ""))
 }
 
+/// Decides the hostname; engines' filters often refuse to set one, in any namespace.
+fn hostname(config: &Config, facts: &HostFacts, notes: &mut Vec<String>) -> Option<String> {
+    let wanted = config.uts_name.clone()?;
+    if facts.surroundings.hostname {
+        return Some(wanted);
+    }
+    notes.push(format!("lxc.uts.name = {wanted}: a seccomp filter refuses sethostname here, the name stays"));
+    None
+}
+
 /// Decides the network: `true` for the host's own.
 fn network(config: &Config, notes: &mut Vec<String>) -> Result<bool> {
     let mut host = false;
@@ -348,17 +381,10 @@ fn namespaces(config: &Config, host_network: bool) -> Result<u64> {
         Namespace::Time => 0,
     };
     let sum = |list: &[Namespace]| list.iter().fold(0, |all, n| all | flag(*n));
-    let usual = flags::NEWUSER
-        | flags::NEWNS
-        | flags::NEWPID
-        | flags::NEWUTS
-        | flags::NEWIPC
-        | flags::NEWNET
-        | flags::NEWCGROUP;
     let mut wanted = match (&config.namespace_clone, &config.namespace_keep) {
         (Some(clone), _) => sum(clone),
-        (None, Some(keep)) => usual & !sum(keep),
-        (None, None) => usual,
+        (None, Some(keep)) => flags::NAMESPACES & !sum(keep),
+        (None, None) => flags::NAMESPACES,
     };
     if host_network {
         wanted &= !flags::NEWNET;
@@ -422,7 +448,7 @@ fn variable(variable: &config::EnvVar) -> Result<(String, String)> {
     Ok((variable.name.clone(), value))
 }
 
-fn init(run: &Run, config: &Config, facts: &HostFacts) -> Result<InitPlan> {
+fn init(run: &Run, config: &Config, facts: &HostFacts, scoped_signals: bool) -> Result<InitPlan> {
     let configured = || config.init_cmd.clone().unwrap_or_else(|| vec!["/sbin/init".to_owned()]);
     let environment = || -> Result<Vec<String>> {
         let given = config.environment.iter().chain(&config.environment_runtime);
@@ -443,6 +469,6 @@ fn init(run: &Run, config: &Config, facts: &HostFacts) -> Result<InitPlan> {
     match run {
         Run::Init => system(configured()),
         Run::InsteadOfInit(argv) => system(argv.clone()),
-        Run::App(command) => Ok(app::init(command, system(Vec::new())?, facts)),
+        Run::App(command) => Ok(app::init(command, system(Vec::new())?, facts, scoped_signals)),
     }
 }

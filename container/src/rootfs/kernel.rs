@@ -11,14 +11,17 @@ use sys::mount::{self, Depth, attr};
 
 use super::Rootfs;
 use crate::error::{Doing, Result};
-use crate::plan::StartPlan;
+use crate::plan::{KernelFiles, StartPlan};
 
 /// Attributes of file systems that hold no programs and no devices.
 const INERT: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
 pub(super) fn mount_proc_and_sys(rootfs: &Rootfs, plan: &StartPlan) -> Result<()> {
     if let Some(form) = plan.auto.proc {
-        proc(rootfs, form)?;
+        match plan.proc {
+            KernelFiles::Callers => callers_proc(rootfs, form)?,
+            KernelFiles::Own | KernelFiles::OwnReadOnly => proc(rootfs, plan, form)?,
+        }
     }
     if let Some(form) = plan.auto.sys {
         sys(rootfs, plan, form)?;
@@ -27,8 +30,8 @@ pub(super) fn mount_proc_and_sys(rootfs: &Rootfs, plan: &StartPlan) -> Result<()
 }
 
 /// `mixed`: /proc/sys and /proc/sysrq-trigger read-only, /proc/sys/net writable since it is the container's own.
-fn proc(rootfs: &Rootfs, form: ProcMount) -> Result<()> {
-    let proc = mount::new_filesystem("proc", &[], INERT).doing("mounting /proc")?;
+fn proc(rootfs: &Rootfs, plan: &StartPlan, form: ProcMount) -> Result<()> {
+    let proc = mount::new_filesystem("proc", &[], inert(plan.proc)).doing("mounting /proc")?;
     rootfs.mount_at(proc.as_fd(), "proc")?;
     if form == ProcMount::Mixed {
         let net = mount::copy(proc.as_fd(), Path::new("sys/net"), Depth::One);
@@ -41,20 +44,38 @@ fn proc(rootfs: &Rootfs, form: ProcMount) -> Result<()> {
     Ok(())
 }
 
-/// `mixed`: /sys read-only, /sys/devices/virtual/net writable. A sysfs shows the devices of a network namespace and
-/// may be mounted only by the namespace's owner; with the host's network the host's is bound, read-only.
+/// The caller's /proc with all that masks it: the kernel binds no part of it that a mask covers. `mixed` as above, but for
+/// /proc/sys/net, which stays as it is.
+fn callers_proc(rootfs: &Rootfs, form: ProcMount) -> Result<()> {
+    let root = sys::path::take(Path::new("/"))?;
+    let proc = mount::copy(root.as_fd(), Path::new("proc"), Depth::Tree).doing("mounting /proc")?;
+    rootfs.mount_at(proc.as_fd(), "proc")?;
+    if form == ProcMount::Mixed {
+        read_only_tree(rootfs, proc.as_fd(), "sys", "proc/sys")?;
+        read_only_file(rootfs, proc.as_fd(), "sysrq-trigger", "proc/sysrq-trigger")?;
+    }
+    Ok(())
+}
+
+fn inert(from: KernelFiles) -> u64 {
+    if from == KernelFiles::OwnReadOnly { INERT | attr::RDONLY } else { INERT }
+}
+
+/// `mixed`: /sys read-only, /sys/devices/virtual/net writable. The caller's is bound read-only, with all that masks it.
 fn sys(rootfs: &Rootfs, plan: &StartPlan, form: SysMount) -> Result<()> {
-    if plan.host_network {
+    if plan.sys == KernelFiles::Callers {
         let root = sys::path::take(Path::new("/"))?;
         return read_only_tree(rootfs, root.as_fd(), "sys", "sys");
     }
-    let attrs = if form == SysMount::Rw { INERT } else { INERT | attr::RDONLY };
-    let sysfs = mount::new_filesystem("sysfs", &[], INERT).doing("mounting /sys")?;
+    let attrs = if form == SysMount::Rw { inert(plan.sys) } else { INERT | attr::RDONLY };
+    let sysfs = mount::new_filesystem("sysfs", &[], inert(plan.sys)).doing("mounting /sys")?;
     let net = mount::copy(sysfs.as_fd(), Path::new("devices/virtual/net"), Depth::One);
     mount::set_attributes(sysfs.as_fd(), attrs, 0, None, Depth::One).doing("mounting /sys")?;
     rootfs.mount_at(sysfs.as_fd(), "sys")?;
     match (form, net) {
-        (SysMount::Mixed, Ok(net)) => rootfs.mount_at(net.as_fd(), "sys/devices/virtual/net"),
+        (SysMount::Mixed, Ok(net)) if plan.sys == KernelFiles::Own => {
+            rootfs.mount_at(net.as_fd(), "sys/devices/virtual/net")
+        }
         _ => Ok(()),
     }
 }

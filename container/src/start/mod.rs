@@ -6,7 +6,7 @@
 
 mod handshake;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use config::Hook;
 use sys::namespace;
@@ -95,11 +95,17 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Clones the child. Where the whole tree is v2 it starts in its cgroup and cgroup namespace; else it is placed
-    /// after the clone, and leaves to a cgroup namespace then.
+    /// Returns the cgroup that the child starts in, where the whole tree is v2 and there is clone3. Else it is placed after
+    /// the clone.
+    fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup.clone_target().filter(|_| self.plan.clone3)
+    }
+
+    /// Clones the child, into its cgroup and cgroup namespace; where it is placed later, it leaves to a cgroup namespace
+    /// then.
     fn clone_child(&self) -> Result<(Child, Channel)> {
         let (ours, theirs) = Channel::pair()?;
-        let into = self.cgroup.clone_target();
+        let into = self.clone_target();
         let wants_cgroup_namespace = self.plan.namespaces & flags::NEWCGROUP != 0;
         let at_clone =
             if into.is_some() { self.plan.namespaces } else { self.plan.namespaces & !flags::NEWCGROUP };
@@ -150,7 +156,7 @@ impl<'a> Spawned<'a> {
         idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
         self.channel.send(&FromMonitor::IdsWritten, &[])?;
         delegation.map_or(Ok(()), |d| d.hand_over(cgroup))?;
-        if cgroup.clone_target().is_none() {
+        if self.prepared.clone_target().is_none() {
             cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
         }
         self.channel.send(&FromMonitor::Placed, &[])
