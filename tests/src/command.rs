@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::filter::Filter;
 use crate::lab::{Lab, Member, RUN};
 use crate::subject::subject;
+use crate::sweep::tracer::{Task, Trace as Traced, Tracer};
 use crate::terminal::Terminal;
 
 /// How long a command may take unless the test says otherwise. The machine may be busy with a build.
@@ -196,6 +197,41 @@ impl<'lab> Command<'lab> {
         self.strace = Some(Trace::Print);
         let traced = self.succeeds();
         u32::try_from(traced.stderr.lines().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Runs the command to its end, followed by a tracer with something to do; `monitor` is followed too.
+    ///
+    /// # Panics
+    /// It takes too long, or something keeps its output open after it ended.
+    pub(crate) fn traced(self, monitor: Option<i32>, task: Task<'_>) -> (Output, Traced) {
+        let started = Instant::now();
+        let chain = self.assemble(&["setpriv"]);
+        let patience = self.patience;
+        let traced = thread::scope(|scope| {
+            // The kernel knows the one thread that traces; what it still holds is let go when that ends.
+            let tracing = scope.spawn(|| {
+                let (tracer, mut child) = Tracer::start(&chain, monitor, task);
+                let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+                let trace = tracer.run(patience);
+                if trace.status.is_none() {
+                    end_group(&mut child);
+                }
+                (trace, stdout, stderr)
+            });
+            tracing.join()
+        });
+        let Ok((trace, stdout, stderr)) = traced else { panic!("{}: the tracer failed", self.shown()) };
+        let text = |pipe: Receiver<Vec<u8>>| {
+            pipe.recv_timeout(PIPE_GRACE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (Ok(stdout), Ok(stderr)) = (text(stdout), text(stderr)) else {
+            panic!("{} has ended, but something keeps its output open", self.shown())
+        };
+        let Some(status) = trace.status else {
+            panic!("{} takes too long\n{}", self.shown(), transcript(&stdout, &stderr))
+        };
+        let status = ExitStatus::from_raw(status << 8);
+        (Output { shown: self.shown(), status, stdout, stderr, took: started.elapsed() }, trace)
     }
 
     /// Runs the command on the caller's own terminal and returns its exit status, as a shell would show it.

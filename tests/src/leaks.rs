@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::command::wait_until;
-use crate::{Lab, cgroups, lab, processes};
+use crate::{Lab, User, cgroups, lab, processes};
 
 /// How long the kernel may take to let go: a network namespace is dismantled a while after its last process died.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -67,6 +67,18 @@ fn report(before: &Snapshot, after: &Snapshot) -> String {
         }
     }
     text
+}
+
+/// What a user's commands could have left outside the home at this moment: processes, cgroups, mounts, sockets and files
+/// in shared directories. The quick look between the points of a sweep; the whole check stands around all of them.
+pub(crate) fn traces_of(lab: &Lab, user: User<'_>) -> BTreeSet<String> {
+    let groups = user.cgroups().iter().flat_map(|directory| cgroups::below(directory)).map(shown);
+    let processes = user.processes().into_iter().map(|process| process.to_string());
+    // Where, and not how: a sweep of full disks changes the size of one.
+    let mounts = mounts_of_the_lab(lab).into_iter();
+    let mounts = mounts.filter_map(|line| Some(format!("mount on {}", line.split_whitespace().nth(4)?)));
+    let rest = [sockets, shared_files].into_iter().flat_map(|look| look(lab));
+    groups.chain(processes).chain(mounts).chain(rest).collect()
 }
 
 fn user_processes(lab: &Lab) -> BTreeSet<String> {

@@ -42,6 +42,7 @@ pub mod leaks;
 mod processes;
 pub mod rootfs;
 pub mod subject;
+pub mod sweep;
 mod terminal;
 mod user;
 pub mod view;

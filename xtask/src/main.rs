@@ -8,6 +8,7 @@ mod install;
 mod lint;
 mod packages;
 mod shell;
+mod sweep;
 mod test;
 mod trial;
 
@@ -78,6 +79,8 @@ enum Task {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Kills and fails Bryo at every system call, and counts what does not recover.
+    Sweep(sweep::Sweep),
     /// Removes the users, cgroups and files that the lab made on this machine.
     Clean,
 }
@@ -106,6 +109,11 @@ fn main() -> ExitCode {
         Task::Lab { unified, view, command } => {
             test::enter_lab(view.as_deref().unwrap_or(if unified { "unified" } else { "hybrid" }), &command)
         }
+        Task::Sweep(sweep) => match sweep.run() {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Task::Clean => tests::clean(),
     };
     match done {

@@ -82,7 +82,7 @@ pub(crate) fn attack(full: bool, speed: Speed) -> Result<bool> {
 }
 
 /// Installs into the prefix that labs show to their users.
-fn prepare_prefix(speed: Speed) -> Result<()> {
+pub(crate) fn prepare_prefix(speed: Speed) -> Result<()> {
     let prefix = tests::subject::prefix();
     install::into(&prefix, speed)?;
     install::attacker(&prefix, speed)?;

@@ -1,0 +1,209 @@
+//! Where the sweeps play: one user, one container `web`, and the ways to bring it into any state quickly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command::wait_until;
+use crate::{Lab, Output, Process, User, cgroups, leaks, processes};
+
+/// The container.
+pub(crate) const WEB: &str = "web";
+
+/// Makes the archive that `web` is created from: small, so that unpacking it makes few system calls, but of every kind.
+const ARCHIVE: &str = include_str!("archive.sh");
+
+/// How long the kernel may take to let go of what has ended.
+pub(crate) const SETTLE: Duration = Duration::from_secs(5);
+
+/// The stage of a sweep.
+#[derive(Debug)]
+pub(crate) struct Stage<'lab> {
+    lab: &'lab Lab,
+    /// The user.
+    pub(crate) ana: User<'lab>,
+    reference: PathBuf,
+    whole: Manifest,
+    before: BTreeSet<String>,
+}
+
+/// Every file of a container: kind, mode, owner, size, and contents or target.
+pub(crate) type Manifest = BTreeMap<PathBuf, String>;
+
+impl<'lab> Stage<'lab> {
+    /// Creates the container once, keeps a copy of it, and leaves nothing in the user's lxcpath.
+    pub(crate) fn set(lab: &'lab Lab) -> Result<Self> {
+        let ana = lab.user("ana");
+        let home = ana.home();
+        shell(ARCHIVE, &[&home.join("small.tar.zst")])?;
+        ana.bryo(["create", WEB, "small.tar.zst"]).succeeds();
+        let mut stage = Self {
+            lab,
+            ana,
+            reference: home.join("reference"),
+            whole: Manifest::new(),
+            before: BTreeSet::new(),
+        };
+        copy(&stage.web(), &stage.reference)?;
+        stage.whole = manifest(&stage.reference)?;
+        ana.bryo(["destroy", WEB]).succeeds();
+        stage.look();
+        Ok(stage)
+    }
+
+    /// Remembers what there is now: nothing else may be there later.
+    pub(crate) fn look(&mut self) {
+        self.before = self.traces();
+    }
+
+    /// Puts a container there, stopped and whole.
+    pub(crate) fn place(&self) -> Result<()> {
+        copy(&self.reference, &self.web())
+    }
+
+    /// Returns the directory of the container, as the lab sees it.
+    pub(crate) fn web(&self) -> PathBuf {
+        self.lxcpath().join(WEB)
+    }
+
+    fn lxcpath(&self) -> PathBuf {
+        let inside = self.ana.lxcpath();
+        let root = PathBuf::from(format!("/proc/{}/root", self.lab.holder()));
+        root.join(inside.strip_prefix("/").unwrap_or(&inside))
+    }
+
+    /// Runs a shell command line as root in the lab; `$1` is the user's lxcpath.
+    pub(crate) fn as_root(&self, script: &str) -> Result<String> {
+        let holder = self.lab.holder().to_string();
+        let output = Command::new("nsenter")
+            .args(["--mount", "--target", &holder, "--", "sh", "-euc", script, "sweep"])
+            .arg(self.ana.lxcpath())
+            .output()?;
+        ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Says what is missing or wrong in the container's files, Bryo's own directory aside; none when it is whole.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let found = manifest(&self.web()).unwrap_or_default();
+        let differs = |path: &&PathBuf| found.get(*path) != self.whole.get(*path);
+        let wrong = self.whole.keys().chain(found.keys()).find(differs)?;
+        Some(format!(
+            "{} is {} and should be {}",
+            wrong.display(),
+            found.get(wrong).map_or("not there", String::as_str),
+            self.whole.get(wrong).map_or("not there", String::as_str)
+        ))
+    }
+
+    /// Tells whether the container's files say that there is one: a configuration, and nothing that takes it back.
+    pub(crate) fn looks_whole(&self) -> bool {
+        self.web().join("config").exists() && !self.web().join("partial").exists()
+    }
+
+    /// Returns the monitor of the container: the first of its name, since the others are its forks.
+    pub(crate) fn monitor(&self) -> Option<Process> {
+        self.ana.monitors().into_iter().min_by_key(|process| process.pid)
+    }
+
+    /// Requires that nothing is left of the container but, when it is `kept`, its whole files.
+    pub(crate) fn require_clean(&self, kept: bool) -> Result<(), String> {
+        let mut left = Vec::new();
+        let clean = wait_until(SETTLE, || {
+            left = self.traces().difference(&self.before).cloned().collect();
+            left.is_empty()
+        });
+        if !clean {
+            return Err(format!("left behind: {}", left.join(", ")));
+        }
+        let expected = if kept { vec!["config".to_owned(), "rootfs".to_owned()] } else { Vec::new() };
+        let found = names(&self.web());
+        if found != expected || !kept && self.web().exists() {
+            return Err(format!("the container's directory holds {found:?}, not {expected:?}"));
+        }
+        let others: Vec<_> = names(&self.lxcpath()).into_iter().filter(|name| name != WEB).collect();
+        if others.is_empty() { Ok(()) } else { Err(format!("left behind in the lxcpath: {others:?}")) }
+    }
+
+    /// Removes everything of the container by force: what a failed point left must not fail the next one.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let mine = self.ana.cgroups();
+        processes::end_all(&[self.ana.account()])?;
+        for cgroup in mine.iter().flat_map(|directory| cgroups::below(directory)).rev() {
+            let _gone_already = fs::remove_dir(cgroup);
+        }
+        for name in names(&self.lxcpath()) {
+            remove(&self.lxcpath().join(name))?;
+        }
+        leaks::remove_stray_files(self.ana.account());
+        Ok(())
+    }
+
+    /// Everything that a command of the user could leave outside its home.
+    fn traces(&self) -> BTreeSet<String> {
+        leaks::traces_of(self.lab, self.ana)
+    }
+
+    /// Runs `bryo WORDS` with a short patience.
+    pub(crate) fn bryo(&self, words: &[&str]) -> Output {
+        self.ana.bryo(words).seconds(30).output()
+    }
+}
+
+/// Lists a directory; one that is not there is empty.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn shell(script: &str, arguments: &[&Path]) -> Result<()> {
+    let output = Command::new("sh").args(["-euc", script, "sweep"]).args(arguments).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// Copies a directory with owners and modes, in place of what is there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    remove(to)?;
+    shell(r#"cp -a "$1" "$2""#, &[from, to]).with_context(|| format!("copying {}", from.display()))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(_) => return Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    }
+    .with_context(|| format!("removing {}", path.display()))
+}
+
+/// Describes every file below a directory but Bryo's own.
+fn manifest(directory: &Path) -> Result<Manifest> {
+    let mut found = Manifest::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(path) = left.pop() {
+        let status = fs::symlink_metadata(&path)?;
+        let mut contents = String::new();
+        if status.is_dir() {
+            left.extend(fs::read_dir(&path)?.flatten().map(|entry| entry.path()));
+        } else if status.is_symlink() {
+            contents = fs::read_link(&path)?.display().to_string();
+        } else if status.is_file() {
+            let mut hasher = DefaultHasher::new();
+            fs::read(&path)?.hash(&mut hasher);
+            contents = format!("{} bytes {:x}", status.len(), hasher.finish());
+        }
+        let line = format!("{:o} {}:{} {contents}", status.mode(), status.uid(), status.gid());
+        found.insert(path.strip_prefix(directory)?.to_owned(), line);
+    }
+    found.retain(|path, _| !path.starts_with(".bryo"));
+    Ok(found)
+}
