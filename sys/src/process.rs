@@ -151,6 +151,25 @@ pub fn fork() -> Result<Cloned> {
     clone(0, None)
 }
 
+/// Tells whether a process has never called execve(2) since it was cloned, alive or a zombie. Source: proc_pid_stat(5),
+/// field 9, and the kernel's PF_FORKNOEXEC, which an exec clears before it closes any fd.
+pub fn is_before_exec(pid: i32) -> bool {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    stat_field(pid, 9).is_some_and(|flags| flags & PF_FORKNOEXEC != 0)
+}
+
+/// Returns when a process started, in clock ticks since boot. Source: proc_pid_stat(5), field 22.
+pub fn start_time(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)
+}
+
+/// Returns a field of /proc/PID/stat after the second, as the manual page counts them.
+fn stat_field(pid: i32, number: usize) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
 /// Asks the kernel whether the caller is the process's only thread. unshare(2) of CLONE_THREAD changes nothing for one
 /// that is, and answers EINVAL else; unlike /proc it can be asked in a container, whose /proc may be anything. Where a
 /// filter refuses unshare there is no such container, and /proc tells.
@@ -421,4 +440,24 @@ pub fn place_at(fd: BorrowedFd<'_>, target: RawFd) -> Result<()> {
 /// Returns the pid of this process in its own PID namespace.
 pub fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_start_time_and_a_dead_one_has_none() {
+        assert!(start_time(own_pid()).is_some_and(|time| time > 0));
+        assert_eq!(start_time(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_that_has_run_a_program_is_told_from_a_mere_clone() {
+        let mut program = Command::new("true").spawn().unwrap();
+        // It is a zombie until it is waited for, and has had its exec: spawn returns after that.
+        assert!(!is_before_exec(program.id() as i32));
+        program.wait().unwrap();
+        assert!(!is_before_exec(i32::MAX));
+    }
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sys::process;
 use types::IdMap;
 
 use crate::cgroups::Identity;
@@ -72,7 +73,7 @@ impl RunFile {
         let pid = running.pid;
         let traces = || Traces::of(running.user.as_fd(), &plan.rootfs.path);
         Ok(Self {
-            init: start_time(pid).map(|start| InitProcess { pid, start }),
+            init: process::start_time(pid).map(|start| InitProcess { pid, start }),
             cgroups: running.cgroup.identity(),
             traces: plan.shares_pids().then(traces).transpose()?,
             ..self.clone()
@@ -101,31 +102,13 @@ impl RunFile {
     /// Returns a pidfd of init if it is still the same process.
     pub fn living_init(&self) -> Option<OwnedFd> {
         let init = self.init.as_ref()?;
-        let pidfd = sys::process::pidfd(init.pid).ok()?;
-        let same = self.is_of_this_boot() && start_time(init.pid) == Some(init.start);
-        (same && !sys::process::has_ended(pidfd.as_fd())).then_some(pidfd)
+        let pidfd = process::pidfd(init.pid).ok()?;
+        let same = self.is_of_this_boot() && process::start_time(init.pid) == Some(init.start);
+        (same && !process::has_ended(pidfd.as_fd())).then_some(pidfd)
     }
 }
 
 /// Returns the identity of this boot of the kernel.
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// Returns when a process started, field 22 of /proc/PID/stat (proc_pid_stat(5)).
-fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_has_a_start_time_and_a_dead_one_has_none() {
-        assert!(start_time(std::process::id() as i32).is_some_and(|t| t > 0));
-        assert_eq!(start_time(i32::MAX), None);
-    }
 }

@@ -291,6 +291,10 @@ impl Mapped<'_> {
         }
         match self.spawned.channel.receive::<FromChild>()? {
             Some((FromChild::Failed(cause), _)) => Err(cause),
+            // The channel closes by a death too.
+            _ if process::is_before_exec(self.spawned.child.pid) => {
+                Err(Error::new(Kind::Died, "the container's init died before its program ran"))
+            }
             _ => Ok(()),
         }
     }
