@@ -31,8 +31,10 @@ pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &H
         return Err(Error::new(Kind::Running, format!("{} is running", place.name)));
     }
     crate::beside::refuse_under_lxc(place)?;
-    let (state, _lock) = place.lock()?;
-    crate::monitor::clean(&state, &facts.id_writer, &facts.caller)?;
+    let (state, _lock) = place.lock_to_remove()?;
+    if let Some(state) = state {
+        crate::monitor::clean(&state, &facts.id_writer, &facts.caller)?;
+    }
     if let Some(plan) = plan {
         hooks::run(plan, Hook::Destroy, &Told::default(), &TakenHooks::default())?;
     }
@@ -41,9 +43,11 @@ pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &H
 
 /// Removes the container's directory with all that is in it.
 ///
-/// Container root owns the root file system, the caller the rest, so it takes a namespace where both are mapped. The
-/// configuration goes last but one: until then the container is still listed, and can be destroyed again. Last goes Bryo's own
-/// directory, with the lock that the caller holds.
+/// First the configuration gets another name: from then on there is no container any more, whatever is left of its files,
+/// and any next command goes on with the removal. A rename needs no space, so it works on a full disk too.
+///
+/// Container root owns the root file system, the caller the rest, so it takes a namespace where both are mapped. Last goes
+/// Bryo's own directory, with the lock that the caller holds.
 pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
     let doing = || format!("removing {}", place.dir().display());
     let parent = path::open_dir(&place.lxcpath).doing_with(doing)?;
@@ -52,8 +56,13 @@ pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Ca
         Err(e) if e.errno() == sys::Errno::ENOENT => return Ok(()),
         opened => opened.doing_with(doing)?,
     };
+    match path::rename_at(dir.as_fd(), OsStr::new("config"), OsStr::new(place::DESTROYED)) {
+        // That of a creation that was interrupted, or of a removal.
+        Err(e) if e.errno() == sys::Errno::ENOENT => {}
+        renamed => renamed.doing_with(doing)?,
+    }
     let remove_all = || -> Result<()> {
-        let last = [OsStr::new("config"), OsStr::new(place::STATE)];
+        let last = [OsStr::new(place::PARTIAL), OsStr::new(place::DESTROYED), OsStr::new(place::STATE)];
         for entry in path::names(dir.as_fd())?.iter().filter(|n| !last.contains(&n.as_os_str())) {
             sys::file::remove_tree(dir.as_fd(), entry)?;
         }
@@ -65,6 +74,8 @@ pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Ca
         let both = idmap.with_caller(caller.uid, caller.gid);
         MappedNamespace::new(&both, writer, caller)?.run(remove_all).doing_with(doing)?;
     }
-    sys::file::remove_tree(dir.as_fd(), OsStr::new("config")).doing_with(doing)?;
+    for marker in [place::PARTIAL, place::DESTROYED] {
+        sys::file::remove_tree(dir.as_fd(), OsStr::new(marker)).doing_with(doing)?;
+    }
     sys::file::remove_tree(parent.as_fd(), name).doing_with(doing)
 }

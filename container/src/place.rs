@@ -20,8 +20,10 @@ pub(crate) const STATE: &str = ".bryo";
 const LOCK: &str = "lock";
 /// The command socket of the monitor.
 pub const COMMAND_SOCKET: &str = "command";
+/// What a configuration is named from the moment its container's files begin to go.
+pub(crate) const DESTROYED: &str = ".destroyed";
 /// What LXC names the marker of a container whose creation has not finished.
-const PARTIAL: &str = "partial";
+pub(crate) const PARTIAL: &str = "partial";
 
 /// A container's place: the lxcpath and its name. Nothing need exist there yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,11 @@ impl Place {
     /// Returns the marker of a creation that has not finished. LXC uses the same name.
     pub fn partial_marker(&self) -> PathBuf {
         self.dir().join(PARTIAL)
+    }
+
+    /// Returns what the configuration is named while the container is being destroyed.
+    pub fn destroyed_marker(&self) -> PathBuf {
+        self.dir().join(DESTROYED)
     }
 
     /// Returns LXC's abstract socket name of the container, without the leading NUL.
@@ -130,6 +137,36 @@ impl Place {
     /// # Errors
     /// [`Kind::Busy`] when somebody has it.
     pub fn lock(&self) -> Result<(StateDir, Lock)> {
+        let taken = self.try_to_lock();
+        if taken.is_err() {
+            self.remove_empty_dirs();
+        }
+        taken
+    }
+
+    /// Takes the container's lock as [`Self::lock`] does, for a removal: on a full disk, where no lock file can be made, the
+    /// container's directory itself is locked. Two removals then keep each other off, and nothing else can begin there.
+    pub fn lock_to_remove(&self) -> Result<(Option<StateDir>, Lock)> {
+        match self.lock() {
+            Err(e) if e.errno().is_some_and(|errno| matches!(errno, Errno::ENOSPC | Errno::EDQUOT)) => {}
+            taken => return taken.map(|(state, lock)| (Some(state), lock)),
+        }
+        let dir = path::open_dir(&self.dir())?;
+        match path::try_lock(dir.as_fd())? {
+            true => Ok((self.state_dir()?, Lock { _file: dir })),
+            false => Err(Error::new(Kind::Busy, format!("another command works on {}", self.name))),
+        }
+    }
+
+    /// Removes the directories that were made for a lock which could not be had. One that another command has just made for
+    /// its own lock is made again by that.
+    fn remove_empty_dirs(&self) {
+        for dir in [self.dir().join(STATE), self.dir()] {
+            let _in_use = std::fs::remove_dir(dir);
+        }
+    }
+
+    fn try_to_lock(&self) -> Result<(StateDir, Lock)> {
         for _ in 0..10 {
             let state = self.make_state_dir()?;
             match state.try_lock() {

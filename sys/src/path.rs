@@ -186,7 +186,8 @@ pub fn write_existing(dir: BorrowedFd<'_>, name: &Path, bytes: &[u8]) -> Result<
     if written == bytes.len() { Ok(()) } else { Err(Error::new(text(), Errno::EIO)) }
 }
 
-/// Replaces the file `name` below `dir` by one with the given bytes: a new file, synced, then renamed over it.
+/// Replaces the file `name` below `dir` by one with the given bytes: a new file, synced, then renamed over it, and the
+/// directory synced. Whatever fails, `name` is the old file or the new one, and nothing else is left.
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
     replace_by(dir, name, mode, bytes, true)
 }
@@ -199,17 +200,41 @@ fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: 
     let call = || format!("openat({}, {temporary:?}, O_CREAT|O_TRUNC)", dir.as_raw_fd());
     let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(mode)).call(call)?;
     let mut file = std::fs::File::from(fd);
-    file.write_all(bytes).call(|| format!("write({temporary:?})"))?;
+    let mut written = file.write_all(bytes).call(|| format!("write({temporary:?})"));
     if sync {
-        file.sync_all().call(|| format!("fsync({temporary:?})"))?;
+        written = written.and_then(|()| file.sync_all().call(|| format!("fsync({temporary:?})")));
     }
-    rustix::fs::renameat(dir, &temporary, dir, name)
-        .call(|| format!("renameat({}, {temporary:?}, {name:?})", dir.as_raw_fd()))
+    let placed = written.and_then(|()| rename_at(dir, &temporary, name));
+    if placed.is_err() {
+        let _stays = remove_file(dir, &temporary);
+    }
+    placed?;
+    if sync { sync_dir(dir) } else { Ok(()) }
+}
+
+/// Writes the names of a directory to its disk. File systems without such a thing answer EINVAL.
+fn sync_dir(dir: BorrowedFd<'_>) -> Result<()> {
+    match rustix::fs::fsync(dir) {
+        Err(rustix::io::Errno::INVAL) => Ok(()),
+        synced => synced.call(|| format!("fsync({})", dir.as_raw_fd())),
+    }
 }
 
 /// As [`replace`], but not synced: for a file that means nothing after a crash of the machine.
 pub fn replace_unsynced(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
     replace_by(dir, name, mode, bytes, false)
+}
+
+/// Gives the file `from` below `dir` the name `to`, in place of what has that name.
+pub fn rename_at(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
+    rustix::fs::renameat(dir, from, dir, to)
+        .call(|| format!("renameat({}, {from:?}, {to:?})", dir.as_raw_fd()))
+}
+
+/// Moves the file `name` from one directory to another of the same file system.
+pub fn move_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    rustix::fs::renameat(from, name, to, name)
+        .call(|| format!("renameat({}, {name:?}, {}, {name:?})", from.as_raw_fd(), to.as_raw_fd()))
 }
 
 /// Removes the file `name` below `dir`.

@@ -7,6 +7,8 @@ use tests::sweep::{self, Heard, Tally, Verb, Wanted};
 
 tests::claims! {
     an_init_that_dies_before_its_program_runs_is_no_success: hybrid unified, needs Bryo;
+    a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
+    a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
 }
 
 /// One kind of sweep.
@@ -34,4 +36,30 @@ fn an_init_that_dies_before_its_program_runs_is_no_success(lab: &Lab) {
     let process = Some("monitor/init".to_owned());
     let wanted = Wanted { kill: true, process, last: Some(5), ..Wanted::default() };
     holds(lab, "kill", sweep::calls, &[Verb::Start], &wanted);
+}
+
+/// Kills `bryo destroy` at each of its first own removals of a file: the last steps of all.
+fn a_removal_that_was_killed_is_ended_by_the_next_command(lab: &Lab) {
+    let ana = lab.user("ana");
+    for removal in 1..=4 {
+        ana.busybox("web");
+        ana.bryo(["destroy", "web"]).inject(&format!("unlinkat:signal=KILL:when={removal}")).output();
+        ana.bryo(["ls"]).succeeds().stdout_lacks("web");
+        assert!(!ana.lxcpath().join("web").exists(), "removal {removal}: something is left");
+    }
+    ana.busybox("web");
+    ana.bryo(["destroy", "web"]).inject("unlinkat:signal=KILL:when=1").output();
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn a_creation_that_was_killed_is_never_taken_for_lxcs(lab: &Lab) {
+    let ana = lab.user("ana");
+    for write in 1..=4 {
+        ana.bryo(["create", "web", "-t", "none"]).inject(&format!("write:signal=KILL:when={write}")).output();
+        if ana.bryo(["ls"]).succeeds().stdout.contains("web") {
+            ana.destroy("web");
+        }
+        ana.bryo(["create", "web", "-t", "none"]).succeeds();
+        ana.destroy("web");
+    }
 }

@@ -37,7 +37,7 @@ use crate::destroy;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::HostFacts;
 use crate::idmap::{self, MappedNamespace};
-use crate::place::{self, Lock, Place, from_io};
+use crate::place::{self, Lock, Place, StateDir, from_io};
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -197,38 +197,59 @@ fn without_map(text: &str, path: &Path) -> Result<String> {
     }
 }
 
-/// Tells whether a creation did not come to its end: the marker is there. Who holds the lock is another question.
+/// Tells whether a creation or a removal did not come to its end: the marker is there. Who holds the lock is another
+/// question.
 pub fn is_half_made(place: &Place) -> bool {
-    place.partial_marker().exists()
+    place.partial_marker().exists() || is_half_destroyed(place)
+}
+
+fn is_half_destroyed(place: &Place) -> bool {
+    place.destroyed_marker().exists() && !place.is_defined()
 }
 
 /// What Bryo writes into its markers. LXC's are empty, and their creation is LXC's to end or to clean up.
 const MARK: &[u8] = b"bryo";
 
-/// Removes what an interrupted creation of Bryo's has left.
+/// Removes what an interrupted creation or removal of Bryo's has left.
 ///
 /// # Errors
-/// [`Kind::Busy`] when the creation still goes on, or is LXC's.
+/// [`Kind::Busy`] when it still goes on, or the creation is LXC's.
 pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
     if !is_half_made(place) {
         return Ok(false);
     }
-    let being = |whom: &str| Error::new(Kind::Busy, format!("{} is being created{whom}", place.name));
-    let marker = path::open_read(&place.partial_marker());
-    let text = marker.and_then(|fd| path::read_all(fd, 64)).unwrap_or_default();
-    if text != MARK {
-        return Err(being(" by LXC, or such a creation was interrupted; lxc-destroy removes it"));
-    }
-    // A process that the creator has left may be a moment from its end; this waits a little.
-    let (_, _lock) = place.lock().map_err(|_| being(""))?;
-    // That of a container for one run is held on its own.
-    if !path::try_lock(path::open_read(&place.partial_marker())?.as_fd())? {
-        return Err(being(""));
-    }
+    let being = |what: &str| Error::new(Kind::Busy, format!("{} is being {what}", place.name));
+    // A process that its maker has left may be a moment from its end; this waits a little.
+    let lock = || place.lock_to_remove().map(|(_, lock)| lock);
+    let (act, _lock) = if is_half_destroyed(place) {
+        ("removal", lock().map_err(|e| if e.kind() == Kind::Busy { being("destroyed") } else { e })?)
+    } else {
+        require_own_marker(place)?;
+        let lock = lock().map_err(|e| if e.kind() == Kind::Busy { being("created") } else { e })?;
+        // That of a container for one run is held on its own.
+        if !path::try_lock(path::open_read(&place.partial_marker())?.as_fd())? {
+            return Err(being("created"));
+        }
+        ("creation", lock)
+    };
+    // All that is granted to the caller, so whatever map the files were made in.
     let idmap = idmap::choose(facts);
     destroy::remove_files(place, &idmap, &facts.id_writer, &facts.caller)
-        .doing_with(|| format!("removing what an interrupted creation of {} left", place.name))?;
+        .doing_with(|| format!("removing what an interrupted {act} of {} left", place.name))?;
     Ok(true)
+}
+
+/// Checks that a marker is Bryo's: a creation of LXC's is not ours to clean up.
+fn require_own_marker(place: &Place) -> Result<()> {
+    let marker = path::open_read(&place.partial_marker())?;
+    if path::read_all(marker, 64)? == MARK {
+        return Ok(());
+    }
+    let cause = format!(
+        "{} is being created by LXC, or such a creation was interrupted; lxc-destroy removes it",
+        place.name
+    );
+    Err(Error::new(Kind::Busy, cause))
 }
 
 /// Takes the container's lock and marks its directory as half-made.
@@ -237,22 +258,32 @@ pub fn remove_half_made(place: &Place, facts: &HostFacts) -> Result<bool> {
 /// A directory that holds anything already: whatever it is, it was not made by this creation, which removes all when it
 /// fails.
 fn begin(place: &Place) -> Result<(Lock, Marker)> {
-    let (_, lock) = place.lock()?;
+    let (state, lock) = place.lock()?;
+    let marked = mark(place, &state);
+    if marked.is_err() {
+        place.remove_state_dir().unwrap_or_else(|e| log::warn!("{e}"));
+    }
+    Ok((lock, marked?))
+}
+
+/// Writes the marker, locked. It comes to its place whole: an empty one would be LXC's.
+fn mark(place: &Place, state: &StateDir) -> Result<Marker> {
     let dir = path::open_dir(&place.dir())?;
     let others = path::names(dir.as_fd())?.into_iter().filter(|name| name != place::STATE).count();
     if others > 0 {
-        place.remove_state_dir()?;
         let cause = format!("{} exists already and is not empty", place.dir().display());
         return Err(Error::new(Kind::Exists, cause));
     }
     let path = place.partial_marker();
     let doing = || format!("writing {}", path.display());
-    std::fs::write(&path, MARK).map_err(from_io).doing_with(doing)?;
-    let marker = path::open_read(&path).doing_with(doing)?;
+    let name = OsStr::new(place::PARTIAL);
+    path::replace_unsynced(state.fd(), name, 0o644, MARK).doing_with(doing)?;
+    let marker = path::open_read_at(state.fd(), Path::new(name)).doing_with(doing)?;
     if !path::try_lock(marker.as_fd()).doing_with(doing)? {
         return Err(Error::new(Kind::Busy, format!("{} is being created", place.name)));
     }
-    Ok((lock, Marker { _locked: marker, path }))
+    path::move_to(state.fd(), dir.as_fd(), name).doing_with(doing)?;
+    Ok(Marker { _locked: marker, path })
 }
 
 /// What the owner of a container with one id should know.
@@ -397,8 +428,13 @@ impl Filling<'_> {
     fn name_inside(&self) -> Result<()> {
         let name = format!("{}\n", self.place.name);
         self.inside(|| {
-            let named = std::fs::symlink_metadata("etc/hostname").is_ok_and(|found| found.is_file());
-            if named { write_files(&[("etc/hostname", &name)]) } else { Ok(()) }
+            use std::io::ErrorKind as E;
+            match std::fs::symlink_metadata("etc/hostname") {
+                Ok(found) if found.is_file() => write_files(&[("etc/hostname", &name)]),
+                Ok(_) => Ok(()),
+                Err(e) if [E::NotFound, E::NotADirectory].contains(&e.kind()) => Ok(()),
+                Err(e) => Err(from_io(e)).doing("looking for /etc/hostname"),
+            }
         })
         .doing("naming the container")
     }

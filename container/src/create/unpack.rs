@@ -147,7 +147,7 @@ impl Filling<'_> {
         reader.take(1 << 16).read_to_string(&mut said).map_err(from_io)?;
         match work.wait() {
             Ok(()) => Ok(said.lines().last().map(summary).unwrap_or_default()),
-            Err(failure) => Err(match said.lines().next() {
+            Err(failure) => Err(match said.lines().find(|line| !line.trim().is_empty()) {
                 Some(said) => Error::new(Kind::Image, said.trim_start_matches("bryo-image: ")),
                 None => failure.of_kind(Kind::Image).doing("running bryo-image"),
             }),
