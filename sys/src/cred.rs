@@ -15,6 +15,15 @@ pub fn real_gid() -> HostGid {
     HostGid(rustix::process::getgid().as_raw())
 }
 
+/// Returns the login name of a user, as the name service knows it; none for an id without one.
+///
+/// # Errors
+/// The name service cannot answer.
+pub fn user_name(uid: HostUid) -> Result<Option<String>> {
+    let found = nix::unistd::User::from_uid(Uid::from_raw(uid.0)).call(|| format!("getpwuid_r({uid})"))?;
+    Ok(found.map(|user| user.name))
+}
+
 /// Becomes user `uid` and group `gid` for good, with the supplementary groups `groups` alone.
 ///
 /// `keep_groups` leaves the supplementary groups as they are, for a namespace where setgroups(2) is denied.

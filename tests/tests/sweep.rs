@@ -9,6 +9,7 @@ tests::claims! {
     an_init_that_dies_before_its_program_runs_is_no_success: hybrid unified, needs Bryo;
     a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
+    a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
 }
 
 /// One kind of sweep.
@@ -61,5 +62,20 @@ fn a_creation_that_was_killed_is_never_taken_for_lxcs(lab: &Lab) {
         }
         ana.bryo(["create", "web", "-t", "none"]).succeeds();
         ana.destroy("web");
+    }
+}
+
+/// Fails each read of a creation in turn: the container is made with all of the caller's ids, or not at all.
+fn a_host_that_cannot_be_read_makes_no_other_container(lab: &Lab) {
+    let ana = lab.user("ana");
+    let config = ana.lxcpath().join("web/config");
+    for read in 1..=40 {
+        let inject = format!("read:error=EIO:when={read}");
+        let made = ana.bryo(["create", "web", "-t", "none"]).inject(&inject).output();
+        if made.status() == 0 {
+            let text = std::fs::read_to_string(&config).unwrap_or_default();
+            assert!(text.contains(" 65536"), "{inject}: {text}");
+            ana.destroy("web");
+        }
     }
 }

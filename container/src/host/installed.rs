@@ -1,8 +1,11 @@
 //! A privileged helper as it is installed: whether running it gives it the rights that it needs.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use sys::Errno;
+
+use crate::error::{Doing, Result};
 
 /// Bits of the capabilities that helpers have. Source: capabilities(7).
 pub mod capability {
@@ -41,18 +44,25 @@ pub struct Installed {
 
 impl Program {
     /// Looks at the file at `path`.
-    pub fn look(path: PathBuf) -> Self {
-        let installed = Installed::look(&path);
-        Self { path, installed }
+    ///
+    /// # Errors
+    /// It cannot be looked at just now, for want of memory or fds: to take it for one without rights would make another
+    /// container.
+    pub fn look(path: PathBuf) -> Result<Self> {
+        let installed = Installed::look(&path).doing_with(|| format!("looking at {}", path.display()))?;
+        Ok(Self { path, installed })
     }
 
     /// Looks for a program of the system, and returns where it would be if it is nowhere.
-    pub fn of_system(name: &str) -> Self {
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn of_system(name: &str) -> Result<Self> {
         let places = ["/usr/bin", "/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join(name));
-        let found: Vec<Self> = places.into_iter().map(Self::look).collect();
+        let found: Vec<Self> = places.into_iter().map(Self::look).collect::<Result<_>>()?;
         let best = found.iter().find(|p| p.gains(capability::SETUID) || p.gains(capability::SETGID));
         let there = best.or_else(|| found.iter().find(|p| p.installed.is_some()));
-        there.or(found.first()).cloned().unwrap_or_default()
+        Ok(there.or(found.first()).cloned().unwrap_or_default())
     }
 
     /// Tells whether running it gives it all the wanted capabilities.
@@ -62,14 +72,21 @@ impl Program {
 }
 
 impl Installed {
-    fn look(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-        Some(Self {
-            owner: found.uid(),
-            setuid: found.mode() & SETUID_BIT != 0,
-            capabilities: file_capabilities(path),
+    fn look(path: &Path) -> sys::Result<Option<Self>> {
+        let handle = match sys::path::take(path) {
+            Err(e) if is_about_the_file(e.errno()) => return Ok(None),
+            handle => handle?,
+        };
+        if !sys::path::is_regular(handle.as_fd())? {
+            return Ok(None);
+        }
+        let found = sys::path::status(handle.as_fd())?;
+        Ok(Some(Self {
+            owner: found.st_uid,
+            setuid: found.st_mode & SETUID_BIT != 0,
+            capabilities: file_capabilities(path)?,
             nosuid: sys::filesystem::of(path).is_ok_and(|on| on.nosuid),
-        })
+        }))
     }
 
     /// Tells whether it would gain the capabilities on a mount that lets it.
@@ -78,10 +95,18 @@ impl Installed {
     }
 }
 
-fn file_capabilities(path: &Path) -> u64 {
+fn file_capabilities(path: &Path) -> sys::Result<u64> {
     let opened = sys::path::open_read(path);
-    let value = opened.and_then(|fd| sys::file::xattr(fd.as_fd(), "security.capability".as_ref()));
-    value.ok().and_then(|bytes| permitted(&bytes)).unwrap_or(0)
+    match opened.and_then(|fd| sys::file::xattr(fd.as_fd(), "security.capability".as_ref())) {
+        Err(e) if is_about_the_file(e.errno()) => Ok(0),
+        value => Ok(permitted(&value?).unwrap_or(0)),
+    }
+}
+
+/// Tells whether a failure says something about the file, and not about this moment.
+fn is_about_the_file(errno: Errno) -> bool {
+    use Errno as E;
+    [E::ENOENT, E::ENOTDIR, E::EACCES, E::EPERM, E::ELOOP, E::ENODATA, E::EOPNOTSUPP].contains(&errno)
 }
 
 /// Returns the permitted set of a `security.capability` attribute: after a magic number two halves, each with its

@@ -10,12 +10,14 @@ pub use survey::{
     Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
 };
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sys::Errno;
 use types::{HostGid, HostUid, IdRange};
 
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::surroundings::Surroundings;
 
 /// The most that is read of a system file, in bytes.
@@ -115,13 +117,13 @@ pub struct Helpers {
 }
 
 impl Helpers {
-    fn look(programs: &Programs) -> Self {
-        Self {
-            idmap: Program::look(programs.idmap.clone()),
-            newuidmap: Program::of_system("newuidmap"),
-            newgidmap: Program::of_system("newgidmap"),
-            ids_elsewhere: policy::nsswitch::subid_elsewhere(&read("/etc/nsswitch.conf")),
-        }
+    fn look(programs: &Programs) -> Result<Self> {
+        Ok(Self {
+            idmap: Program::look(programs.idmap.clone())?,
+            newuidmap: Program::of_system("newuidmap")?,
+            newgidmap: Program::of_system("newgidmap")?,
+            ids_elsewhere: policy::nsswitch::subid_elsewhere(&read("/etc/nsswitch.conf")?),
+        })
     }
 
     /// Tells whether Bryo's own helper gains what it needs.
@@ -176,16 +178,16 @@ impl HostFacts {
     pub fn gather() -> Result<Self> {
         let own = std::fs::read_link("/proc/self/exe").map_err(crate::place::from_io)?;
         let programs = Programs::beside(&own);
-        let caller = caller();
-        let (subuid, subgid) = (read("/etc/subuid"), read("/etc/subgid"));
+        let caller = caller()?;
+        let (subuid, subgid) = (read("/etc/subuid")?, read("/etc/subgid")?);
         let owner =
             policy::subid::Owner { uid: caller.uid.0, name: caller.name.as_deref().map(str::as_bytes) };
         let no_new_privs = sys::cap::no_new_privs().unwrap_or(false);
-        let helpers = Helpers::look(&programs);
+        let helpers = Helpers::look(&programs)?;
         Ok(Self {
             subuids: policy::subid::ranges(&subuid, &owner),
             subgids: policy::subid::ranges(&subgid, &owner),
-            free_range: caller.is_root().then(|| free_range(&subuid, &subgid)).flatten(),
+            free_range: if caller.is_root() { free_range(&subuid, &subgid)? } else { None },
             id_writer: id_writer(&caller, &helpers, no_new_privs),
             helpers,
             no_new_privs,
@@ -198,10 +200,18 @@ impl HostFacts {
     }
 }
 
-fn caller() -> Caller {
+/// Finds out who calls.
+///
+/// # Errors
+/// A name that cannot be looked up just now: without it the caller would seem to have no ids.
+fn caller() -> Result<Caller> {
     let (uid, gid) = (sys::cred::real_uid(), sys::cred::real_gid());
-    let name = uzers::get_user_by_uid(uid.0).and_then(|u| u.name().to_str().map(str::to_owned));
-    Caller { uid, gid, name }
+    let name = match uzers::get_user_by_uid(uid.0) {
+        Some(user) => user.name().to_str().map(str::to_owned),
+        // Nobody, or a failure; only the C library's own call tells them apart.
+        None => sys::cred::user_name(uid).doing("looking up your user name")?,
+    };
+    Ok(Caller { uid, gid, name })
 }
 
 /// Returns the caller's login shell, where the system knows one.
@@ -210,17 +220,17 @@ pub(crate) fn login_shell(caller: &Caller) -> Option<String> {
     uzers::get_user_by_uid(caller.uid.0).and_then(|user| user.shell().to_str().map(str::to_owned))
 }
 
-/// Reads a system file; one that is missing or too large grants nothing.
-fn read(path: &str) -> Vec<u8> {
-    sys::path::open_dir(Path::new("/"))
-        .and_then(|root| {
-            sys::path::read_small(
-                std::os::fd::AsFd::as_fd(&root),
-                Path::new(path.trim_start_matches('/')),
-                FILE_CAP,
-            )
-        })
-        .unwrap_or_default()
+/// Reads a system file; one that is missing, forbidden or too large grants nothing.
+///
+/// # Errors
+/// One that cannot be read just now. A container that is created without the ids of its owner stays so.
+fn read(path: &str) -> Result<Vec<u8>> {
+    let root = sys::path::open_dir(Path::new("/"))?;
+    let relative = Path::new(path.trim_start_matches('/'));
+    match sys::path::read_small(root.as_fd(), relative, FILE_CAP) {
+        Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::EACCES | Errno::EFBIG) => Ok(Vec::new()),
+        read => read.doing_with(|| format!("reading {path}")),
+    }
 }
 
 /// Tells whether core dumps go to a program of the host. Source: core(5).
@@ -229,13 +239,13 @@ fn cores_are_piped() -> bool {
 }
 
 /// Finds a range for root where `/etc/subuid` has no line for it: one that no line and no account has.
-fn free_range(subuid: &[u8], subgid: &[u8]) -> Option<IdRange> {
-    let accounts = read("/etc/passwd");
+fn free_range(subuid: &[u8], subgid: &[u8]) -> Result<Option<IdRange>> {
+    let accounts = read("/etc/passwd")?;
     let text = String::from_utf8_lossy(&accounts).into_owned();
     let ids =
         |line: &str| line.split(':').skip(2).take(2).filter_map(|f| f.parse().ok()).collect::<Vec<u32>>();
     let taken: Vec<u32> = text.lines().flat_map(ids).collect();
-    policy::subid::free_range(&[subuid, subgid], &taken, 65_536)
+    Ok(policy::subid::free_range(&[subuid, subgid], &taken, 65_536))
 }
 
 fn id_writer(caller: &Caller, helpers: &Helpers, no_new_privs: bool) -> IdWriter {

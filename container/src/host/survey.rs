@@ -266,7 +266,8 @@ fn network(default_config: &Path, beside: &Path) -> Network {
     let bridge = |name: String| Bridge { exists: is_bridge(&name), name };
     Network {
         bridges: links.map(bridge).collect(),
-        has_helper: super::Program::look(helper.clone()).gains(capability::NET_ADMIN),
+        has_helper: super::Program::look(helper.clone())
+            .is_ok_and(|program| program.gains(capability::NET_ADMIN)),
         helper,
         user_mode: ["pasta", "slirp4netns"].into_iter().filter(|name| in_path(name)).collect(),
         unreadable: loaded.err(),
