@@ -391,6 +391,17 @@ pub fn clean_up(
     Ok(())
 }
 
+/// Tells whether any cgroup of a container and its monitor exists.
+pub fn any_is_left(host: &Host, names: &Names) -> Result<bool> {
+    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+    for name in [&names.payload, &names.monitor] {
+        if !base.open(name).map_err(failed)?.is_nowhere() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Ends all processes of a group. Container root can have frozen some of them in groups of its own (v1), where no signal
 /// ends them; they are thawed first.
 fn end_all(group: &Group, inside: impl FnOnce() -> Result<MappedNamespace>) -> Result<()> {

@@ -46,6 +46,12 @@ pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Res
     Ok(Some(run))
 }
 
+/// Tells whether cgroups of the run file are still there, or may be.
+pub(super) fn has_left_cgroups(state: &StateDir) -> bool {
+    let run = RunFile::read(state);
+    run.is_some_and(|run| cgroups::any_is_left(&run.host, &run.names).unwrap_or(true))
+}
+
 /// Ends an init whose monitor died without taking it along (`lxc.monitor.signal.pdeath = 0`).
 fn end_init(run: &RunFile) -> Result<()> {
     let Some(pidfd) = run.living_init() else { return Ok(()) };

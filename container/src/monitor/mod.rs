@@ -96,12 +96,22 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     }
     // A start that failed leaves the container as it was.
     let has_run = result.is_ok();
-    let destroyed = if plan.ephemeral && has_run { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
-    let removed = plan.place.remove_state_dir();
+    let cleaned = finish(plan, &held.state, has_run);
     let status = result?;
-    destroyed?;
-    removed?;
+    cleaned?;
     Ok(status)
+}
+
+/// Removes what tells of the run, unless some of its cgroups could not be removed: then the next command tries again, with
+/// what the run file says.
+fn finish(plan: &StartPlan, state: &StateDir, has_run: bool) -> Result<()> {
+    if cleanup::has_left_cgroups(state) {
+        log::warn!("the next command removes the cgroups that are left");
+        return Ok(());
+    }
+    let destroyed = if plan.ephemeral && has_run { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
+    plan.place.remove_state_dir()?;
+    destroyed
 }
 
 /// Leaves the caller's session, and its keyring: the monitor's is what a container gets when the quota of keys (200, shared
@@ -127,10 +137,22 @@ fn hold(plan: &StartPlan) -> Result<Held> {
         Ok(Some(_)) => Error::new(Kind::Running, format!("{} is running", place.name)),
         _ => busy,
     })?;
-    cleanup::clean(&state, &plan.id_writer, &plan.caller)?;
-    let lxc_name = hold_lxc_name(place)?;
-    let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
-    Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name })
+    let names = || -> Result<_> {
+        cleanup::clean(&state, &plan.id_writer, &plan.caller)?;
+        let lxc_name = hold_lxc_name(place)?;
+        let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
+        Ok((lxc_name, listener))
+    };
+    match names() {
+        Ok((lxc_name, listener)) => Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name }),
+        Err(failure) => {
+            // A run file of which not all could be cleaned up stays for the next command.
+            if RunFile::read(&state).is_none() {
+                place.remove_state_dir().unwrap_or_else(|e| log::warn!("{e}"));
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Holds LXC's abstract name without listening on it, so that lxc-start refuses the container.
