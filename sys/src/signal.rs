@@ -45,6 +45,11 @@ pub fn die_on_closed_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Ignores SIGXFSZ: a write past the limit on the size of files then fails with EFBIG and is told and undone like any other.
+pub fn fail_past_file_limit() {
+    ignore(&[libc::SIGXFSZ]);
+}
+
 /// Ignores the given signals.
 pub fn ignore(signals: &[i32]) {
     for signal in signals {

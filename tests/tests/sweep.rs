@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use tests::Lab;
 use tests::sweep::{self, Heard, Tally, Verb, Wanted};
+use tests::{Lab, User};
 
 tests::claims! {
     an_init_that_dies_before_its_program_runs_is_no_success: hybrid unified, needs Bryo;
     a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
+    a_limit_on_the_size_of_files_is_an_error_with_words: hybrid, needs Bryo;
 }
 
 /// One kind of sweep.
@@ -38,6 +39,8 @@ fn an_init_that_dies_before_its_program_runs_is_no_success(lab: &Lab) {
     let wanted = Wanted { kill: true, process, last: Some(5), ..Wanted::default() };
     holds(lab, "kill", sweep::calls, &[Verb::Start], &wanted);
 }
+
+const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";
 
 /// Kills `bryo destroy` at each of its first own removals of a file: the last steps of all.
 fn a_removal_that_was_killed_is_ended_by_the_next_command(lab: &Lab) {
@@ -78,4 +81,11 @@ fn a_host_that_cannot_be_read_makes_no_other_container(lab: &Lab) {
             ana.destroy("web");
         }
     }
+}
+
+fn a_limit_on_the_size_of_files_is_an_error_with_words(lab: &Lab) {
+    let ana: User<'_> = lab.user("ana");
+    let made = ana.run("prlimit", ["--fsize=65536", "bryo", "create", "web", ARCHIVE]).exits(1);
+    made.stderr_contains("File too large");
+    assert!(!ana.lxcpath().join("web").exists());
 }
