@@ -1,17 +1,25 @@
-//! What sweeps have found, each as a claim of its own.
+//! Thinned sweeps: a sample of the points that `cargo xtask sweep` tries in full, another one in each run. And what the full
+//! ones have found, each as a claim of its own.
 
 use std::io::Write;
 
-use tests::sweep::{self, Heard, Tally, Verb, Wanted};
+use tests::sweep::{self, Heard, Tally, VERBS, Verb, Wanted};
 use tests::{Lab, User};
 
 tests::claims! {
+    every_verb_is_killed_anywhere_and_the_next_command_works: hybrid unified, needs Bryo;
+    every_verb_meets_an_error_anywhere_and_the_next_command_works: hybrid, needs Bryo;
+    a_full_disk_is_told_and_leaves_nothing: hybrid, needs Bryo;
+    small_limits_are_told_and_leave_nothing: hybrid, needs Bryo;
     an_init_that_dies_before_its_program_runs_is_no_success: hybrid unified, needs Bryo;
     a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
     a_limit_on_the_size_of_files_is_an_error_with_words: hybrid, needs Bryo;
 }
+
+/// How many points of a verb are tried of each kind.
+const SAMPLE: usize = 8;
 
 /// One kind of sweep.
 type Kind = fn(&Lab, Verb, &Wanted, Heard<'_>) -> anyhow::Result<Tally>;
@@ -31,6 +39,27 @@ fn holds(lab: &Lab, name: &str, kind: Kind, verbs: &[Verb], wanted: &Wanted) {
     let failures: Vec<_> = total.failures.iter().map(ToString::to_string).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(total.injections > 0, "nothing was injected");
+}
+
+fn every_verb_is_killed_anywhere_and_the_next_command_works(lab: &Lab) {
+    let wanted = Wanted { kill: true, sample: Some(SAMPLE), ..Wanted::default() };
+    holds(lab, "kill", sweep::calls, &VERBS, &wanted);
+}
+
+fn every_verb_meets_an_error_anywhere_and_the_next_command_works(lab: &Lab) {
+    let wanted = Wanted { errors: true, sample: Some(SAMPLE), ..Wanted::default() };
+    holds(lab, "errors", sweep::calls, &VERBS, &wanted);
+}
+
+fn a_full_disk_is_told_and_leaves_nothing(lab: &Lab) {
+    let sample = Wanted { sample: Some(SAMPLE), ..Wanted::default() };
+    holds(lab, "disk", sweep::disk, &[Verb::Create, Verb::Stop], &sample);
+    holds(lab, "disk", sweep::disk, &[Verb::Start, Verb::Destroy], &Wanted::default());
+}
+
+fn small_limits_are_told_and_leave_nothing(lab: &Lab) {
+    let wanted = Wanted { sample: Some(SAMPLE), ..Wanted::default() };
+    holds(lab, "limits", sweep::limits, &VERBS, &wanted);
 }
 
 /// Between the last message of init and its exec are the calls that give signals their default actions.
