@@ -186,6 +186,8 @@ const MAKES_NAMES: &[i64] = &[
     c::SYS_rmdir,
     #[cfg(target_arch = "x86_64")]
     c::SYS_symlink,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_open,
 ];
 
 /// Namespaces, mounts and watches are counted per user.
@@ -216,6 +218,8 @@ const MAKES_FDS: &[i64] = &[
     c::SYS_open_tree,
     c::SYS_fsopen,
     c::SYS_fsmount,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_open,
 ];
 
 const WAITS: &[i64] = &[
@@ -241,6 +245,8 @@ const WAITS: &[i64] = &[
     c::SYS_close,
     #[cfg(target_arch = "x86_64")]
     c::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_open,
 ];
 
 /// Returns the errors that are injected at a system call.
