@@ -93,14 +93,24 @@ impl Place {
     /// Opens Bryo's directory, if there is one.
     ///
     /// # Errors
-    /// One that another user owns or may write: it was put there to mislead.
+    /// One that another user owns or may write: it was put there to mislead. One that cannot be looked at just now: a
+    /// container that runs must not seem to be stopped.
     pub fn state_dir(&self) -> Result<Option<StateDir>> {
-        let Ok(container) = path::open_dir(&self.dir()) else { return Ok(None) };
+        let Some(container) = self.open_dir()? else { return Ok(None) };
         match path::open_dir_at(container.as_fd(), Path::new(STATE)) {
             Err(e) if matches!(e.errno(), Errno::ENOENT) => Ok(None),
             opened => {
                 StateDir::checked(opened?).map(Some).doing_with(|| format!("opening {}", self.state_path()))
             }
+        }
+    }
+
+    /// Opens the container's directory; none when there is none that the caller may look into.
+    fn open_dir(&self) -> Result<Option<OwnedFd>> {
+        use Errno as E;
+        match path::open_dir(&self.dir()) {
+            Err(e) if [E::ENOENT, E::ENOTDIR, E::EACCES, E::ELOOP].contains(&e.errno()) => Ok(None),
+            opened => opened.map(Some).doing_with(|| format!("opening {}", self.dir().display())),
         }
     }
 
@@ -188,7 +198,7 @@ impl Place {
     /// Removes Bryo's directory with all it holds, and the container's own when nothing else is in it (that of a
     /// container that was started without being defined).
     pub fn remove_state_dir(&self) -> Result<()> {
-        let Ok(container) = path::open_dir(&self.dir()) else { return Ok(()) };
+        let Some(container) = self.open_dir()? else { return Ok(()) };
         sys::file::remove_tree(container.as_fd(), OsStr::new(STATE)).doing_with(|| self.state_path())?;
         // ENOTEMPTY is the ordinary case: a defined container has a config.
         let _stays = std::fs::remove_dir(self.dir());

@@ -15,6 +15,7 @@ tests::claims! {
     a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
+    a_container_that_cannot_be_looked_at_is_not_taken_for_stopped: hybrid, needs Bryo Strace;
     a_limit_on_the_size_of_files_is_an_error_with_words: hybrid, needs Bryo;
 }
 
@@ -67,6 +68,23 @@ fn an_init_that_dies_before_its_program_runs_is_no_success(lab: &Lab) {
     let process = Some("monitor/init".to_owned());
     let wanted = Wanted { kill: true, process, last: Some(5), ..Wanted::default() };
     holds(lab, "kill", sweep::calls, &[Verb::Start], &wanted);
+}
+
+/// Fails each open of a directory in turn, of `stop` and of `destroy`: whatever says that it is done has done it.
+fn a_container_that_cannot_be_looked_at_is_not_taken_for_stopped(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    for open in 1..=12 {
+        ana.bryo(["start", "web"]).succeeds();
+        let inject = format!("open:error=ENOMEM:when={open}");
+        if ana.bryo(["stop", "-k", "web"]).inject(&inject).output().status() == 0 {
+            ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
+        }
+        ana.bryo(["start", "web"]).succeeds();
+        assert_ne!(ana.bryo(["destroy", "web"]).inject(&inject).output().status(), 0, "{inject}");
+        ana.bryo(["exec", "web", "--", "true"]).succeeds();
+    }
+    ana.destroy("web");
 }
 
 const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";
