@@ -276,10 +276,12 @@ fn one(stage: &Stage<'_>, verb: Verb, aim: &Aim) -> Result<bool, String> {
     verb.prepare(stage).map_err(|error| format!("{error:#}"))?;
     let monitor = stage.monitor().map(|monitor| monitor.pid);
     let (output, trace) = verb.command(stage).traced(monitor, Task::Inject(aim));
-    if let Some(crash) = trace.crashes.first().filter(|_| !is_out_of_memory(aim, &trace)) {
+    let excused = is_out_of_memory(aim, &trace);
+    if let Some(crash) = trace.crashes.first().filter(|_| !excused) {
         return Err(format!("{crash}; {}", verb::shown(&output)));
     }
-    let killed = aim.process == "cli" && aim.injection == Injection::Kill && trace.hit.is_some();
+    let hit = aim.process == "cli" && trace.hit.is_some();
+    let killed = hit && (aim.injection == Injection::Kill || excused && !trace.crashes.is_empty());
     let fate = Fate { killed, outlived: trace.hit_after_end };
     let said = verb::shown(&output);
     verb.judge(stage, &output, fate).map_err(|what| format!("{what} (the command itself: {said})"))?;
