@@ -9,7 +9,7 @@
 //! ```text
 //! Layout::of(Base) -> Host::probe -> BaseGroup::open_base -> claim(names)
 //!     -> make(monitor), place(self), make_with_controllers(payload)
-//!     -> apply(limits), hand_over(ids), placer() ... kill, remove
+//!     -> apply(limits), hand_over(group), placer() ... kill, remove
 //! ```
 //! [`Handle`] is a group written down: whoever cleans up after a monitor that was killed opens it again.
 

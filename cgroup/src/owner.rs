@@ -13,7 +13,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use sys::path;
+use sys::{Errno, path};
 
 use crate::group::{Act, Error, Group, Member};
 use crate::layout::Version;
@@ -29,37 +29,40 @@ const V2_FILES: [&str; 3] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_c
 const DELEGATE_LIST: &str = "/sys/kernel/cgroup";
 
 impl Group {
-    /// Gives the group to user `owner` (the caller) and group `group` (container root's), both as numbers of the
-    /// calling process's user namespace, which must map both: the process has CAP_CHOWN over the files then.
+    /// Gives the group to group `group` (container root's), a number of the calling process's user namespace.
+    ///
+    /// The process is still the caller, who owns the files, and in that group already: then the kernel asks for no
+    /// capability, so it does not matter that the owner has no number in the namespace. Source: chown(2).
     ///
     /// # Errors
     /// The first file that cannot be given. Files that this kernel does not have are passed over.
-    pub fn hand_over(&self, owner: u32, group: u32) -> Result<(), Error> {
+    pub fn hand_over(&self, group: u32) -> Result<(), Error> {
         let unified = delegated_files();
         for member in &self.members {
             let files = match member.version {
                 Version::V1 => V1_FILES.map(str::to_owned).to_vec(),
                 Version::V2 => unified.clone(),
             };
-            give(member, &files, owner, group).map_err(|e| Error::new(Act::HandOver, &member.path, e))?;
+            give(member, &files, group).map_err(|e| Error::new(Act::HandOver, &member.path, e))?;
         }
         Ok(())
     }
 }
 
-fn give(member: &Member, files: &[String], owner: u32, group: u32) -> sys::Result<()> {
+fn give(member: &Member, files: &[String], group: u32) -> sys::Result<()> {
     let dir = member.dir.as_fd();
-    for name in files.iter().filter(|name| tree::has(dir, name)) {
+    for name in files {
         // All of these can be written, but some (memory.reclaim) not be read.
-        let file = path::open_write_at(dir, Path::new(name))?;
-        give_one(file.as_fd(), 0o060, owner, group)?;
+        match path::open_write_at(dir, Path::new(name)) {
+            Err(e) if e.errno() == Errno::ENOENT => {}
+            file => give_one(file?.as_fd(), 0o060, group)?,
+        }
     }
-    give_one(dir, 0o070, owner, group)
+    give_one(dir, 0o070, group)
 }
 
-/// The owner comes first: only whoever has the file in its namespace may change its mode.
-fn give_one(fd: BorrowedFd<'_>, group_may: u32, owner: u32, group: u32) -> sys::Result<()> {
-    path::set_owner(fd, owner, group)?;
+fn give_one(fd: BorrowedFd<'_>, group_may: u32, group: u32) -> sys::Result<()> {
+    path::set_group(fd, group)?;
     let mode = path::status(fd)?.st_mode & 0o7777;
     path::set_mode(fd, mode | group_may)
 }

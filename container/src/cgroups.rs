@@ -284,10 +284,10 @@ impl Payload {
         self.placer.files()
     }
 
-    /// Gives the cgroup in which the container is to the caller and container root together, both as numbers of the
-    /// calling process's namespace.
-    pub fn hand_over(&self, owner: u32, group: u32) -> Result<()> {
-        self.inner.hand_over(owner, group).map_err(failed)
+    /// Gives the cgroup in which the container is to the caller and container root's group together. For the child, while
+    /// it is the caller still and in that group already.
+    pub fn hand_over(&self) -> Result<()> {
+        self.inner.hand_over(0).map_err(failed)
     }
 
     /// Sets limits; the first that cannot be had is the error, with what to do about it.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -150,40 +150,17 @@ pub fn check_granted(map: &IdMap, facts: &HostFacts) -> Result<()> {
 
 /// Writes the maps of the user namespace of process `pid`, which waits for it.
 pub fn write(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<()> {
-    begin_writing(pid, map, writer, caller)?.finish()
-}
-
-/// Begins to write a map: a helper may still be at work when this returns.
-fn begin_writing(pid: i32, map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Writing> {
-    let begun = match writer {
-        _ if keeps_groups(map, caller) => write_directly(pid, map, true).map(|()| None),
-        IdWriter::Direct => write_directly(pid, map, false).map(|()| None),
-        IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program).map(Some),
-        IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid).map(Some),
+    let written = match writer {
+        _ if keeps_groups(map, caller) => write_directly(pid, map, true),
+        IdWriter::Direct => write_directly(pid, map, false),
+        IdWriter::BryoIdmap(program) => write_by_helper(pid, map, program),
+        IdWriter::Newuidmap { uid, gid } => write_by_system(pid, map, uid, gid),
         IdWriter::OwnIdOnly => Err(Error::new(
             Kind::IdHelper,
             "the map needs a helper, and neither bryo-idmap nor newuidmap has the rights to write it",
         )),
     };
-    let rung = writer.rung();
-    Ok(Writing { helper: begun.doing_with(|| doing(rung))?, rung })
-}
-
-fn doing(rung: &str) -> String {
-    format!("writing the id map through {rung}")
-}
-
-/// A map that is being written.
-#[derive(Debug)]
-struct Writing {
-    helper: Option<Helper>,
-    rung: &'static str,
-}
-
-impl Writing {
-    fn finish(self) -> Result<()> {
-        self.helper.map_or(Ok(()), Helper::wait).doing_with(|| doing(self.rung))
-    }
+    written.doing_with(|| format!("writing the id map through {}", writer.rung()))
 }
 
 /// Writes the map files themselves. Denying setgroups first is what lets an ordinary user map an own group
@@ -200,7 +177,7 @@ fn write_directly(pid: i32, map: &IdMap, deny_setgroups: bool) -> Result<()> {
 }
 
 /// Asks Bryo's own helper, which gets the process by an fd of its /proc directory: a pid could be reused.
-fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<Helper> {
+fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<()> {
     let proc = namespace::proc_dir(pid)?;
     let mut command = Command::new(program);
     command.arg(proc.as_raw_fd().to_string());
@@ -210,11 +187,11 @@ fn write_by_helper(pid: i32, map: &IdMap, program: &Path) -> Result<Helper> {
             command.arg(format!("{}:{inside}:{outside}:{}", kind.letter(), extent.count()));
         }
     }
-    Helper::start(command, &[proc.as_fd()])
+    run_helper(command, &[proc.as_fd()])
 }
 
-/// Asks the system's helpers, one after the other; the second still runs when this returns.
-fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) -> Result<Helper> {
+/// Asks the system's helpers, one after the other.
+fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) -> Result<()> {
     let command = |program: &Path, extents: &[IdExtent]| {
         let mut command = Command::new(program);
         command.arg(pid.to_string());
@@ -223,45 +200,23 @@ fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) ->
         }
         command
     };
-    Helper::start(command(newuidmap, &map.uids), &[])?.wait()?;
-    Helper::start(command(newgidmap, &map.gids), &[])
+    run_helper(command(newuidmap, &map.uids), &[])?;
+    run_helper(command(newgidmap, &map.gids), &[])
 }
 
-/// A helper at work.
-#[derive(Debug)]
-struct Helper {
-    program: String,
-    process: Child,
-}
-
-impl Helper {
-    /// Starts a helper with no environment and nothing to read.
-    fn start(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<Self> {
-        let program = Path::new(command.get_program()).display().to_string();
-        command
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        match process::spawn_with(&mut command, fds) {
-            Ok(process) => Ok(Self { program, process }),
-            Err(e) => Err(Error::new(Kind::IdHelper, format!("{program}: {e}"))),
-        }
+/// Runs a helper with no environment and nothing to read; what it says on stderr is the cause when it fails.
+fn run_helper(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let failed = |e: std::io::Error| Error::new(Kind::IdHelper, format!("{program}: {e}"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let helper = process::spawn_with(command.current_dir("/"), fds).map_err(failed)?;
+    let output = helper.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
     }
-
-    /// Waits for the helper; what it says on stderr is the cause when it fails.
-    fn wait(self) -> Result<()> {
-        let Self { program, process } = self;
-        let output =
-            process.wait_with_output().map_err(|e| Error::new(Kind::IdHelper, format!("{program}: {e}")))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().next().unwrap_or("it gave no reason").trim();
-        Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
-    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or("it gave no reason").trim();
+    Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
 }
 
 /// A user namespace with a map, held by an fd and no process: the place for work on a container's files.
@@ -271,19 +226,16 @@ pub struct MappedNamespace {
     keeps_groups: bool,
 }
 
-/// A [`MappedNamespace`] whose map is being written.
-#[derive(Debug)]
-pub struct NamespaceToBe {
-    pid: i32,
-    pidfd: OwnedFd,
-    writing: Writing,
-    keeps_groups: bool,
-    _lifeline: OwnedFd,
+/// Ends the process that only held a namespace open.
+fn end(pidfd: &OwnedFd) -> Result<()> {
+    process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
+    process::wait(pidfd.as_fd())?;
+    Ok(())
 }
 
-impl NamespaceToBe {
-    /// Begins to make a namespace with the map, so that other work can go on meanwhile.
-    pub fn begin(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
+impl MappedNamespace {
+    /// Makes a namespace with the map.
+    pub fn new(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
         let (ours, theirs) = socket::pair()?;
         let maker = process::own_pid();
         match process::clone(flags::NEWUSER, None).doing("making a user namespace")? {
@@ -297,37 +249,14 @@ impl NamespaceToBe {
             }
             Cloned::Parent { pid, pidfd } => {
                 drop(theirs);
-                let keeps_groups = keeps_groups(map, caller);
-                match begin_writing(pid, map, writer, caller) {
-                    Ok(writing) => Ok(Self { pid, pidfd, writing, keeps_groups, _lifeline: ours }),
-                    Err(e) => end(&pidfd).and(Err(e)),
-                }
+                let made = write(pid, map, writer, caller).and_then(|()| {
+                    let proc = namespace::proc_dir(pid)?;
+                    Ok(namespace::of_process(proc.as_fd(), "user")?)
+                });
+                end(&pidfd)?;
+                Ok(Self { user: made?, keeps_groups: keeps_groups(map, caller) })
             }
         }
-    }
-
-    /// Waits until the map is written.
-    pub fn finish(self) -> Result<MappedNamespace> {
-        let made = self.writing.finish().and_then(|()| {
-            let proc = namespace::proc_dir(self.pid)?;
-            Ok(namespace::of_process(proc.as_fd(), "user")?)
-        });
-        end(&self.pidfd)?;
-        Ok(MappedNamespace { user: made?, keeps_groups: self.keeps_groups })
-    }
-}
-
-/// Ends a process of this one.
-fn end(pidfd: &OwnedFd) -> Result<()> {
-    process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
-    process::wait(pidfd.as_fd())?;
-    Ok(())
-}
-
-impl MappedNamespace {
-    /// Makes a namespace with the map.
-    pub fn new(map: &IdMap, writer: &IdWriter, caller: &Caller) -> Result<Self> {
-        NamespaceToBe::begin(map, writer, caller)?.finish()
     }
 
     /// Wraps the user namespace of a container.

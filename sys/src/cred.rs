@@ -37,16 +37,21 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32], keep_groups: bool) -> Res
     nix::unistd::setresuid(user, user, user).call(|| format!("setresuid({uid}, {uid}, {uid})"))
 }
 
-/// Becomes user and group 0, with no supplementary groups, but keeps the saved user id: the process still counts as the
-/// caller's own where the kernel asks for that (moving it between cgroups of version 1). [`become_user`] ends that.
+/// Joins group 0, with no supplementary groups, and stays the user it is.
 ///
 /// `keep_groups` as in [`become_user`].
-pub fn become_root_keeping_saved_uid(keep_groups: bool) -> Result<()> {
+pub fn join_root_group(keep_groups: bool) -> Result<()> {
     if !keep_groups {
         nix::unistd::setgroups(&[]).call(|| "setgroups([])".to_owned())?;
     }
-    let (root, group) = (Uid::from_raw(0), Gid::from_raw(0));
-    nix::unistd::setresgid(group, group, group).call(|| "setresgid(0, 0, 0)".to_owned())?;
+    let group = Gid::from_raw(0);
+    nix::unistd::setresgid(group, group, group).call(|| "setresgid(0, 0, 0)".to_owned())
+}
+
+/// Becomes user 0 but keeps the saved user id: the process still counts as the caller's own where the kernel asks for
+/// that (moving it between cgroups of version 1). [`become_user`] ends that.
+pub fn become_root_keeping_saved_uid() -> Result<()> {
+    let root = Uid::from_raw(0);
     let unchanged = Uid::from_raw(u32::MAX);
     nix::unistd::setresuid(root, root, unchanged).call(|| "setresuid(0, 0, -1)".to_owned())
 }

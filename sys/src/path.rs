@@ -276,6 +276,12 @@ pub fn set_owner_at(dir: BorrowedFd<'_>, name: &OsStr, uid: u32, gid: u32) -> Re
         .call(|| format!("fchownat({}, {name:?}, {uid}, {gid})", dir.as_raw_fd()))
 }
 
+/// Changes the group of an open file. Its owner may do that alone, to a group that the process is in.
+pub fn set_group(fd: BorrowedFd<'_>, gid: u32) -> Result<()> {
+    rustix::fs::fchown(fd, None, Some(rustix::fs::Gid::from_raw(gid)))
+        .call(|| format!("fchown({}, -1, {gid})", fd.as_raw_fd()))
+}
+
 /// Changes the mode of an open file (not O_PATH).
 pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))

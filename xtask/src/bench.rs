@@ -1,48 +1,63 @@
-//! `cargo xtask bench`: Bryo beside the system's lxc tools, interleaved in one run.
+//! `cargo xtask bench`: Bryo beside the system's lxc tools and their kin, interleaved in one run.
 //!
-//! Only the ratios mean something: the machine is as busy as it is. Nothing is asserted here.
+//! Only the ratios mean something: the machine is as busy as it is. Nothing is asserted here; the table says which of
+//! Bryo's own bars hold.
 
-use std::collections::BTreeMap;
+mod memory;
+mod rows;
+mod summary;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::subject::{Subject, subject};
 use tests::view::missing;
-use tests::{Lab, View};
+use tests::{Lab, User, View};
 
 use crate::build::Speed;
 use crate::{install, packages};
+use rows::{Group, ROWS};
 
-/// Runs as the test user, with the number of runs as argument. bash reads the clock without a process of its own, so
-/// a line `OPERATION SUBJECT MICROSECONDS STATUS` measures the command alone. The order of the two alternates.
-const MEASURE: &str = r#"
-timed() {
-    local begin=$EPOCHREALTIME
-    "$bin/$@" >/dev/null 2>&1 </dev/null
-    local status=$? end=$EPOCHREALTIME
-    echo "$operation $subject $((${end/./} - ${begin/./})) $status"
-}
-for ((run = 0; run < $1; run++)); do
-    order="bryo lxc"
-    ((run % 2)) && order="lxc bryo"
-    for subject in $order; do
-        bin=/usr/bin
-        [ $subject = bryo ] && bin=/run/bryo-lab/prefix/bin
-        operation=start timed lxc-start -n web-$subject
-        operation=attach timed lxc-attach -n web-$subject -- true
-        operation=info timed lxc-info -n web-$subject
-        operation=ls timed lxc-ls -f
-        operation=stop timed lxc-stop -n web-$subject -k
-    done
-done
-"#;
+/// Runs as the test user; see its first lines.
+const MEASURE: &str = include_str!("bench/measure.sh");
 
-/// Measures every operation `runs` times, and prints medians and ratios.
+/// A Debian tree takes seconds to unpack, so it is unpacked less often than the rest is run.
+const CREATIONS: usize = 5;
+
+/// Measures every row, or the one named, `runs` times, and prints medians, ratios and whether the bars hold.
 ///
 /// # Errors
 /// The lab cannot be set up, or a measured command fails.
-pub(crate) fn run(runs: usize, json: bool) -> Result<()> {
+pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, json: bool) -> Result<()> {
     ensure!(runs > 0, "--runs must be at least 1");
+    let known = || ROWS.map(|row| row.name).join(", ");
+    ensure!(
+        only.is_none_or(|name| ROWS.iter().any(|row| row.name == name)),
+        "--only takes one of {}",
+        known()
+    );
+    prepare()?;
+    let wanted = |group: &Group| {
+        ROWS.iter().any(|row| row.group == *group && only.is_none_or(|name| name == row.name))
+    };
+    let groups: Vec<Group> = Group::ALL.into_iter().filter(wanted).collect();
+    let lines = measure(runs, &groups, view(unified)?)?;
+    let mut measured = summary::summarise(&lines)?;
+    measured.retain(|measured| only.is_none_or(|name| name == measured.name()));
+    match json {
+        true => println!("{}", summary::json(runs, &measured)),
+        false => {
+            println!(
+                "medians and minima of {runs} interleaved runs ({CREATIONS} of create); only ratios carry over"
+            );
+            print!("{}", summary::table(&measured));
+            lines.lines().filter(|line| line.starts_with('#')).for_each(|note| println!("{note}"));
+        }
+    }
+    Ok(())
+}
+
+/// Installs the rivals and Bryo, as it is shipped.
+fn prepare() -> Result<()> {
     packages::install()?;
     tests::account::check_tools()?;
     ensure!(subject() == Subject::Bryo, "the bench measures both subjects: unset BRYO_SUBJECT");
@@ -51,119 +66,69 @@ pub(crate) fn run(runs: usize, json: bool) -> Result<()> {
     }
     let prefix = tests::subject::prefix();
     install::into(&prefix, Speed::Shipped)?;
-    install::grant(&prefix)?;
-    let measured = summarise(&measure(runs)?)?;
-    if json {
-        print_json(runs, &measured)
-    } else {
-        print_table(runs, &measured)
-    }
-    Ok(())
+    install::grant(&prefix)
 }
 
-/// Runs the operations on two containers of the same root file system.
-fn measure(runs: usize) -> Result<String> {
+/// Returns the view that is asked for, or the machine's own.
+fn view(unified: bool) -> Result<View> {
+    let view = if unified || missing(View::Hybrid).is_some() { View::Unified } else { View::Hybrid };
+    missing(view).map_or(Ok(view), |why| anyhow::bail!("{why}"))
+}
+
+/// Measures the groups in one lab, on containers of the same root file system. Returns the measured lines.
+fn measure(runs: usize, groups: &[Group], view: View) -> Result<String> {
     tests::rootfs::busybox()?;
-    let view = if missing(View::Hybrid).is_none() { View::Hybrid } else { View::Unified };
+    if groups.contains(&Group::Create) {
+        tests::rootfs::debian()?;
+    }
     let lab = Lab::new(view)?;
     let ana = lab.user("ana");
     ana.write_config_for_real_lxc();
     ana.busybox("web-bryo");
     ana.busybox_of_real_lxc("web-lxc");
-    let runs = runs.to_string();
-    let lines = ana.run("bash", ["-c", MEASURE, "measure", &runs]).seconds(3600).succeeds().stdout;
+    prepare_bundle(ana);
+    let fifty =
+        "for n in $(seq 50); do mkdir -p fifty/s$n; cp .local/share/lxc/web-lxc/config fifty/s$n/; done";
+    ana.sh(fifty).succeeds();
+    let mut lines = String::new();
+    for group in groups {
+        lines += &match group {
+            Group::Memory => memory::measure(ana)?,
+            Group::Create => timed(ana, *group, runs.min(CREATIONS)),
+            _ => timed(ana, *group, runs),
+        };
+    }
     ana.destroy("web-bryo");
     ana.real_lxc("destroy", ["-n", "web-lxc"]).succeeds();
     Ok(lines)
 }
 
-/// What one operation took, in microseconds.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Times {
-    bryo: Vec<u64>,
-    lxc: Vec<u64>,
+fn timed(user: User<'_>, group: Group, runs: usize) -> String {
+    let account = user.account();
+    let numbers = [runs.to_string(), account.subuids.start.to_string(), account.subgids.start.to_string()];
+    let arguments = ["-c", MEASURE, "measure", group.word()].map(str::to_owned).into_iter().chain(numbers);
+    user.run("bash", arguments).in_session().seconds(3600).succeeds().stdout
 }
 
-impl Times {
-    fn ratio(&self) -> f64 {
-        milliseconds(median(&self.bryo)) / milliseconds(median(&self.lxc)).max(0.001)
-    }
-}
-
-/// Sorts the measured lines by operation, in the order of their first appearance.
-fn summarise(lines: &str) -> Result<Vec<(String, Times)>> {
-    let mut order = Vec::new();
-    let mut times: BTreeMap<&str, Times> = BTreeMap::new();
-    for line in lines.lines() {
-        let [operation, subject, microseconds, status] = line.split(' ').collect::<Vec<_>>()[..] else {
-            anyhow::bail!("not a measured line: {line}");
-        };
-        ensure!(status == "0", "{operation} of {subject} exits with {status}");
-        if !times.contains_key(operation) {
-            order.push(operation);
-        }
-        let both = times.entry(operation).or_default();
-        let of_subject = if subject == "bryo" { &mut both.bryo } else { &mut both.lxc };
-        of_subject.push(microseconds.parse().with_context(|| format!("the time in: {line}"))?);
-    }
-    Ok(order.into_iter().filter_map(|name| Some((name.to_owned(), times.remove(name)?))).collect())
-}
-
-fn median(values: &[u64]) -> u64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
-}
-
-fn least(values: &[u64]) -> u64 {
-    values.iter().copied().min().unwrap_or(0)
-}
-
-fn milliseconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1000.0
-}
-
-fn print_table(runs: usize, measured: &[(String, Times)]) {
-    println!(
-        "medians and minima of {runs} runs each, in milliseconds, interleaved; only the ratio carries over"
-    );
-    println!("{:<8} {:>8} {:>8} {:>8} {:>8} {:>6}", "", "bryo", "(min)", "lxc", "(min)", "ratio");
-    for (operation, times) in measured {
-        let [bryo, bryo_min, lxc, lxc_min] =
-            [median(&times.bryo), least(&times.bryo), median(&times.lxc), least(&times.lxc)]
-                .map(milliseconds);
-        println!(
-            "{operation:<8} {bryo:>8.1} {bryo_min:>8.1} {lxc:>8.1} {lxc_min:>8.1} {:>6.2}",
-            times.ratio()
-        );
-    }
-}
-
-fn print_json(runs: usize, measured: &[(String, Times)]) {
-    let operations: BTreeMap<_, _> = measured
-        .iter()
-        .map(|(operation, times)| {
-            let side = |values: &[u64]| json!({"median_us": median(values), "min_us": least(values)});
-            (operation, json!({"bryo": side(&times.bryo), "lxc": side(&times.lxc), "ratio": times.ratio()}))
-        })
-        .collect();
-    println!("{}", json!({"runs": runs, "operations": operations}));
-}
-
-#[cfg(test)]
-mod tests_of_the_summary {
-    use super::*;
-
-    #[test]
-    fn the_ratio_is_that_of_the_medians() -> Result<()> {
-        let lines = "start bryo 10000 0\nstart lxc 40000 0\nstart bryo 20000 0\nstart lxc 20000 0\nstart bryo 90000 0\n";
-        let measured = summarise(lines)?;
-        assert_eq!((measured.len(), measured[0].1.ratio()), (1, 0.5));
-        Ok(())
-    }
-
-    #[test]
-    fn a_failed_command_is_not_a_measurement() {
-        assert!(summarise("start bryo 10 1\n").is_err());
-    }
+/// Writes a bundle of crun's: true in all namespaces, on LXC's root file system. Source: the OCI runtime specification,
+/// config.md and config-linux.md.
+fn prepare_bundle(user: User<'_>) {
+    let account = user.account();
+    let map = |start: u32| json!([{"containerID": 0, "hostID": start, "size": 65536}]);
+    let namespaces =
+        ["user", "mount", "pid", "network", "uts", "ipc", "cgroup"].map(|kind| json!({"type": kind}));
+    let mounts = [("/proc", "proc"), ("/dev", "tmpfs"), ("/sys", "sysfs")]
+        .map(|(place, kind)| json!({"destination": place, "type": kind, "source": kind}));
+    let bundle = json!({
+        "ociVersion": "1.0.0",
+        "process": {"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+        "root": {"path": user.lxcpath().join("web-lxc/rootfs"), "readonly": false},
+        "mounts": mounts,
+        "linux": {
+            "namespaces": namespaces,
+            "uidMappings": map(account.subuids.start),
+            "gidMappings": map(account.subgids.start),
+        },
+    });
+    user.write("bundle/config.json", &bundle.to_string());
 }

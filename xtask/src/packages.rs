@@ -27,6 +27,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("bash", "the timing of the bench"),
     ("lxc", "the peer"),
     (SECCOMP_LIBRARY, "what the compiler of filters is compared with"),
+    ("crun", "a peer of the bench"),
+    ("bubblewrap", "a peer of the bench"),
 ];
 
 /// The library of the test behind the feature `libseccomp`.

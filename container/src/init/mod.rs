@@ -5,6 +5,7 @@
 //!
 //! | step | needs | after it the child can no longer |
 //! |---|---|---|
+//! | make the namespaces but those of users and processes | to be the user still | - |
 //! | take rootfs, sources, nodes, hooks | to be the user still | - |
 //! | wait for the map, become container root | the id map | walk through the user's 0700 directories |
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
@@ -30,6 +31,7 @@ use config::Hook;
 use sys::process::{self, Exec, flags};
 use sys::{cred, namespace, netlink, signal, tty};
 
+use crate::cgroups::Payload;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::plan::{StartPlan, Stdio};
@@ -43,6 +45,10 @@ pub(crate) struct Given<'a> {
     pub(crate) channel: Channel,
     /// The caller's standard streams, when the plan wants them.
     pub(crate) stdio: Option<&'a [OwnedFd; 3]>,
+    /// The payload's cgroups.
+    pub(crate) cgroup: &'a Payload,
+    /// The namespaces that the child makes at once.
+    pub(crate) namespaces: u64,
     /// The cgroup namespace is left after placing, not made by the clone.
     pub(crate) unshare_cgroup: bool,
     /// setgroups(2) is denied in the namespace.
@@ -58,6 +64,7 @@ pub(crate) fn run(plan: &StartPlan, given: &Given<'_>) -> ! {
 
 fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let channel = &given.channel;
+    namespace::leave(given.namespaces).doing("making the namespaces")?;
     let taken_hooks = TakenHooks::take(plan);
     let taken = rootfs::take(plan)?;
     channel.expect(FromMonitor::IdsWritten)?;
@@ -108,10 +115,16 @@ fn stand_in_for_a_pid_namespace(plan: &StartPlan) -> Result<()> {
     Ok(())
 }
 
-/// Becomes root of the namespace. The kernel then clears PDEATHSIG and makes the process not dumpable: the monitor
+/// Becomes root of the namespace; between group and user it gives the cgroups away, which takes the owner in that group.
+/// The kernel then clears PDEATHSIG and makes the process not dumpable: the monitor
 /// must be able to look at its own child (hooks do), and the child must not outlive it.
 fn become_root(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
-    cred::become_root_keeping_saved_uid(given.keep_groups).doing("becoming root of the container")?;
+    cred::join_root_group(given.keep_groups).doing("becoming root of the container")?;
+    // Who keeps the groups has container root's group among them: the caller's own.
+    if !given.keep_groups {
+        given.cgroup.hand_over().doing("giving the cgroups to the container")?;
+    }
+    cred::become_root_keeping_saved_uid().doing("becoming root of the container")?;
     process::set_dumpable(true)?;
     process::set_parent_death_signal(plan.signals.parent_death)?;
     Ok(())

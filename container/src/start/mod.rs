@@ -17,7 +17,7 @@ pub use handshake::{Channel, FromChild, FromMonitor};
 use crate::cgroups::{Cgroups, Payload};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
-use crate::idmap::{self, MappedNamespace, NamespaceToBe};
+use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::plan::StartPlan;
 
@@ -35,7 +35,6 @@ pub struct Spawned<'a> {
     prepared: Prepared<'a>,
     child: Child,
     channel: Channel,
-    delegation: Option<Delegation>,
 }
 
 /// The child has its ids.
@@ -85,9 +84,8 @@ impl<'a> Prepared<'a> {
     }
 
     fn spawn(self) -> Result<Spawned<'a>> {
-        let spawned = Delegation::begin(self.plan, &self.cgroup).and_then(|d| Ok((d, self.clone_child()?)));
-        match spawned {
-            Ok((delegation, (child, channel))) => Ok(Spawned { prepared: self, child, channel, delegation }),
+        match self.clone_child() {
+            Ok((child, channel)) => Ok(Spawned { prepared: self, child, channel }),
             Err(e) => {
                 self.undo();
                 Err(e)
@@ -101,19 +99,22 @@ impl<'a> Prepared<'a> {
         self.cgroup.clone_target().filter(|_| self.plan.clone3)
     }
 
-    /// Clones the child, into its cgroup and cgroup namespace; where it is placed later, it leaves to a cgroup namespace
-    /// then.
+    /// Clones the child into its user and PID namespaces; the others it makes itself, while the id map is being written.
+    /// Where the whole tree is v2 it starts in its cgroup; else it is placed after the clone, and leaves to a cgroup
+    /// namespace then.
     fn clone_child(&self) -> Result<(Child, Channel)> {
         let (ours, theirs) = Channel::pair()?;
         let into = self.clone_target();
         let wants_cgroup_namespace = self.plan.namespaces & flags::NEWCGROUP != 0;
-        let at_clone =
-            if into.is_some() { self.plan.namespaces } else { self.plan.namespaces & !flags::NEWCGROUP };
+        let at_clone = self.plan.namespaces & (flags::NEWUSER | flags::NEWPID);
+        let placed = if into.is_some() { 0 } else { flags::NEWCGROUP };
         match process::clone(at_clone, into).doing("making the namespaces")? {
             Cloned::Child => {
                 drop(ours);
                 let given = init::Given {
                     channel: theirs,
+                    cgroup: &self.cgroup,
+                    namespaces: self.plan.namespaces & !at_clone & !placed,
                     stdio: self.stdio,
                     unshare_cgroup: wants_cgroup_namespace && into.is_none(),
                     keep_groups: keeps_groups(self.plan),
@@ -142,20 +143,18 @@ fn keeps_groups(plan: &StartPlan) -> bool {
 }
 
 impl<'a> Spawned<'a> {
-    /// Has the child's map written, hands its cgroups over and places it in them.
-    fn map(mut self) -> Result<Mapped<'a>> {
-        let delegation = self.delegation.take();
-        match self.write_map(delegation) {
+    /// Has the child's map written, and places it in its cgroups.
+    fn map(self) -> Result<Mapped<'a>> {
+        match self.write_map() {
             Ok(()) => Ok(Mapped { spawned: self }),
             Err(e) => Err(self.fail(e)),
         }
     }
 
-    fn write_map(&self, delegation: Option<Delegation>) -> Result<()> {
+    fn write_map(&self) -> Result<()> {
         let (plan, cgroup) = (self.prepared.plan, &self.prepared.cgroup);
         idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
         self.channel.send(&FromMonitor::IdsWritten, &[])?;
-        delegation.map_or(Ok(()), |d| d.hand_over(cgroup))?;
         if self.prepared.clone_target().is_none() {
             cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
         }
@@ -179,43 +178,6 @@ impl<'a> Spawned<'a> {
             log::warn!("ending the child: {e}");
         }
         remove_cgroups(self.prepared.plan, &self.prepared.cgroup, self.child.user);
-    }
-}
-
-/// The payload cgroups on their way to the container: its group gets their delegate files, in a user namespace where both
-/// container root and the caller are somebody. That namespace is made while the child is cloned and mapped.
-#[derive(Debug)]
-enum Delegation {
-    /// Root needs no namespace to give a file to a group of the host.
-    ByRoot(types::HostGid),
-    /// In a namespace where the caller has this id, and container root's group is 0.
-    Inside(NamespaceToBe, types::NsUid),
-}
-
-impl Delegation {
-    /// Begins it; none where there is nothing to give, or nobody to give it to.
-    fn begin(plan: &StartPlan, cgroup: &Payload) -> Result<Option<Self>> {
-        if cgroup.is_nowhere() || keeps_groups(plan) {
-            return Ok(None);
-        }
-        let both = plan.idmap.with_caller(plan.caller.uid, plan.caller.gid);
-        let ids = (both.ns_uid(plan.caller.uid), plan.idmap.host_gid(types::NsGid(0)));
-        let (Some(owner), Some(group)) = ids else { return Ok(None) };
-        if plan.caller.is_root() {
-            return Ok(Some(Self::ByRoot(group)));
-        }
-        let namespace = NamespaceToBe::begin(&both, &plan.id_writer, &plan.caller)?;
-        Ok(Some(Self::Inside(namespace, owner)))
-    }
-
-    fn hand_over(self, cgroup: &Payload) -> Result<()> {
-        let given = match self {
-            Self::ByRoot(group) => cgroup.hand_over(0, group.0),
-            Self::Inside(namespace, owner) => {
-                namespace.finish().and_then(|namespace| namespace.run(|| cgroup.hand_over(owner.0, 0)))
-            }
-        };
-        given.doing("giving the cgroups to the container")
     }
 }
 

@@ -1,0 +1,86 @@
+//! What is measured: the rows of the table, and the bars that Bryo sets itself.
+
+/// How a row is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// One container's life: start, attach, info, stop; beside the start what starts less.
+    Life,
+    /// Fifty stopped containers.
+    Lists,
+    /// The unpacking of a Debian root file system.
+    Create,
+    /// The memory of the monitors.
+    Memory,
+}
+
+impl Group {
+    /// All groups, in the order of the table.
+    pub(crate) const ALL: [Self; 4] = [Self::Life, Self::Lists, Self::Create, Self::Memory];
+
+    /// Returns the word by which `measure.sh` knows the group.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Life => "life",
+            Self::Lists => "lists",
+            Self::Create => "create",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// What the numbers of a row count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Measured in microseconds, shown in milliseconds.
+    Time,
+    /// kB.
+    Memory,
+}
+
+/// How much of a rival Bryo may take, or how much at all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bar {
+    /// At most so many times what this side takes.
+    Of(&'static str, f64),
+    /// At most so much, in the row's unit.
+    AtMost(u64),
+}
+
+/// One row of the table. The first side of each is Bryo.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Its name, as `--only` takes it.
+    pub(crate) name: &'static str,
+    pub(crate) group: Group,
+    pub(crate) unit: Unit,
+    /// Those measured beside it, in the order of the table.
+    pub(crate) rivals: &'static [&'static str],
+    pub(crate) bars: &'static [Bar],
+}
+
+/// All rows.
+pub(crate) const ROWS: [Row; 10] = [
+    row(
+        "start",
+        Group::Life,
+        &["lxc", "unshare", "crun", "bwrap"],
+        &[Bar::Of("lxc", 0.45), Bar::Of("unshare", 3.0)],
+    ),
+    row("attach", Group::Life, &["lxc"], &[Bar::Of("lxc", 0.4)]),
+    row("info", Group::Life, &["lxc"], &[Bar::Of("lxc", 1.0)]),
+    row("stop", Group::Life, &["lxc"], &[]),
+    row("info-stopped", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
+    row("ls-50", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
+    row("ls-f-50", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
+    row("create", Group::Create, &["tar"], &[Bar::Of("tar", 1.0)]),
+    memory("anonymous-of-one", &[Bar::AtMost(200)]),
+    memory("pss-of-each-of-ten", &[Bar::AtMost(300)]),
+];
+
+const fn row(name: &'static str, group: Group, rivals: &'static [&'static str], bars: &'static [Bar]) -> Row {
+    Row { name, group, unit: Unit::Time, rivals, bars }
+}
+
+const fn memory(name: &'static str, bars: &'static [Bar]) -> Row {
+    Row { name, group: Group::Memory, unit: Unit::Memory, rivals: &["lxc"], bars }
+}
