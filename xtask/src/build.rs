@@ -38,6 +38,19 @@ enum Linked {
     Dynamically,
     /// Inside the program, which then runs in any root file system.
     Statically,
+    /// The same, at a fixed address: without relocation no page of the program's constants is a process's own.
+    StaticallyInPlace,
+}
+
+impl Linked {
+    /// Returns the compiler's flags for it.
+    fn flags(self) -> Option<&'static str> {
+        match self {
+            Self::Dynamically => None,
+            Self::Statically => Some("-Ctarget-feature=+crt-static"),
+            Self::StaticallyInPlace => Some("-Ctarget-feature=+crt-static -Crelocation-model=static"),
+        }
+    }
 }
 
 /// A program that is installed.
@@ -56,7 +69,7 @@ pub(crate) struct Program {
 pub(crate) const PROGRAMS: [Program; 5] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
-    program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
+    program("bryo-monitor", Place::Libexec, "container", "small", Linked::StaticallyInPlace),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
 ];
@@ -88,10 +101,10 @@ impl Program {
         };
         let mut build = self.command(profile);
         let mut directory = target();
-        if self.linked == Linked::Statically {
+        if let Some(flags) = self.linked.flags() {
             // With a target named, the flags reach the program alone and not the build scripts and macros.
             let triple = format!("{ARCH}-unknown-linux-gnu");
-            build.args(["--target", &triple]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+            build.args(["--target", &triple]).env("RUSTFLAGS", flags);
             directory.push(triple);
         }
         step(&mut build)?;
