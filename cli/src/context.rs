@@ -2,12 +2,14 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use config::Loaded;
 use config::system::SystemConfig;
 use container::command::Client;
 use container::doctor::{self, Finding};
 use container::host::{HostFacts, Survey};
+use container::list::PATIENCE;
 use container::place::Place;
 use container::{Error, Kind, Result, create, monitor};
 use types::ContainerName;
@@ -75,12 +77,12 @@ impl Context {
     /// [`Kind::Busy`] while the container is being created.
     pub(crate) fn settled(&self, name: &ContainerName) -> Result<Place> {
         let place = self.place(name);
-        self.settle(&place)?;
+        self.settle(&place, PATIENCE)?;
         Ok(place)
     }
 
-    fn settle(&self, place: &Place) -> Result<()> {
-        if place.state_dir()?.is_some() && !has_monitor(place)? {
+    fn settle(&self, place: &Place, patience: Duration) -> Result<()> {
+        if place.state_dir()?.is_some() && !has_monitor(place, patience)? {
             let facts = self.facts()?;
             monitor::recover(place, &facts.id_writer, &facts.caller)?;
         }
@@ -91,12 +93,14 @@ impl Context {
     }
 
     /// Removes what killed commands and monitors have left of any container. What cannot be removed is for the
-    /// command that names the container to complain about.
+    /// command that names the container to complain about; and nobody is waited for who still works on one.
     pub(crate) fn settle_all(&self) {
         let Ok(entries) = std::fs::read_dir(&self.lxcpath) else { return };
         let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        for name in names {
-            match self.settle(&self.place(&name)) {
+        let places = names.map(|name| self.place(&name)).filter(|place| !create::goes_on(place));
+        let deadline = Instant::now() + PATIENCE;
+        for place in places {
+            match self.settle(&place, deadline.saturating_duration_since(Instant::now())) {
                 Err(e) if e.kind() != Kind::Busy => log::warn!("{e}"),
                 _ => {}
             }
@@ -113,10 +117,14 @@ impl Context {
     }
 }
 
-/// Tells whether a monitor lives. One that was killed just now still takes a connection, and ends it.
-fn has_monitor(place: &Place) -> Result<bool> {
-    let Some(client) = Client::connect(place)? else { return Ok(false) };
-    Ok(client.status_within(std::time::Duration::from_millis(500)).is_ok())
+/// Tells whether a monitor lives. One that was killed just now still takes a connection, and ends it; one that says
+/// nothing for so long lives.
+fn has_monitor(place: &Place, patience: Duration) -> Result<bool> {
+    match Client::connect_at_once(place) {
+        Ok(client) => Ok(client.is_some_and(|client| client.status_within(patience).is_ok())),
+        Err(e) if e.errno() == Some(sys::Errno::EAGAIN) => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 /// Reads a configuration file, with all its problems as one error.

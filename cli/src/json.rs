@@ -49,7 +49,7 @@ impl<'a> Details<'a> {
             container: Container::of(&told.found),
             config: &told.config,
             one_id: told.one_id,
-            rungs: told.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
+            rungs: told.found.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
             me: told.me.as_ref(),
             usage: told.usage.map(Usage::of),
         }
@@ -177,10 +177,15 @@ mod tests {
     #[test]
     fn names_are_plain_and_numbers_are_numbers() {
         let told = Told {
-            found: Found { name: "web".into(), state: State::Running, pid: Some(7), runtime: None },
+            found: Found {
+                name: "web".into(),
+                state: State::Running,
+                pid: Some(7),
+                runtime: None,
+                rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
+            },
             config: "/lxc/web/config".into(),
             one_id: false,
-            rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
             me: Some(Me { name: Some("ana".into()), uid: 1000, gid: 100 }),
             usage: Some(cgroup::Usage {
                 cpu: Some(std::time::Duration::from_millis(1500)),

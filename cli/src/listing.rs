@@ -132,7 +132,7 @@ mod tests {
     fn row(name: &str, state: State, lines: &[(&str, &str)]) -> Row {
         let mut config = Config::default();
         lines.iter().for_each(|(key, value)| config.set(key, value).unwrap());
-        let found = Found { name: name.to_owned(), state, pid: None, runtime: None };
+        let found = Found { name: name.to_owned(), state, pid: None, runtime: None, rungs: Vec::new() };
         Row { found, config: Some(config), memory: None }
     }
 

@@ -122,9 +122,24 @@ pub fn listen_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to the socket file `name` below `dir`.
+/// Connects to the socket file `name` below `dir`; waits while the listener has as many waiting connections as it takes.
 pub fn connect_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    connect_by(new(SocketType::SEQPACKET)?, dir, name)
+}
+
+/// As [`connect_at`], without waiting.
+///
+/// # Errors
+/// EAGAIN when the listener takes no more connections for now: one that is stopped never does.
+pub fn connect_at_once(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let socket = new(SocketType::SEQPACKET)?;
+    rustix::io::ioctl_fionbio(&socket, true).call(|| "ioctl(FIONBIO, 1)".to_owned())?;
+    let socket = connect_by(socket, dir, name)?;
+    rustix::io::ioctl_fionbio(&socket, false).call(|| "ioctl(FIONBIO, 0)".to_owned())?;
+    Ok(socket)
+}
+
+fn connect_by(socket: OwnedFd, dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let call = || format!("connect({}, {name:?})", dir.as_raw_fd());
     let address = SocketAddrUnix::new(crate::path::of_fd(dir).join(name)).call(call)?;
     rustix::net::connect(&socket, &address).call(call)?;

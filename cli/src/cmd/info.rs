@@ -2,7 +2,6 @@
 
 use cgroup::Usage;
 use container::beside::Listeners;
-use container::command::Client;
 use container::list::{self, Found};
 use container::place::Place;
 use container::{Error, Kind, create, idmap};
@@ -34,8 +33,6 @@ pub(crate) struct Told {
     pub(crate) found: Found,
     /// Where its configuration is.
     pub(crate) config: std::path::PathBuf,
-    /// What it was given by the host; nothing while it does not run.
-    pub(crate) rungs: Vec<(String, String)>,
     /// It has one id alone.
     pub(crate) one_id: bool,
     /// Who the caller is inside, where that is a user.
@@ -74,20 +71,12 @@ fn tell(context: &Context, place: &Place) -> container::Result<Told> {
         let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
         Error::new(Kind::NotDefined, cause)
     })?;
-    let status = Client::connect(place)?.and_then(|client| client.status().ok());
     // A configuration that cannot be read is told of where it is needed.
     let config = context.config(place).map(|loaded| loaded.config).unwrap_or_default();
     let one_id = idmap::is_own_id_only(&config.idmap, &context.facts()?.caller);
     let me = me(&config.idmap, &config, context.facts()?).filter(|me| me.uid != 0);
     let usage = found.pid.and_then(|_| usage::of(place));
-    Ok(Told {
-        config: place.config(),
-        rungs: status.map(|s| s.rungs).unwrap_or_default(),
-        one_id,
-        me,
-        usage,
-        found,
-    })
+    Ok(Told { config: place.config(), one_id, me, usage, found })
 }
 
 fn lines(told: &Told) -> String {
@@ -103,7 +92,7 @@ fn lines(told: &Told) -> String {
         ("CPU", usage.cpu.map(|cpu| format!("{:.2} seconds", cpu.as_secs_f64()))),
         ("Processes", usage.tasks.map(|tasks| tasks.to_string())),
     ];
-    known.extend(told.rungs.iter().map(|(need, rung)| (need.as_str(), Some(rung.clone()))));
+    known.extend(told.found.rungs.iter().map(|(need, rung)| (need.as_str(), Some(rung.clone()))));
     let line = |(label, text): (&str, Option<String>)| text.map(|text| format!("{label:<10} {text}\n"));
     known.into_iter().filter_map(line).collect()
 }

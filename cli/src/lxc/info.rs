@@ -136,7 +136,7 @@ mod tests {
 
     fn found(pid: Option<i32>) -> Found {
         let state = if pid.is_some() { State::Running } else { State::Stopped };
-        Found { name: "b1".to_owned(), state, pid, runtime: None }
+        Found { name: "b1".to_owned(), state, pid, runtime: None, rungs: Vec::new() }
     }
 
     fn all() -> Asked {

@@ -23,8 +23,23 @@ pub struct Client {
 impl Client {
     /// Connects to the monitor of a container; none when it does not run.
     pub fn connect(place: &Place) -> Result<Option<Self>> {
+        Self::connect_by(place, socket::connect_at)
+    }
+
+    /// As [`connect`](Self::connect), for those who only look.
+    ///
+    /// # Errors
+    /// EAGAIN for a monitor that has not taken a connection for so long that no more can wait for it.
+    pub fn connect_at_once(place: &Place) -> Result<Option<Self>> {
+        Self::connect_by(place, socket::connect_at_once)
+    }
+
+    fn connect_by(
+        place: &Place,
+        connect: fn(BorrowedFd<'_>, &str) -> sys::Result<OwnedFd>,
+    ) -> Result<Option<Self>> {
         let Some(state) = place.state_dir()? else { return Ok(None) };
-        match socket::connect_at(state.fd(), COMMAND_SOCKET) {
+        match connect(state.fd(), COMMAND_SOCKET) {
             Ok(socket) => Ok(Some(Self { socket })),
             Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ECONNREFUSED) => Ok(None),
             Err(e) => Err(e).doing_with(|| format!("asking the monitor of {}", place.name)),
@@ -76,7 +91,17 @@ impl Client {
 
     /// Asks how the container is, and waits for the answer at most for a time.
     pub fn status_within(&self, time: Duration) -> Result<Option<Status>> {
-        self.send(&Request::Status, &[])?;
+        self.ask_status()?;
+        self.told_within(time)
+    }
+
+    /// Asks how the container is; the answer is for [`told_within`](Self::told_within).
+    pub fn ask_status(&self) -> Result<()> {
+        self.send(&Request::Status, &[])
+    }
+
+    /// Waits for the answer to [`ask_status`](Self::ask_status) at most for a time.
+    pub fn told_within(&self, time: Duration) -> Result<Option<Status>> {
         match self.next_within(time)? {
             None => Ok(None),
             Some(Some((Reply::Status(status), _))) => Ok(Some(status)),

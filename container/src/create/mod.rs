@@ -207,6 +207,12 @@ fn is_half_destroyed(place: &Place) -> bool {
     place.destroyed_marker().exists() && !place.is_defined()
 }
 
+/// Tells whether somebody creates the container right now.
+pub fn goes_on(place: &Place) -> bool {
+    let is_locked = |state: place::StateDir| matches!(state.try_lock(), Ok(None));
+    is_half_made(place) && place.state_dir().ok().flatten().is_some_and(is_locked)
+}
+
 /// What Bryo writes into its markers. LXC's are empty, and their creation is LXC's to end or to clean up.
 const MARK: &[u8] = b"bryo";
 
