@@ -16,6 +16,9 @@ pub const HOMES: &str = "/var/lib/bryo-lab";
 /// The people who appear in stories. Each lab slot has its own user for each of them.
 pub const PEOPLE: [&str; 2] = ["ana", "ben"];
 
+/// Those who come as well where a story needs many.
+pub const CROWD: [&str; 8] = ["ana", "ben", "cleo", "dora", "emil", "finn", "gina", "hugo"];
+
 /// Subordinate ids that a container of the default kind needs.
 const RANGE: u32 = 65_536;
 

@@ -16,6 +16,8 @@ pub enum Need {
     Lxc,
     /// The Debian root file system with systemd.
     Debian,
+    /// Eight users instead of two.
+    Crowd,
     /// strace, which kills a process at a chosen system call.
     Strace,
 }
@@ -57,7 +59,8 @@ pub fn claim(name: &str, view: &str, needs: &[Need], story: fn(&Lab)) {
     if let Some(reason) = cannot_run(view, needs) {
         return skip(name, &reason);
     }
-    let lab = match Lab::new(view) {
+    let made = if needs.contains(&Need::Crowd) { Lab::crowded(view) } else { Lab::new(view) };
+    let lab = match made {
         Ok(lab) => lab,
         Err(error) => panic!("the lab for {name} cannot be set up: {error:#}"),
     };
@@ -108,6 +111,7 @@ impl Need {
             Self::Debian => {
                 rootfs::debian().err().map(|error| format!("no Debian root file system: {error:#}"))
             }
+            Self::Crowd => None,
             Self::Strace => (!has_tool("strace")).then(|| "strace is not installed".to_owned()),
         }
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 
-use crate::account::{self, Account, HOMES, PEOPLE};
+use crate::account::{self, Account, CROWD, HOMES};
 use crate::lab::{RUN, SLOTS, Slot};
 use crate::{cgroups, processes};
 
@@ -28,7 +28,7 @@ pub fn clean() -> Result<()> {
 }
 
 fn remove_slot(slot: usize) -> Result<()> {
-    for person in PEOPLE {
+    for person in CROWD {
         let login = account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
             cgroups::thaw(slot);

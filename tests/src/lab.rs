@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::account::{Account, HOMES, PEOPLE};
+use crate::account::{Account, CROWD, HOMES, PEOPLE};
 use crate::leaks::{self, Snapshot};
 use crate::subject::{self, Subject};
 use crate::{User, View, cgroups, processes, rootfs};
@@ -48,10 +48,22 @@ impl Lab {
     /// # Errors
     /// The caller is not root, or the machine refuses a part of the lab.
     pub fn new(view: View) -> Result<Self> {
+        Self::of(view, &PEOPLE)
+    }
+
+    /// As [`new`](Self::new), with all of [`CROWD`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn crowded(view: View) -> Result<Self> {
+        Self::of(view, &CROWD)
+    }
+
+    fn of(view: View, people: &[&'static str]) -> Result<Self> {
         let slot = Slot::take()?;
         clear(slot.number())?;
         let users =
-            PEOPLE.iter().map(|person| Member::new(slot.number(), person)).collect::<Result<Vec<_>>>()?;
+            people.iter().map(|person| Member::new(slot.number(), person)).collect::<Result<Vec<_>>>()?;
         let holder = hold(view, &users)?;
         let mut lab = Self { view, users, holder, before: Snapshot::default(), slot };
         lab.prepare_users()?;
@@ -67,12 +79,17 @@ impl Lab {
     /// Returns a user of the lab.
     ///
     /// # Panics
-    /// Nobody of that name is among [`PEOPLE`].
+    /// Nobody of that name is in the lab.
     pub fn user(&self, person: &str) -> User<'_> {
         match self.users.iter().find(|member| member.account.person == person) {
             Some(member) => User::new(self, member),
-            None => panic!("the people of a lab are {PEOPLE:?}, not {person}"),
+            None => panic!("nobody in this lab is called {person}"),
         }
+    }
+
+    /// Returns all users of the lab.
+    pub fn users(&self) -> Vec<User<'_>> {
+        self.users.iter().map(|member| User::new(self, member)).collect()
     }
 
     /// Ends the test: fails it when it left something behind.
@@ -144,7 +161,7 @@ impl Member {
 
 /// Removes what runs and lies in a slot, but for its users.
 fn clear(slot: usize) -> Result<()> {
-    for person in PEOPLE {
+    for person in CROWD {
         let login = crate::account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
             cgroups::thaw(slot);

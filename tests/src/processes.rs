@@ -23,12 +23,43 @@ pub struct Process {
 }
 
 impl Process {
-    /// Ends the process as `kill -9` does. One that is gone already is no error.
-    pub fn kill(&self) {
+    /// Stops the process, as `kill -STOP` does.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a stopped process go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            let _gone_already = kill_process(pid, Signal::KILL);
+            let _gone_already = kill_process(pid, signal);
         }
     }
+
+    /// Returns what the process holds of the machine, or `None` when it is gone.
+    pub fn holding(&self) -> Option<Holding> {
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?.count();
+        let memory = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?;
+        let line = memory.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
+        Some(Holding { fds, anonymous_kb: line.trim().trim_end_matches("kB").trim().parse().ok()? })
+    }
+
+    /// Ends the process as `kill -9` does. One that is gone already is no error.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// What a process holds of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Open files.
+    pub fds: usize,
+    /// Memory of its own. Source: proc_pid_smaps(5), `Pss_Anon`.
+    pub anonymous_kb: u64,
 }
 
 impl fmt::Display for Process {

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod install;
 mod lint;
+mod load;
 mod packages;
 mod shell;
 mod sweep;
@@ -58,15 +59,23 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
-    /// Measures Bryo beside the system's lxc tools.
+    /// Measures Bryo beside the system's lxc tools, crun and bubblewrap, and says which of its bars hold.
     Bench {
         /// How often each command is run.
         #[arg(long, default_value_t = 20, value_name = "N")]
         runs: usize,
+        /// Measure this row of the table alone.
+        #[arg(long, value_name = "ROW")]
+        only: Option<String>,
+        /// Show the pure cgroup2 view instead of the hybrid one.
+        #[arg(long)]
+        unified: bool,
         /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,
     },
+    /// Starts, lists and stops many containers, for many users, and says what it leaves of the machine.
+    Load(load::Load),
     /// Enters the lab as a test user, with the installed Bryo in the PATH.
     Lab {
         /// Show the pure cgroup2 view instead of the hybrid one.
@@ -105,7 +114,8 @@ fn main() -> ExitCode {
         },
         Task::Lint => lint::run(),
         Task::Install { prefix } => install::run(prefix),
-        Task::Bench { runs, json } => bench::run(runs, json),
+        Task::Bench { runs, only, unified, json } => bench::run(runs, only.as_deref(), unified, json),
+        Task::Load(load) => load::run(load),
         Task::Lab { unified, view, command } => {
             test::enter_lab(view.as_deref().unwrap_or(if unified { "unified" } else { "hybrid" }), &command)
         }

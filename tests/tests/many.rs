@@ -1,0 +1,169 @@
+//! Many at once: containers, users, and readers beside whoever is at work. `cargo xtask load` does the same at full size.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tests::{Command, Lab, Output, Process, User, at_once, eventually};
+
+tests::claims! {
+    many_containers_start_are_listed_and_stop: hybrid unified, needs Bryo;
+    eight_users_do_not_disturb_each_other: hybrid, needs Bryo Crowd;
+    a_stopped_monitor_keeps_no_reader_waiting: hybrid, needs Bryo;
+    a_creation_in_progress_keeps_no_reader_waiting: hybrid, needs Bryo;
+    a_start_that_hangs_in_a_hook_keeps_no_reader_waiting: hybrid, needs Bryo;
+    a_monitor_holds_no_more_after_many_reboots: hybrid unified, needs Bryo;
+}
+
+const MANY: usize = 16;
+const AT_ONCE: usize = 8;
+
+/// More than can wait for a monitor that takes no connection (listen(2), backlog 64).
+const MORE_THAN_CAN_WAIT: usize = 80;
+
+fn names() -> impl Iterator<Item = String> {
+    (0..MANY).map(|number| format!("c{number}"))
+}
+
+fn create<'lab>(user: User<'lab>, name: &str) -> Command<'lab> {
+    user.bryo(["create", name, "/run/bryo-lab/rootfs/busybox.tar"])
+}
+
+fn all_succeed(outputs: Vec<Output>) {
+    outputs.into_iter().for_each(|output| drop(output.exits(0)));
+}
+
+/// Returns states and pids as `bryo ls` shows them.
+fn listed(user: User<'_>) -> Vec<(String, String)> {
+    let text = user.bryo(["ls"]).succeeds().stdout;
+    let fields =
+        text.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    fields.map(|fields| (fields[1].clone(), fields[2].clone())).collect()
+}
+
+fn many_containers_start_are_listed_and_stop(lab: &Lab) {
+    let ana = lab.user("ana");
+    all_succeed(at_once(AT_ONCE, names().map(|name| create(ana, &name))));
+    all_succeed(at_once(AT_ONCE, names().map(|name| ana.bryo(["start", &name]))));
+    let running = listed(ana);
+    assert!(running.iter().all(|(state, _)| state == "RUNNING"), "{running:?}");
+    let pids: BTreeSet<_> = running.iter().map(|(_, pid)| pid).collect();
+    assert_eq!((running.len(), pids.len()), (MANY, MANY));
+    all_succeed(at_once(AT_ONCE, names().map(|name| ana.lxc("stop", ["-n", &name, "-k"]))));
+    let stopped = listed(ana);
+    assert!(stopped.len() == MANY && stopped.iter().all(|(state, _)| state == "STOPPED"), "{stopped:?}");
+    all_succeed(at_once(AT_ONCE, names().map(|name| ana.bryo(["destroy", &name]))));
+}
+
+fn eight_users_do_not_disturb_each_other(lab: &Lab) {
+    let users = lab.users();
+    let all =
+        |command: fn(User<'_>) -> Command<'_>| at_once(users.len(), users.iter().map(|user| command(*user)));
+    all_succeed(all(|user| create(user, "web")));
+    all_succeed(all(|user| user.bryo(["start", "web"])));
+    let shown = all(|user| user.bryo(["exec", "web", "--", "cat", "/proc/self/uid_map"]));
+    let maps: BTreeSet<_> = shown.into_iter().map(|output| output.exits(0).stdout).collect();
+    assert_eq!(maps.len(), users.len(), "two users have the same ids: {maps:?}");
+    assert!(users.iter().all(|user| listed(*user).len() == 1));
+    all_succeed(all(|user| user.bryo(["destroy", "-f", "web"])));
+}
+
+fn monitor(user: User<'_>) -> Process {
+    match user.monitors().pop() {
+        Some(monitor) => monitor,
+        None => panic!("no monitor runs"),
+    }
+}
+
+/// Requires that every reader says so much of `web`.
+fn readers_say(user: User<'_>, state: &str) {
+    user.bryo(["ls"]).succeeds().stdout_contains(state);
+    user.bryo(["info", "web"]).succeeds().stdout_contains(state);
+    user.lxc("ls", ["-f"]).succeeds().stdout_contains(state);
+    user.lxc("info", ["-n", "web", "-s"]).succeeds().stdout_contains(state);
+}
+
+fn a_stopped_monitor_keeps_no_reader_waiting(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let init = ana.init_of("web");
+    let monitor = monitor(ana);
+    monitor.stop();
+    readers_say(ana, "RUNNING");
+    assert_eq!(ana.init_of("web"), init);
+    // Each reader has left a connection that waits, until no more can.
+    let readers = (0..MORE_THAN_CAN_WAIT).map(|_| ana.bryo(["info", "web"]));
+    at_once(8, readers).into_iter().for_each(|output| drop(output.exits(0).stdout_contains("RUNNING")));
+    monitor.go_on();
+    ana.bryo(["exec", "web", "--", "true"]).succeeds();
+    ana.destroy("web");
+}
+
+fn a_creation_in_progress_keeps_no_reader_waiting(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.sh("mkfifo slow.tar").succeeds();
+    // It gets the first half of its archive, and then nothing more.
+    let archive = "/run/bryo-lab/rootfs/busybox.tar";
+    let mut sender = ana.sh(&format!("exec >slow.tar; head -c 500000 {archive}; until [ -e go ]; do sleep 0.1; done; tail -c +500001 {archive}")).background();
+    let creation = ana.bryo(["create", "slow", "./slow.tar"]).background();
+    eventually("a half-made container", || ana.lxcpath().join("slow/partial").exists());
+    readers_say(ana, "STOPPED");
+    let list = ana.bryo(["ls"]).succeeds().stdout;
+    assert!(!list.contains("slow"), "{list}");
+    ana.bryo(["info", "slow"]).exits(1).stderr_contains("is being created");
+    assert!(sender.runs());
+    ana.write("go", "");
+    creation.wait().exits(0);
+    sender.wait().exits(0);
+    ana.bryo(["destroy", "slow"]).succeeds();
+    ana.destroy("web");
+}
+
+fn a_start_that_hangs_in_a_hook_keeps_no_reader_waiting(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let hook = "lxc.hook.pre-start = /bin/sh -c 'touch reached; until [ -e go ]; do sleep 0.1; done'\n";
+    let home = ana.home().display();
+    let hook = hook.replace("reached", &format!("{home}/reached")).replace("-e go", &format!("-e {home}/go"));
+    ana.append(".local/share/lxc/web/config", &hook);
+    let start = ana.bryo(["start", "web"]).background();
+    eventually("the hook", || Path::exists(&ana.home().join("reached")));
+    readers_say(ana, "STARTING");
+    ana.write("go", "");
+    start.wait().exits(0);
+    readers_say(ana, "RUNNING");
+    ana.destroy("web");
+}
+
+fn a_monitor_holds_no_more_after_many_reboots(lab: &Lab) {
+    const SOME: usize = 5;
+    const REBOOTS: usize = 10;
+    /// A page table or an arena of the allocator that was not there before, once; a leak of one page a reboot is more.
+    const ONCE_KB: u64 = 40;
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let reboots = |number: usize| (0..number).for_each(|_| reboot(ana));
+    reboots(SOME);
+    let monitor = monitor(ana);
+    let before = monitor.holding();
+    reboots(REBOOTS);
+    let (Some(before), Some(after)) = (before, monitor.holding()) else { panic!("the monitor is gone") };
+    assert_eq!(after.fds, before.fds);
+    assert!(after.anonymous_kb <= before.anonymous_kb + ONCE_KB, "{before:?} has become {after:?}");
+    ana.destroy("web");
+}
+
+fn reboot(user: User<'_>) {
+    let before = user.init_of("web");
+    user.lxc("stop", ["-n", "web", "-r"]).succeeds();
+    eventually("a new init", || {
+        user.lxc("info", ["-n", "web", "-pH"])
+            .output()
+            .stdout
+            .trim()
+            .parse()
+            .is_ok_and(|now: i32| now != before)
+    });
+}
