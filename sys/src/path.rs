@@ -54,9 +54,20 @@ pub fn take(path: &Path) -> Result<OwnedFd> {
         .call(|| format!("open({path:?}, O_PATH)"))
 }
 
+/// How often a walk is tried that a rename or mount elsewhere in the system has disturbed.
+const WALKS: u32 = 1000;
+
 /// Opens `path` below `root` with the given flags.
+///
+/// A walk with `..` in it, of a link too, that meets a rename or mount of anybody answers EAGAIN (openat2(2)): it is tried
+/// again, but not for as long as somebody keeps renaming.
 pub fn open_in(root: BorrowedFd<'_>, path: &Path, links: Links, flags: OFlags) -> Result<OwnedFd> {
-    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), links.resolve_flags())
+    let walk =
+        || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), links.resolve_flags());
+    let disturbed = |walked: &std::result::Result<_, _>| matches!(walked, Err(rustix::io::Errno::AGAIN));
+    let tried = std::iter::repeat_with(walk).take(WALKS as usize).find(|walked| !disturbed(walked));
+    tried
+        .unwrap_or(Err(rustix::io::Errno::AGAIN))
         .call(|| format!("openat2({}, {path:?}, {flags:?}, {links:?})", root.as_raw_fd()))
 }
 
@@ -102,10 +113,12 @@ pub fn make_file_in(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<O
     }
     let name = path.file_name().ok_or_else(|| Error::new(format!("touch {path:?}"), Errno::EINVAL))?;
     let parent = make_dirs_in(root, path.parent().unwrap_or(Path::new("/")), links, 0o755)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
-        .call(|| format!("openat({}, {name:?}, O_CREAT|O_NOFOLLOW)", parent.as_raw_fd()))?;
-    take_in(root, path, links)
+    // Exclusively: what somebody put there meanwhile may be a FIFO, whose reader nobody would wait for.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(rustix::io::Errno::EXIST) => take_in(root, path, links),
+        Err(e) => Err(e).call(|| format!("openat({}, {name:?}, O_CREAT|O_EXCL)", parent.as_raw_fd())),
+    }
 }
 
 /// Makes the directory `name` below `dir`.
@@ -159,13 +172,13 @@ pub fn filesystem_magic(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(found.f_type as u64)
 }
 
-/// Reads a small text file below `dir`.
+/// Reads a small text file below `dir`. Something else of that name is not waited for.
 ///
 /// # Errors
 /// EFBIG when it holds more than `cap` bytes: a file that someone else may have written never fills the memory.
 pub fn read_small(dir: BorrowedFd<'_>, name: &Path, cap: u64) -> Result<Vec<u8>> {
     let call = || format!("openat({}, {name:?}, O_RDONLY)", dir.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).call(call)?);
     let mut bytes = Vec::new();
     file.take(cap + 1).read_to_end(&mut bytes).call(|| format!("read({name:?})"))?;
@@ -196,8 +209,10 @@ fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: 
     let mut temporary = OsStr::new(".").to_owned();
     temporary.push(name);
     temporary.push(".new");
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let call = || format!("openat({}, {temporary:?}, O_CREAT|O_TRUNC)", dir.as_raw_fd());
+    // What a killed process left there, or anybody planted: a link, a FIFO, a second name of another file.
+    let _absent = remove_file(dir, &temporary);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let call = || format!("openat({}, {temporary:?}, O_CREAT|O_EXCL)", dir.as_raw_fd());
     let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(mode)).call(call)?;
     let mut file = std::fs::File::from(fd);
     let mut written = file.write_all(bytes).call(|| format!("write({temporary:?})"));
@@ -291,6 +306,65 @@ pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
 /// Changes the working directory.
 pub fn change_dir(dir: BorrowedFd<'_>) -> Result<()> {
     rustix::process::fchdir(dir).call(|| format!("fchdir({})", dir.as_raw_fd()))
+}
+
+/// Changes the working directory to `path` below the root directory, by no magic link: /proc/self/fd/N would lead to
+/// wherever this process still has an fd (CVE-2024-21626).
+pub fn change_dir_inside(path: &Path) -> Result<()> {
+    if path == Path::new("/") {
+        // There is nothing to resolve, and a filter of an older day may not know openat2(2).
+        return rustix::process::chdir("/").call(|| "chdir(\"/\")".to_owned());
+    }
+    let root = take(Path::new("/"))?;
+    change_dir(open_in(root.as_fd(), path, Links::InRoot, OFlags::PATH | OFlags::DIRECTORY)?.as_fd())
+}
+
+/// Opens a file that the caller named, to append to it, and makes it (mode 0644) where it is missing.
+///
+/// Where others may write to the directory, /tmp say, the name may be theirs: a link to a file of the caller's, a FIFO, a
+/// file of their own. The kernel refuses these where `fs.protected_symlinks`, `protected_fifos` and `protected_regular`
+/// are set (proc_sys_fs(5)), in sticky directories; this refuses them anywhere. Root's own links and files are trusted.
+///
+/// # Errors
+/// EACCES when it belongs to somebody else.
+pub fn open_append(path: &Path) -> Result<std::fs::File> {
+    open_named(path, OFlags::APPEND)
+}
+
+/// As [`open_append`], for a file that is written anew.
+pub fn open_anew(path: &Path) -> Result<std::fs::File> {
+    let file = open_named(path, OFlags::empty())?;
+    // Only now that it is known to be nobody else's. What has no length, a terminal, needs none.
+    match file.set_len(0) {
+        Err(e) if e.raw_os_error() != Some(libc::EINVAL) => Err(e).call(|| format!("ftruncate({path:?}, 0)")),
+        _ => Ok(file),
+    }
+}
+
+fn open_named(path: &Path, more: OFlags) -> Result<std::fs::File> {
+    let call = || format!("open({path:?}, O_WRONLY|O_CREAT)");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+    let mode = Mode::from_raw_mode(0o644);
+    let opened = match rustix::fs::open(path, flags | OFlags::NOFOLLOW, mode) {
+        Err(rustix::io::Errno::LOOP) => {
+            let link =
+                rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+            require_trusted(link.call(call)?.as_fd(), call)?;
+            rustix::fs::open(path, flags, mode)
+        }
+        opened => opened,
+    }
+    .call(call)?;
+    require_trusted(opened.as_fd(), call)?;
+    let status_flags = rustix::fs::fcntl_getfl(&opened).call(call)?;
+    rustix::fs::fcntl_setfl(&opened, status_flags - OFlags::NONBLOCK).call(call)?;
+    Ok(opened.into())
+}
+
+fn require_trusted(fd: BorrowedFd<'_>, call: impl Fn() -> String) -> Result<()> {
+    let owner = status(fd)?.st_uid;
+    let own = rustix::process::geteuid().as_raw();
+    if owner == own || owner == 0 { Ok(()) } else { Err(Error::new(call(), Errno::EACCES)) }
 }
 
 /// Changes the root directory to `dir` and enters it.
@@ -451,11 +525,177 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_somebody_elses_is_not_written_to() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            // Only root can make files of others.
+            return;
+        }
+        let (dir, _root) = scratch("named");
+        let (own, theirs) = (dir.join("own"), dir.join("theirs"));
+        std::fs::write(&own, "kept").unwrap();
+        std::fs::write(&theirs, "").unwrap();
+        std::os::unix::fs::chown(&theirs, Some(1), None).unwrap();
+        symlink(&own, dir.join("link")).unwrap();
+        symlink(&own, dir.join("trap")).unwrap();
+        std::os::unix::fs::lchown(dir.join("trap"), Some(1), None).unwrap();
+        for name in ["theirs", "trap"] {
+            assert_eq!(open_append(&dir.join(name)).unwrap_err().errno(), Errno::EACCES, "{name}");
+            assert_eq!(open_anew(&dir.join(name)).unwrap_err().errno(), Errno::EACCES, "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "kept");
+        open_append(&dir.join("link")).unwrap().write_all(b"more").unwrap();
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "keptmore");
+        open_anew(&own).unwrap().write_all(b"new").unwrap();
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "new");
+        open_anew(Path::new("/dev/null")).unwrap();
+        open_append(&dir.join("missing")).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn a_file_larger_than_the_cap_is_an_error() {
         let (dir, root) = scratch("cap");
         std::fs::write(dir.join("f"), vec![b'x'; 100]).unwrap();
         assert_eq!(read_small(root.as_fd(), Path::new("f"), 100).unwrap().len(), 100);
         assert_eq!(read_small(root.as_fd(), Path::new("f"), 99).unwrap_err().errno(), Errno::EFBIG);
         std::fs::remove_dir_all(dir).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod attack {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// How often each race is run; the suites of the lab have a switch for more, on the whole program.
+    const ROUNDS: usize = 3000;
+
+    struct Field {
+        dir: PathBuf,
+        root: OwnedFd,
+    }
+
+    impl Field {
+        /// Makes a root with a directory `way` and a link `link` out of it, to a directory `victim`.
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("bryo-attack-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(dir.join("root/way")).unwrap();
+            std::fs::create_dir(dir.join("victim")).unwrap();
+            symlink("../victim", dir.join("root/link")).unwrap();
+            let root = open_dir(&dir.join("root")).unwrap();
+            Self { dir, root }
+        }
+
+        /// Runs `story` while the two names are exchanged, and asserts that the victim has got nothing.
+        fn exchanged_during(self, story: impl Fn(BorrowedFd<'_>, usize)) {
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let (way, link) = ("way", "link");
+                        let flags = rustix::fs::RenameFlags::EXCHANGE;
+                        let _gone = rustix::fs::renameat_with(&self.root, way, &self.root, link, flags);
+                    }
+                });
+                (0..ROUNDS).for_each(|round| story(self.root.as_fd(), round));
+                over.store(true, Ordering::Relaxed);
+            });
+            let got = std::fs::read_dir(self.dir.join("victim")).unwrap().count();
+            assert_eq!(got, 0, "the link was followed");
+            std::fs::remove_dir_all(self.dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_through_a_name_that_is_exchanged_for_a_link() {
+        for links in [Links::Refuse, Links::InRoot] {
+            Field::new("make").exchanged_during(|root, round| {
+                let _refused = make_dirs_in(root, Path::new(&format!("way/{round}/deep")), links, 0o755);
+                let _refused = make_file_in(root, Path::new(&format!("way/f{round}")), links);
+            });
+        }
+    }
+
+    #[test]
+    fn nothing_is_opened_through_a_name_that_is_exchanged_for_a_link() {
+        let field = Field::new("open");
+        let victim = status(open_dir(&field.dir.join("victim")).unwrap().as_fd()).unwrap().st_ino;
+        field.exchanged_during(|root, _| {
+            for links in [Links::Refuse, Links::InRoot] {
+                let taken = take_in(root, Path::new("way"), links);
+                assert!(taken.is_err() || status(taken.unwrap().as_fd()).unwrap().st_ino != victim);
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_is_removed_through_a_name_that_is_exchanged_for_a_link() {
+        let field = Field::new("remove");
+        let kept = field.dir.join("victim/kept");
+        std::fs::create_dir(&kept).unwrap();
+        let path = kept.clone();
+        std::fs::write(path.join("file"), "kept").unwrap();
+        let root = field.dir.join("root");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    let _gone = rustix::fs::renameat_with(
+                        CWD,
+                        root.join("tree/way"),
+                        CWD,
+                        root.join("tree/link"),
+                        flags,
+                    );
+                }
+            });
+            for _ in 0..ROUNDS / 4 {
+                std::fs::create_dir_all(root.join("tree/way/kept")).unwrap();
+                std::fs::write(root.join("tree/way/kept/file"), "").unwrap();
+                let _there = symlink("../../victim", root.join("tree/link"));
+                // The other one may have exchanged a name that was just made.
+                while crate::file::remove_tree(field.root.as_fd(), OsStr::new("tree")).is_err() {}
+                assert!(path.join("file").exists(), "the link was followed");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        std::fs::remove_dir_all(field.dir).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_in_the_way_is_not_waited_for() {
+        let field = Field::new("fifo");
+        let fifo = Path::new("fifo");
+        crate::file::make_fifo(field.root.as_fd(), fifo.as_os_str(), 0o666).unwrap();
+        make_file_in(field.root.as_fd(), fifo, Links::Refuse).unwrap();
+        assert_eq!(read_small(field.root.as_fd(), fifo, 10).unwrap(), b"");
+        replace(field.root.as_fd(), OsStr::new("fifo"), 0o600, b"x").unwrap();
+        assert_eq!(read_small(field.root.as_fd(), fifo, 10).unwrap(), b"x");
+        crate::file::make_fifo(field.root.as_fd(), OsStr::new(".new.new"), 0o666).unwrap();
+        replace(field.root.as_fd(), OsStr::new("new"), 0o600, b"x").unwrap();
+        std::fs::write(field.dir.join("victim/file"), "kept").unwrap();
+        std::fs::hard_link(field.dir.join("victim/file"), field.dir.join("root/.linked.new")).unwrap();
+        replace(field.root.as_fd(), OsStr::new("linked"), 0o600, b"x").unwrap();
+        assert_eq!(std::fs::read_to_string(field.dir.join("victim/file")).unwrap(), "kept");
+        let fifo = field.dir.join("root/waiting");
+        crate::file::make_fifo(field.root.as_fd(), OsStr::new("waiting"), 0o666).unwrap();
+        assert_eq!(open_append(&fifo).unwrap_err().errno(), Errno::from_raw(libc::ENXIO));
+        std::fs::remove_dir_all(field.dir).unwrap();
+    }
+
+    #[test]
+    fn no_link_of_proc_is_a_way_in() {
+        let root = open_dir(Path::new("/")).unwrap();
+        let outside = open_dir(&std::env::temp_dir()).unwrap();
+        let magic = of_fd(&outside);
+        for links in [Links::Refuse, Links::InRoot] {
+            let path = magic.strip_prefix("/").unwrap();
+            assert_eq!(take_in(root.as_fd(), path, links).unwrap_err().errno(), Errno::ELOOP);
+        }
+        assert_eq!(change_dir_inside(&magic).unwrap_err().errno(), Errno::ELOOP);
+        assert_eq!(change_dir_inside(Path::new("/proc/self/cwd")).unwrap_err().errno(), Errno::ELOOP);
     }
 }

@@ -322,6 +322,14 @@ pub fn close_on_exec_from_3() -> Result<()> {
     cvt(done, || "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)".to_owned()).map(drop)
 }
 
+/// Closes every fd from 3 on but those given: for a process that is about to become a program of somebody else's. Marking
+/// them close-on-exec is not enough, since the kernel looks the program up before: /proc/self/fd/N is a name, too.
+///
+/// Whatever owned a closed fd must not be used or dropped any more: the process ends in exec or [`exit_now`].
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    close_inherited_except(&keep.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>())
+}
+
 /// Closes every fd from 3 on but those given: what a caller had open without close-on-exec is not this program's.
 pub fn close_inherited_except(keep: &[RawFd]) -> Result<()> {
     let mut kept: Vec<u32> =
@@ -331,7 +339,8 @@ pub fn close_inherited_except(keep: &[RawFd]) -> Result<()> {
     for fd in kept.into_iter().map(Some).chain([None]) {
         let last = fd.map_or(u32::MAX, |fd| fd.saturating_sub(1));
         if first <= last {
-            // SAFETY: called first thing in main, when no OwnedFd exists yet for any number that is closed here.
+            // SAFETY: called first thing in main, when no OwnedFd exists yet for any number that is closed here, or by
+            // `close_all_but`, whose callers use none of them any more.
             let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
             cvt(done, || format!("close_range({first}, {last}, 0)"))?;
         }
@@ -417,6 +426,12 @@ pub fn set_personality(persona: u64) -> Result<()> {
 /// Sets the file mode creation mask.
 pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
+/// Takes the owner's bits out of the file mode creation mask: with a mask such as 0777 nobody could use what is made.
+pub fn unmask_the_owner() {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask & rustix::fs::Mode::from_raw_mode(0o077));
 }
 
 /// Ends the process at once, without running destructors: for a child that shares open files with its parent.
