@@ -47,6 +47,11 @@ impl Group {
         }
         Ok(())
     }
+
+    /// Returns the group's directory in each hierarchy.
+    pub fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.members.iter().map(|member| member.dir.as_fd())
+    }
 }
 
 fn give(member: &Member, files: &[String], group: u32) -> sys::Result<()> {

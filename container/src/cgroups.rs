@@ -290,6 +290,11 @@ impl Payload {
         self.inner.hand_over(0).map_err(failed)
     }
 
+    /// Returns the directories that [`hand_over`](Self::hand_over) gives away.
+    pub fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.inner.directories()
+    }
+
     /// Sets limits; the first that cannot be had is the error, with what to do about it.
     pub fn apply(&self, limits: &[Limit]) -> Result<Vec<String>> {
         let mut notes = Vec::new();

@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use config::LogLevel;
 use log::{LevelFilter, Log, Metadata, Record};
+
+static LOGGER: OnceLock<ToFile> = OnceLock::new();
 
 /// Appends to a file.
 struct ToFile {
@@ -47,11 +51,17 @@ fn printable(text: &str) -> String {
 /// # Errors
 /// The file cannot be opened.
 pub fn to_file(path: &Path, level: LogLevel, tool: &'static str, name: &str) -> std::io::Result<()> {
-    let file = File::options().append(true).create(true).open(path)?;
-    if log::set_boxed_logger(Box::new(ToFile { file, tool, name: name.to_owned() })).is_ok() {
+    let file = sys::path::open_append(path)?;
+    let logger = LOGGER.get_or_init(|| ToFile { file, tool, name: name.to_owned() });
+    if log::set_logger(logger).is_ok() {
         log::set_max_level(filter(level));
     }
     Ok(())
+}
+
+/// Returns the fd of the log, if there is one. A child that closes what it has inherited goes on to write to it.
+pub(crate) fn fd() -> Option<BorrowedFd<'static>> {
+    LOGGER.get().map(|logger| logger.file.as_fd())
 }
 
 /// Returns what the crate `log` has for a level. What is worse than an error counts as one.

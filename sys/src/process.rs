@@ -330,6 +330,16 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
     close_inherited_except(&keep.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>())
 }
 
+/// Closes the copies that a cloned process has of its parent's fds. For a process that ends in exec or by
+/// [`exit_now`], so that no owner of the same numbers is ever dropped in it.
+pub fn close_copies<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) {
+    for fd in fds {
+        // SAFETY: the number is open, since it is borrowed, and by the contract above nothing in this process uses or
+        // closes it later.
+        let _closed = unsafe { libc::close(fd.as_raw_fd()) };
+    }
+}
+
 /// Closes every fd from 3 on but those given: what a caller had open without close-on-exec is not this program's.
 pub fn close_inherited_except(keep: &[RawFd]) -> Result<()> {
     let mut kept: Vec<u32> =

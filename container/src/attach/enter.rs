@@ -1,7 +1,7 @@
 //! The attaching process: a fresh exec of the monitor's program that joins the container and runs one program there.
 //!
 //! It is not dumpable from before it joins until exec, so that nobody in the container can look into it; every fd of
-//! the host's is close-on-exec; the working directory is inside before the program runs.
+//! the host's is closed before the program is looked up; the working directory is found inside, by no link of /proc.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -190,7 +190,8 @@ fn become_program(
     socket::send(parent, b"ready", &master)?;
     socket::receive(parent, 16)?;
     signal::reset_all()?;
-    process::close_on_exec_from_3()?;
+    drop(pair);
+    process::close_all_but(&[parent])?;
     Err(run_first(&exec, &programs, &argv[0]))
 }
 
@@ -233,9 +234,13 @@ struct User {
 
 impl User {
     /// Looks the user up in the container's /etc/passwd. The file is the container's: it is read with a cap and only
-    /// if it is a regular file, and no library of the container is loaded for it.
+    /// if it is a regular file, and no library of the container is loaded for it. Nobody but a login and a request without
+    /// a program needs it, and it may lie on a file system of FUSE that never answers.
     fn of(request: &AttachRequest) -> Self {
         let fallback = Self { home: "/".to_owned(), shell: "/bin/sh".to_owned() };
+        if !request.login && !request.argv.is_empty() {
+            return fallback;
+        }
         let Ok(root) = path::open_dir(Path::new("/")) else { return fallback };
         // Not blocking: it may be a FIFO, which would wait for a writer for ever.
         let flags = OpenFlags::RDONLY | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
@@ -261,17 +266,13 @@ impl User {
 fn go_inside(request: &AttachRequest, user: &User, cwd: Option<&Path>) -> Result<()> {
     let wanted = match (&request.cwd, request.login) {
         (Some(asked), _) => {
-            return std::env::set_current_dir(asked)
-                .map_err(crate::place::from_io)
-                .doing_with(|| format!("entering {asked}"));
+            return path::change_dir_inside(Path::new(asked)).doing_with(|| format!("entering {asked}"));
         }
         (None, true) => Path::new(&user.home),
         (None, false) => cwd.unwrap_or(Path::new("/")),
     };
     // LXC: stays in / when the caller's directory does not exist inside.
-    std::env::set_current_dir(wanted)
-        .or_else(|_| std::env::set_current_dir("/"))
-        .map_err(crate::place::from_io)
+    Ok(path::change_dir_inside(wanted).or_else(|_| path::change_dir_inside(Path::new("/")))?)
 }
 
 /// Lists where a program may be, by the PATH that it will have.

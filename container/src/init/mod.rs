@@ -5,9 +5,10 @@
 //!
 //! | step | needs | after it the child can no longer |
 //! |---|---|---|
+//! | close what is the monitor's | - | reach the monitor's files, its log and the cgroups excepted |
 //! | make the namespaces but those of users and processes | to be the user still | - |
 //! | take rootfs, sources, nodes, hooks | to be the user still | - |
-//! | wait for the map, become container root | the id map | walk through the user's 0700 directories |
+//! | wait for the map, give the cgroups away, become container root | the id map | walk through the user's 0700 directories |
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
 //! | loopback, hostname | own net and uts namespace | - |
 //! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
@@ -15,7 +16,7 @@
 //! | give up the saved uid; mount and autodev hooks | - | be moved between v1 cgroups by the monitor |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
-//! | be looked into by nobody; change the root | all sources taken | see the host's files |
+//! | be looked into by nobody; change the root; close what was taken | all sources taken | see the host's files |
 //! | session, terminal, limits, keyring | - | raise limits |
 //! | adopt orphans and keep signals inside, without an own PID namespace | CAP_SYS_ADMIN | signal the monitor |
 //! | bounding set, no_new_privs, system call filter | CAP_SETPCAP, CAP_SYS_ADMIN | what the filter refuses |
@@ -29,11 +30,12 @@ use std::path::Path;
 
 use config::Hook;
 use sys::process::{self, Exec, flags};
-use sys::{cred, namespace, netlink, signal, tty};
+use sys::{cred, namespace, netlink, path, signal, tty};
 
 use crate::cgroups::Payload;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
+use crate::logging;
 use crate::plan::{StartPlan, Stdio};
 use crate::rootfs::{self, Rootfs, Terminals};
 use crate::start::{Channel, FromChild, FromMonitor};
@@ -64,6 +66,7 @@ pub(crate) fn run(plan: &StartPlan, given: &Given<'_>) -> ! {
 
 fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let channel = &given.channel;
+    close_the_monitors(given)?;
     namespace::leave(given.namespaces).doing("making the namespaces")?;
     let taken_hooks = TakenHooks::take(plan);
     let taken = rootfs::take(plan)?;
@@ -91,16 +94,27 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     // From here on programs of the container run: this process still has fds of the host.
     process::set_dumpable(false)?;
     rootfs.enter(plan)?;
+    drop((taken_hooks, taken.nodes));
     session(plan, given, &terminals)?;
     plan.confinement.limit_resources()?;
     leave_keyring(plan);
     stand_in_for_a_pid_namespace(plan)?;
     plan.confinement.close_doors(false)?;
-    run_hooks(Hook::Start)?;
+    hooks::run(plan, Hook::Start, &Told::default(), &TakenHooks::default())?;
     give_up_ids(plan, given)?;
     let exec = command(plan, &terminals)?;
     channel.send(&FromChild::Exec, &[])?;
-    Err(become_program(plan, &exec, taken.init.as_ref().map(OwnedFd::as_fd)))
+    drop(terminals);
+    Err(become_program(plan, given, &exec, taken.init.as_ref().map(OwnedFd::as_fd)))
+}
+
+/// Closes what the clone has copied of the monitor: its directory, its socket, its own cgroups. The image may name any of
+/// them by /proc/self/fd/N (CVE-2024-21626). The container's cgroups go when they are given away.
+fn close_the_monitors(given: &Given<'_>) -> Result<()> {
+    let streams = given.stdio.into_iter().flatten().map(AsFd::as_fd);
+    let kept: Vec<BorrowedFd<'_>> =
+        [given.channel.fd()].into_iter().chain(streams).chain(logging::fd()).chain(given.cgroup.directories()).collect();
+    Ok(process::close_all_but(&kept)?)
 }
 
 /// Does what a PID namespace does for its first process, as far as it goes without: Bryo's init gets the container's
@@ -124,6 +138,7 @@ fn become_root(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
     if !given.keep_groups {
         given.cgroup.hand_over().doing("giving the cgroups to the container")?;
     }
+    process::close_copies(given.cgroup.directories());
     cred::become_root_keeping_saved_uid().doing("becoming root of the container")?;
     process::set_dumpable(true)?;
     process::set_parent_death_signal(plan.signals.parent_death)?;
@@ -205,9 +220,7 @@ fn give_up_ids(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
     } else {
         plan.confinement.limit_own_capabilities()?;
     }
-    std::env::set_current_dir(&init.cwd)
-        .map_err(crate::place::from_io)
-        .doing_with(|| format!("entering {}", init.cwd.display()))?;
+    path::change_dir_inside(&init.cwd).doing_with(|| format!("entering {}", init.cwd.display()))?;
     Ok(())
 }
 
@@ -221,8 +234,14 @@ fn command(plan: &StartPlan, terminals: &Terminals) -> Result<Exec> {
     Ok(Exec::new(&plan.init.argv, &environment)?)
 }
 
-fn become_program(plan: &StartPlan, exec: &Exec, bryo_init: Option<BorrowedFd<'_>>) -> Error {
-    let prepared = signal::reset_all().and_then(|()| process::close_on_exec_from_3());
+fn become_program(
+    plan: &StartPlan,
+    given: &Given<'_>,
+    exec: &Exec,
+    bryo_init: Option<BorrowedFd<'_>>,
+) -> Error {
+    let kept: Vec<BorrowedFd<'_>> = [given.channel.fd()].into_iter().chain(bryo_init).collect();
+    let prepared = signal::reset_all().and_then(|()| process::close_all_but(&kept));
     let failed = match (prepared, bryo_init) {
         (Err(e), _) => e,
         (Ok(()), Some(program)) => exec.fd(program),

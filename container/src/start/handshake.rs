@@ -67,6 +67,11 @@ impl Channel {
         Ok((Self { socket: a }, Self { socket: b }))
     }
 
+    /// Returns the socket.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Sends a message with fds.
     pub fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let bytes = postcard::to_stdvec(message).map_err(|e| Error::new(Kind::Build, e.to_string()))?;
@@ -82,6 +87,25 @@ impl Channel {
         let parsed = postcard::from_bytes(&message.bytes)
             .map_err(|e| Error::new(Kind::Died, format!("a message of the handshake makes no sense: {e}")))?;
         Ok(Some((parsed, message.fds)))
+    }
+
+    /// Receives the master sides of terminals until `count` are there.
+    ///
+    /// # Errors
+    /// A message without one: whoever sends those could go on for ever.
+    pub fn receive_ttys(&self, count: u32) -> Result<Vec<OwnedFd>> {
+        let mut ttys = Vec::new();
+        while ttys.len() < count as usize {
+            match self.receive::<FromChild>()? {
+                Some((FromChild::Ttys, more)) if !more.is_empty() => ttys.extend(more),
+                Some((FromChild::Failed(cause), _)) => return Err(cause),
+                Some((other, _)) => {
+                    return Err(Error::new(Kind::Died, format!("{other:?} in place of a terminal")));
+                }
+                None => return Err(Error::new(Kind::Died, "the container's init died before it was ready")),
+            }
+        }
+        Ok(ttys)
     }
 
     /// Checks, when nothing is to be said any more, that the other side lives: a channel that can be read has closed.
@@ -125,5 +149,94 @@ mod tests {
         let (monitor, child) = Channel::pair().unwrap();
         monitor.send(&FromMonitor::Wired, &[]).unwrap();
         assert!(child.expect(FromMonitor::IdsWritten).is_err());
+    }
+}
+
+#[cfg(test)]
+mod attack {
+    use super::*;
+    use crate::command::{self, Reply, Request};
+    use crate::plan::StartPlan;
+
+    /// Numbers that look like chance and are the same in each run (xorshift).
+    struct Chance(u64);
+
+    impl Chance {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn bytes(&mut self, most: u64) -> Vec<u8> {
+            let length = self.next() % most;
+            (0..length).map(|_| self.next() as u8).collect()
+        }
+    }
+
+    /// Messages that are right but for one byte, or for their length.
+    fn damaged(chance: &mut Chance) -> Vec<u8> {
+        let cause = Error::new(Kind::Hook, "x".repeat((chance.next() % 300) as usize));
+        let messages = [
+            FromChild::RootMounted { devpts: true, console: true, ttys: 6 },
+            FromChild::Ttys,
+            FromChild::Exec,
+            FromChild::Failed(cause.doing("starting")),
+        ];
+        let mut bytes = postcard::to_stdvec(&messages[(chance.next() % 4) as usize]).unwrap();
+        let at = (chance.next() % bytes.len() as u64) as usize;
+        match chance.next() % 3 {
+            0 => bytes[at] = chance.next() as u8,
+            1 => bytes.truncate(at + 1),
+            _ => bytes.extend(chance.bytes(40)),
+        }
+        bytes
+    }
+
+    #[test]
+    fn no_message_of_a_child_makes_the_monitor_panic() {
+        let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+        let (monitor, child) = Channel::pair().unwrap();
+        for round in 0..20_000 {
+            let bytes = if round % 2 == 0 { damaged(&mut chance) } else { chance.bytes(400) };
+            if bytes.is_empty() {
+                continue;
+            }
+            socket::send(child.fd(), &bytes, &[]).unwrap();
+            let _either = monitor.receive::<FromChild>();
+        }
+    }
+
+    #[test]
+    fn a_length_that_a_message_only_claims_takes_no_memory() {
+        // Variant 3 is a failure, whose clauses are a list: of 2^64 - 1 strings, or of one string of that length.
+        let claims = |prefix: &[u8]| [prefix, &[0xff; 9], &[0x01]].concat();
+        for bytes in [claims(&[3, 0]), claims(&[3, 0, 1]), claims(&[3, 19])] {
+            assert!(postcard::from_bytes::<FromChild>(&bytes).is_err());
+        }
+        for prefix in [&[3u8][..], &[0, 0], &[3, 0], &[0]] {
+            assert!(postcard::from_bytes::<Reply>(&claims(prefix)).is_err());
+            assert!(StartPlan::from_bytes(&claims(prefix)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_child_that_promises_terminals_and_sends_none_is_not_waited_for() {
+        let (monitor, child) = Channel::pair().unwrap();
+        child.send(&FromChild::Ttys, &[]).unwrap();
+        assert!(monitor.receive_ttys(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn no_request_of_a_client_makes_the_monitor_panic() {
+        let mut chance = Chance(0x2545_f491_4f6c_dd1d);
+        let (ours, theirs) = socket::pair().unwrap();
+        for _ in 0..20_000 {
+            let mut bytes = chance.bytes(200);
+            bytes.insert(0, if chance.next().is_multiple_of(8) { 2 } else { 1 });
+            socket::send(theirs.as_fd(), &bytes, &[]).unwrap();
+            let _either = command::receive::<Request>(ours.as_fd());
+        }
     }
 }

@@ -230,17 +230,12 @@ impl Mapped<'_> {
             ));
         };
         let mut fds = fds.into_iter();
-        let mut sent = Sent {
+        Ok(Sent {
             devpts: if devpts { fds.next() } else { None },
             console: if console { fds.next() } else { None },
-            ttys: Vec::new(),
+            ttys: self.spawned.channel.receive_ttys(ttys)?,
             notes: Vec::new(),
-        };
-        while sent.ttys.len() < ttys as usize {
-            let (_, more) = self.next()?;
-            sent.ttys.extend(more);
-        }
-        Ok(sent)
+        })
     }
 
     /// Waits for the exec: the child says that it comes, then the channel closes, or says that it failed.
