@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::plan::StartPlan;
 use crate::start::Running;
 
-/// So many connections are served at a time; more are closed at once.
+/// So many connections are served at a time. One more takes the place of the oldest that has asked for nothing to last.
 const MAX_CLIENTS: usize = 256;
 
 #[derive(Debug)]
@@ -31,15 +31,26 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Accepts a connection of the monitor's own user; anybody else's is closed without a word.
+    /// Accepts a connection of the monitor's own user; anybody else's is closed without a word, and so is one for which
+    /// there is no room.
     pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) {
         let Ok(socket) = socket::accept(listener) else { return };
         let own =
             socket::peer_uid(socket.as_fd()).is_ok_and(|uid| uid == sys::cred::real_uid() || uid.0 == 0);
-        if own && self.clients.len() < MAX_CLIENTS {
+        if own && self.has_room() {
             self.clients.insert(self.next_id, Client { socket, watches: false, terminal: None });
             self.next_id += 1;
         }
+    }
+
+    /// Makes room: whoever connects and says nothing must not keep others out. One that watches or has a terminal stays,
+    /// since it takes the end of its connection for the end of the container.
+    fn has_room(&mut self) -> bool {
+        if self.clients.len() < MAX_CLIENTS {
+            return true;
+        }
+        let idle = self.clients.iter().find(|(_, client)| !client.watches && client.terminal.is_none());
+        idle.map(|(id, _)| *id).is_some_and(|id| self.clients.remove(&id).is_some())
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
