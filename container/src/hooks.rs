@@ -69,7 +69,7 @@ fn one(plan: &StartPlan, moment: Hook, command: &str, told: &Told, taken: &Taken
     let failed = |why: String| Error::new(Kind::Hook, format!("lxc.hook.{moment} = {command}: {why}"));
     // LXC: runs the line through the shell, with its arguments appended for version 0.
     let line = match plan.hooks.version {
-        0 => format!("{} {} lxc {moment}", taken.reachable(command)?, plan.place.name),
+        0 => format!("{} {} lxc {moment}", taken.reachable(command)?, quoted(plan.place.name.as_str())),
         _ => taken.reachable(command)?,
     };
     let mut shell = Command::new("/bin/sh");
@@ -82,6 +82,14 @@ fn one(plan: &StartPlan, moment: Hook, command: &str, told: &Told, taken: &Taken
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().last().unwrap_or("").trim().to_owned();
     Err(failed(format!("{}{}{said}", output.status, if said.is_empty() { "" } else { ": " })))
+}
+
+/// Returns a word that the shell takes as it is.
+///
+/// LXC: appends the name as it is, so that a container named `a;reboot` is a command.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, String)> {
@@ -103,4 +111,19 @@ fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, Stri
     all.extend(told.target.map(|target| ("LXC_TARGET".to_owned(), target.to_owned())));
     all.extend(plan.hooks.environment.iter().cloned());
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word_for_the_shell_whatever_it_holds() {
+        assert_eq!(quoted("web-1.x_y"), "web-1.x_y");
+        for name in ["a;b", "$(id)", "a b", "it's", "`id`", "a&b|c>d", "é", "*", "\\", "''"] {
+            let line = format!("printf %s {}", quoted(name));
+            let said = Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), name);
+        }
+    }
 }
