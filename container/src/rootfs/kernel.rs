@@ -61,7 +61,8 @@ fn inert(from: KernelFiles) -> u64 {
     if from == KernelFiles::OwnReadOnly { INERT | attr::RDONLY } else { INERT }
 }
 
-/// `mixed`: /sys read-only, /sys/devices/virtual/net writable. The caller's is bound read-only, with all that masks it.
+/// `mixed`: /sys read-only, /sys/devices/virtual/net writable. The caller's is bound read-only and inert, with all that
+/// masks it.
 fn sys(rootfs: &Rootfs, plan: &StartPlan, form: SysMount) -> Result<()> {
     if plan.sys == KernelFiles::Callers {
         let root = sys::path::take(Path::new("/"))?;
@@ -89,7 +90,7 @@ fn read_only(rootfs: &Rootfs, from: BorrowedFd<'_>, path: &str, target: &str) ->
 fn read_only_tree(rootfs: &Rootfs, from: BorrowedFd<'_>, path: &str, target: &str) -> Result<()> {
     let part =
         mount::copy(from, Path::new(path), Depth::Tree).doing_with(|| format!("mounting /{target}"))?;
-    mount::set_attributes(part.as_fd(), attr::RDONLY, 0, None, Depth::Tree)?;
+    mount::set_attributes(part.as_fd(), INERT | attr::RDONLY, 0, None, Depth::Tree)?;
     rootfs.mount_at(part.as_fd(), target)
 }
 
