@@ -108,13 +108,33 @@ impl Context {
     }
 
     /// Reads a container's configuration.
+    ///
+    /// It may name hooks, which run as the caller. So it must be the caller's own or root's: a directory of containers may be
+    /// one that others can write to, and LXC makes its own so for the caller's group.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when it is another user's.
     pub(crate) fn config(&self, place: &Place) -> Result<Loaded> {
         if !place.is_defined() {
             let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
             return Err(Error::new(Kind::NotDefined, cause));
         }
+        refuse_foreign(&place.config())?;
         load(&place.config())
     }
+}
+
+fn refuse_foreign(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let caller = sys::cred::real_uid().0;
+    // What cannot be looked at is for the one who reads it to say.
+    let owner = std::fs::metadata(path).map_or(caller, |found| found.uid());
+    if owner == caller || owner == 0 {
+        return Ok(());
+    }
+    let cause =
+        format!("{} belongs to user {owner}, who could have anything run as user {caller}", path.display());
+    Err(Error::new(Kind::Config, cause))
 }
 
 /// Tells whether a monitor lives. One that was killed just now still takes a connection, and ends it; one that says

@@ -38,6 +38,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     sys::signal::die_on_closed_pipe();
     sys::signal::fail_past_file_limit();
+    sys::process::unmask_the_owner();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     let status = match called.to_str().and_then(lxc::tool) {

@@ -134,7 +134,7 @@ pub(crate) struct Pidfile {
 impl Pidfile {
     /// Makes the file, or empties it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(failed).doing_with(|| format!("opening {}", path.display()))?;
+        let file = sys::path::open_anew(path).doing_with(|| format!("opening {}", path.display()))?;
         Ok(Self { path: path.to_owned(), file })
     }
 

@@ -61,7 +61,7 @@ fn run(call: &Call) -> Result<i32, i32> {
     if let Some(arch) = call.given.value("arch").filter(|arch| !is_native(arch)) {
         return Err(call.fail(format!("--arch={arch} is not supported, only that of this machine")));
     }
-    let log = call.given.value("pty-log").map(|file| (file, std::fs::File::create(file)));
+    let log = call.given.value("pty-log").map(|file| (file, sys::path::open_anew(file.as_ref())));
     let log = log.map(|(file, log)| log.map_err(|e| call.fail(format!("{file}: {e}")))).transpose()?;
     let place = call.place()?;
     let program = request.argv.first().cloned().unwrap_or_default();

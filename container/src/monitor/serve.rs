@@ -62,12 +62,7 @@ impl Server {
     pub(super) fn new(plan: &StartPlan, held: &Held) -> Result<Self> {
         let signals = signal::read_as_data(&HEARD)?;
         let open = |path: &std::path::PathBuf| {
-            std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)
-                .map_err(crate::place::from_io)
-                .doing_with(|| format!("lxc.console.logfile = {}", path.display()))
+            path::open_append(path).doing_with(|| format!("lxc.console.logfile = {}", path.display()))
         };
         let log = plan.console_log.as_ref().map(open).transpose()?;
         Ok(Self {
