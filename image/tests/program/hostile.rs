@@ -225,3 +225,162 @@ fn removing_follows_no_link() {
     run(&[], "remove", &[("--root", &root)], &["--name", "../outside"]).assert_refused(&["EINVAL"]);
     scratch.assert_outside_untouched();
 }
+
+/// Unpacks what is odd but has a meaning: it may be refused or not, the outside stays as it was and nothing grows.
+fn harmless(archive: Vec<u8>) -> Scratch {
+    let scratch = Scratch::new();
+    let ended = scratch.unpack(&archive);
+    assert!(matches!(ended.status, Some(0 | 1)), "{ended:?}");
+    scratch.assert_outside_untouched();
+    scratch
+}
+
+#[test]
+fn a_hard_link_is_not_relative_to_the_working_directory() {
+    let scratch = Scratch::new();
+    let outside = scratch.outside();
+    let archive = Archive::new().hard_link("l", "secret").file("l", "changed").end();
+    let ended = scratch.unpack_from(&outside, &archive);
+    ended.assert_refused(&["l:", "ENOENT"]);
+    scratch.assert_outside_untouched();
+}
+
+#[test]
+fn a_sparse_file_is_no_larger_than_it_says() {
+    let old = |real_size: u64, parts: &[(u64, u64)], data: &[u8]| {
+        let mut header = header(EntryType::GNUSparse, "f", data.len() as u64);
+        let gnu = header.as_gnu_mut().unwrap();
+        let octal = |field: &mut [u8; 12], number: u64| {
+            field.copy_from_slice(format!("{number:011o}\0").as_bytes());
+        };
+        octal(&mut gnu.realsize, real_size);
+        for (part, (offset, length)) in gnu.sparse.iter_mut().zip(parts) {
+            octal(&mut part.offset, *offset);
+            octal(&mut part.numbytes, *length);
+        }
+        Archive::new().raw(header, data).end()
+    };
+    let block = [b'x'; 512];
+    let far = (1 << 33) - 1;
+    for (real_size, parts) in [
+        (100, vec![(0, 512)]),
+        (512, vec![(far, 512)]),
+        (4096, vec![(1024, 512), (0, 512)]),
+        (4096, vec![(0, 512), (256, 512)]),
+        (4096, vec![(0, far), (far, far), (0, far)]),
+        (4096, vec![]),
+    ] {
+        refused(old(real_size, &parts, &block), &["f:", "sparse"]);
+    }
+    let pax = |map: &[u8]| {
+        let keys: [(&str, &[u8]); 4] = [
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.name", b"f"),
+            ("GNU.sparse.realsize", b"4096"),
+        ];
+        let mut data = map.to_vec();
+        data.resize(map.len().next_multiple_of(512), 0);
+        Archive::new().pax(&keys).raw(header(EntryType::Regular, "f", data.len() as u64), &data).end()
+    };
+    for map in [
+        &b"18446744073709551615\n0\n1\n"[..],
+        b"1\n18446744073709551615\n18446744073709551615\n",
+        b"1\n0\n",
+        b"-1\n0\n0\n",
+        b"1\n0\n99999999999999999999999999\n",
+        b"\n\n\n",
+        b"",
+    ] {
+        refused(pax(map), &[]);
+    }
+    // A PAX name in a sparse file is a name like any other.
+    let out: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"../outside/secret"),
+        ("GNU.sparse.realsize", b"0"),
+    ];
+    let empty = [&b"0\n"[..], &[0; 510]].concat();
+    refused(Archive::new().pax(&out).raw(header(EntryType::Regular, "f", 512), &empty).end(), &["refused"]);
+}
+
+#[test]
+fn names_too_long_for_a_file_system_are_refused() {
+    let named = |name: &[u8]| Archive::new().pax(&[("path", name)]).file("f", "x").end();
+    refused(named(&[b'a'; 256]), &["component is longer"]);
+    refused(named(&b"a/".repeat(2100)), &["longer than 4095"]);
+    refused(named(&[&b"d/".repeat(300)[..], b"f"].concat()), &["deeper"]);
+    harmless(named(&[b'a'; 255]));
+    let target = "x".repeat(4096);
+    refused(Archive::new().pax(&[("linkpath", target.as_bytes())]).symlink("l", "x").end(), &["l"]);
+}
+
+#[test]
+fn odd_characters_in_a_name_are_only_a_name() {
+    for name in ["a\nb", "a\\b", "-rf", "--owner=0", "$(touch x)", "a;b", "a b", "\u{202e}gnp"] {
+        let scratch = harmless(Archive::new().pax(&[("path", name.as_bytes())]).file("f", "x").end());
+        assert!(scratch.root().join(name).exists(), "{name:?}");
+        assert_eq!(fs::read_dir(scratch.root()).unwrap().count(), 1, "{name:?}");
+    }
+    refused(Archive::new().pax(&[("path", b"a\0b")]).file("f", "x").end(), &["NUL"]);
+    refused(Archive::new().pax(&[("linkpath", b"a\0b")]).symlink("l", "x").end(), &["l:", "not a path"]);
+}
+
+#[test]
+fn devices_are_not_made() {
+    for kind in [EntryType::Char, EntryType::Block] {
+        let mut disk = header(kind, "disk", 0);
+        disk.set_device_major(8).unwrap();
+        disk.set_device_minor(0).unwrap();
+        disk.set_mode(0o666);
+        let scratch = Scratch::new();
+        let ended = scratch.unpack_in_a_namespace(&Archive::new().dir("dev").raw(disk, b"").end());
+        scratch.assert_outside_untouched();
+        assert_eq!(ended.report()["devices_skipped"], 1);
+        assert!(fs::symlink_metadata(scratch.root().join("disk")).is_err());
+    }
+}
+
+#[test]
+fn a_chain_of_ten_links_leads_nowhere() {
+    let mut archive = Archive::new().symlink("l0", "../outside");
+    for n in 1..10 {
+        archive = archive.symlink(&format!("l{n}"), &format!("l{}", n - 1));
+    }
+    refused(archive.file("l9/secret", "changed").end(), &["l9/secret", "symbolic link"]);
+    let mut archive = Archive::new().dir("d");
+    for n in 0..10 {
+        archive = archive.symlink(&format!("d/l{n}"), if n == 0 { "../../outside" } else { "." });
+    }
+    refused(archive.dir("d/l9/l8/l7/l0/new").end(), &["d/l9", "symbolic link"]);
+}
+
+#[test]
+fn extended_attributes_have_a_limit_and_a_kind() {
+    let with = |name: &str, value: &[u8]| {
+        Archive::new().pax(&[(&format!("SCHILY.xattr.{name}"), value)]).file("f", "x").end()
+    };
+    harmless(with("user.big", &vec![b'x'; 512 << 10]));
+    harmless(with(&format!("user.{}", "n".repeat(400)), b"x"));
+    harmless(with("", b"x"));
+    refused(with("user.huge", &vec![b'x'; 2 << 20]), &["more than 1048576"]);
+    for name in ["trusted.overlay.opaque", "security.selinux", "security.ima", "trusted.overlay.redirect"] {
+        let scratch = harmless(with(name, b"x"));
+        let file = fs::File::open(scratch.root().join("f")).unwrap();
+        use std::os::fd::AsFd;
+        assert!(sys::file::xattr(file.as_fd(), name.as_ref()).is_err(), "{name} was set");
+    }
+}
+
+#[test]
+fn the_last_of_two_entries_of_a_name_counts_and_reaches_nothing_else() {
+    let scratch = harmless(Archive::new().file("f", "first").file("f", "second").end());
+    assert_eq!(fs::read_to_string(scratch.root().join("f")).unwrap(), "second");
+    // The first name of a hard link is replaced: the second keeps what it had.
+    let twice = Archive::new().file("a", "one").hard_link("b", "a").file("a", "two").end();
+    let scratch = harmless(twice);
+    assert_eq!(fs::read_to_string(scratch.root().join("b")).unwrap(), "one");
+    harmless(Archive::new().file("d", "").dir("d").file("d/f", "x").end());
+    refused(Archive::new().dir("d").file("d/f", "x").file("d", "x").end(), &["d:"]);
+}

@@ -8,6 +8,9 @@ use std::process::{Command, Output, Stdio};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_bryo-image");
 
+/// Makes whoever runs the test root of a user namespace.
+const IN_A_NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--"];
+
 /// A directory with `root`, where archives are unpacked, beside `outside`, which nothing may touch.
 pub(crate) struct Scratch {
     dir: tempfile::TempDir,
@@ -47,14 +50,29 @@ impl Scratch {
         self.unpack_as("unpack", archive, &[])
     }
 
+    /// Unpacks with `bryo-image unpack`, run in another directory.
+    pub(crate) fn unpack_from(&self, directory: &Path, archive: &[u8]) -> Ended {
+        self.unpack_below(&["env", "-C", directory.to_str().unwrap()], "unpack", archive, &[])
+    }
+
+    /// Unpacks as root of a user namespace, whoever runs the test.
+    pub(crate) fn unpack_in_a_namespace(&self, archive: &[u8]) -> Ended {
+        let outer: &[&str] = if is_root() { &IN_A_NAMESPACE } else { &[] };
+        self.unpack_below(outer, "unpack", archive, &[])
+    }
+
     pub(crate) fn unpack_as(&self, verb: &str, archive: &[u8], options: &[&str]) -> Ended {
+        self.unpack_below(&[], verb, archive, options)
+    }
+
+    fn unpack_below(&self, outer: &[&str], verb: &str, archive: &[u8], options: &[&str]) -> Ended {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(archive).unwrap();
         file.rewind().unwrap();
         let root = File::open(self.root()).unwrap();
         // Archives have files of root. An ordinary user is root in a namespace of his own, as in a container with one id.
-        let launcher: &[&str] = if is_root() { &[] } else { &["unshare", "--user", "--map-root-user", "--"] };
-        run(launcher, verb, &[("--archive", &file), ("--root", &root)], options)
+        let launcher: &[&str] = if is_root() { &[] } else { &IN_A_NAMESPACE };
+        run(&[outer, launcher].concat(), verb, &[("--archive", &file), ("--root", &root)], options)
     }
 
     /// Asserts that what lies beside the root is as it was.
