@@ -124,7 +124,7 @@ impl<'lab> Command<'lab> {
 
     /// Starts the command with supplementary groups and inheritable capabilities, as a careless service manager would.
     pub fn with_groups_and_inheritable_capabilities(mut self, groups: &str) -> Self {
-        self.rights = vec!["--inh-caps=+all".to_owned(), format!("--groups={groups}")];
+        self.rights = vec!["--inh-caps=+chown,+kill".to_owned(), format!("--groups={groups}")];
         self
     }
 
@@ -383,7 +383,7 @@ impl Background {
         let status = self.wait_for_end();
         let took = self.started.elapsed();
         let (stdout, stderr) = (self.text(&self.stdout), self.text(&self.stderr));
-        Output { shown: self.shown, status, stdout, stderr, took }
+        Output { shown: std::mem::take(&mut self.shown), status, stdout, stderr, took }
     }
 
     fn wait_for_end(&mut self) -> ExitStatus {
@@ -405,6 +405,15 @@ impl Background {
         match pipe.recv_timeout(PIPE_GRACE) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) => panic!("{} has ended, but something keeps its output open", self.shown),
+        }
+    }
+}
+
+impl Drop for Background {
+    /// A test that fails leaves no command behind, and no zombie that the next lab would wait for.
+    fn drop(&mut self) {
+        if self.runs() {
+            end_group(&mut self.child);
         }
     }
 }

@@ -16,7 +16,8 @@ pub(crate) fn attack_cgroups() -> Attempts {
                 continue;
             }
             let value = fs::read(entry.path()).unwrap_or_else(|_| b"max".to_vec());
-            found.count(&entry.path().display().to_string(), write(&entry.path(), &value));
+            let written = write(&entry.path(), &value);
+            found.count(&entry.path().display().to_string(), unless_refused(written));
         }
         for above in ["..", "../..", "../../.."] {
             let procs = root.join(above).join("cgroup.procs");
@@ -38,6 +39,12 @@ fn roots() -> Vec<PathBuf> {
 /// below, too.
 fn is_delegated(name: &str) -> bool {
     matches!(name, "cgroup.procs" | "cgroup.threads" | "cgroup.subtree_control" | "tasks")
+}
+
+/// Takes a value that the kernel does not like for a file that may be written: another value would do.
+fn unless_refused(written: std::io::Result<()>) -> std::io::Result<()> {
+    let refusals = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOENT, libc::ENOTDIR];
+    written.or_else(|e| if e.raw_os_error().is_some_and(|n| refusals.contains(&n)) { Err(e) } else { Ok(()) })
 }
 
 fn write(path: &Path, value: &[u8]) -> std::io::Result<()> {
