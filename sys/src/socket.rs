@@ -109,6 +109,12 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<HostUid> {
     Ok(HostUid(peer.uid.as_raw()))
 }
 
+/// Returns the pid of the process at the other end of a connection.
+pub fn peer_pid(socket: BorrowedFd<'_>) -> Result<i32> {
+    let peer = rustix::net::sockopt::socket_peercred(socket).call(|| "getsockopt(SO_PEERCRED)".to_owned())?;
+    Ok(peer.pid.as_raw_nonzero().get())
+}
+
 /// Listens on the socket file `name` below `dir`, replacing one that is left over.
 ///
 /// The name is given through the fd of the directory: a path of any length works, and no component can be swapped.

@@ -12,12 +12,13 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::plan::StartPlan;
 use crate::start::Running;
 
-/// So many connections are served at a time. One more takes the place of the oldest that has asked for nothing to last.
+/// So many connections are served at a time. One more takes the place of one of whoever has the most.
 const MAX_CLIENTS: usize = 256;
 
 #[derive(Debug)]
 struct Client {
     socket: OwnedFd,
+    pid: i32,
     watches: bool,
     terminal: Option<u32>,
 }
@@ -38,19 +39,25 @@ impl Clients {
         let own =
             socket::peer_uid(socket.as_fd()).is_ok_and(|uid| uid == sys::cred::real_uid() || uid.0 == 0);
         if own && self.has_room() {
-            self.clients.insert(self.next_id, Client { socket, watches: false, terminal: None });
+            let pid = socket::peer_pid(socket.as_fd()).unwrap_or(0);
+            self.clients.insert(self.next_id, Client { socket, pid, watches: false, terminal: None });
             self.next_id += 1;
         }
     }
 
-    /// Makes room: whoever connects and says nothing must not keep others out. One that watches or has a terminal stays,
-    /// since it takes the end of its connection for the end of the container.
+    /// Makes room: a process that connects over and over and says nothing must not keep others out, so it is the one with
+    /// the most connections that loses its oldest. One that watches or has a terminal stays, since it takes the end of its
+    /// connection for the end of the container.
     fn has_room(&mut self) -> bool {
         if self.clients.len() < MAX_CLIENTS {
             return true;
         }
-        let idle = self.clients.iter().find(|(_, client)| !client.watches && client.terminal.is_none());
-        idle.map(|(id, _)| *id).is_some_and(|id| self.clients.remove(&id).is_some())
+        let idle = || self.clients.iter().filter(|(_, client)| !client.watches && client.terminal.is_none());
+        let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
+        idle().for_each(|(_, client)| *counts.entry(client.pid).or_default() += 1);
+        // Of equal ones the last is returned, so the oldest stand last.
+        let most = idle().rev().max_by_key(|(_, client)| counts.get(&client.pid)).map(|(id, _)| *id);
+        most.is_some_and(|id| self.clients.remove(&id).is_some())
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {

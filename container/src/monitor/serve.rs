@@ -92,15 +92,17 @@ impl Server {
         self.tell(State::Running);
         self.report(plan, running, starter);
         loop {
-            match self.next(running, starter, held)? {
-                Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
-                Source::Signal => self.signals(plan, running, cgroups),
-                Source::Listener => self.clients.accept(held.listener.as_fd()),
-                Source::Console => self.drain_console(running),
-                Source::Client(id) => self.client(id, plan, running),
-                Source::Starter => self.starter_is_gone(plan, running, starter),
-                Source::Removal => self.container_is_removed(plan, running),
-                Source::Nothing => self.halt_again(plan, running),
+            for source in self.next(running, starter, held)? {
+                match source {
+                    Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
+                    Source::Signal => self.signals(plan, running, cgroups),
+                    Source::Listener => self.clients.accept(held.listener.as_fd()),
+                    Source::Console => self.drain_console(running),
+                    Source::Client(id) => self.client(id, plan, running),
+                    Source::Starter => self.starter_is_gone(plan, running, starter),
+                    Source::Removal => self.container_is_removed(plan, running),
+                    Source::Nothing => self.halt_again(plan, running),
+                }
             }
         }
     }
@@ -115,26 +117,33 @@ impl Server {
         starter.running(&report, running.console.as_ref().map(AsFd::as_fd));
     }
 
-    /// Waits for something to do. Init comes first: nothing is asked of a container that has ended.
-    fn next(&self, running: &Running, starter: &Starter, held: &Held) -> Result<Source> {
-        let mut watched: Vec<(Source, BorrowedFd<'_>)> = vec![
-            (Source::Init, running.pidfd.as_fd()),
-            (Source::Signal, self.signals.as_fd()),
-            (Source::Listener, held.listener.as_fd()),
-        ];
+    /// Waits for something to do, and returns all that there is, so that whoever asks over and over keeps nobody waiting.
+    ///
+    /// Init comes first: nothing is asked of a container that has ended. The console comes before the clients: one of them
+    /// may take it, and what it reads is no longer there to be drained.
+    fn next(&self, running: &Running, starter: &Starter, held: &Held) -> Result<Vec<Source>> {
+        let mut watched: Vec<(Source, BorrowedFd<'_>)> =
+            vec![(Source::Init, running.pidfd.as_fd()), (Source::Signal, self.signals.as_fd())];
         if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
             watched.push((Source::Console, console.as_fd()));
         }
         watched.extend(self.removal.as_ref().map(|fd| (Source::Removal, fd.as_fd())));
         watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
+        watched.push((Source::Listener, held.listener.as_fd()));
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
             let ready = event::wait(&polled, self.halting.then_some(ASK_AGAIN))?;
-            match ready.iter().position(|r| r.read) {
-                Some(found) => return Ok(watched[found].0),
-                None if self.halting => return Ok(Source::Nothing),
-                None => {}
+            let found: Vec<Source> = watched
+                .iter()
+                .zip(&ready)
+                .filter(|(_, ready)| ready.read)
+                .map(|((source, _), _)| *source)
+                .collect();
+            match found.is_empty() {
+                false => return Ok(found),
+                true if self.halting => return Ok(vec![Source::Nothing]),
+                true => {}
             }
         }
     }
