@@ -42,6 +42,11 @@ pub fn plant(user: &User<'_>, container: &str, path: &str) {
     }
 }
 
+/// Returns a name in /tmp that no other lab uses; what is left of it is removed with what else the user left.
+pub fn shared_name(user: &User<'_>, what: &str) -> String {
+    format!("/tmp/{}-{what}", user.account().login)
+}
+
 /// Makes a file (of a link, the link itself) one of the root of the user's containers.
 ///
 /// # Errors

@@ -291,9 +291,10 @@ fn a_container_on_the_hosts_network_reaches_no_socket(lab: &Lab) {
 /// CVE-2022-29162, CVE-2022-27649, CVE-2025-27612; CVE-2022-2989: what the caller may inherit stops at the container.
 fn no_capability_and_no_group_is_inherited(lab: &Lab) {
     let ana = lab.user("ana");
-    let hook = "#!/bin/sh\n/run/bryo-lab/prefix/attack/attacker report >>/tmp/bryo-hook-$3\n";
-    ana.write("hook", hook);
-    ana.sh("chmod 755 hook; for m in pre-start mount start-host; do touch /tmp/bryo-hook-$m; chmod 666 /tmp/bryo-hook-$m; done")
+    let said = attack::shared_name(&ana, "hook");
+    ana.write("hook", &format!("#!/bin/sh\n{} report >>{said}-$3\n", attacker()));
+    let moments = "pre-start mount start-host";
+    ana.sh(&format!("chmod 755 hook; for m in {moments}; do touch {said}-$m; chmod 666 {said}-$m; done"))
         .succeeds();
     let ana = with(lab, "");
     let path = ana.home().join("hook").display().to_string();
@@ -313,7 +314,7 @@ fn no_capability_and_no_group_is_inherited(lab: &Lab) {
     ];
     eventually("init reports", || rootfs(&ana).join("reports").exists());
     reports.push(fs::read_to_string(rootfs(&ana).join("reports")).expect("the test is root"));
-    reports.push(careless("cat /tmp/bryo-hook-mount").stdout);
+    reports.push(careless(&format!("cat {said}-mount")).stdout);
     careless("bryo stop -k web");
     reports.push(careless("lxc-execute -n web -- /attacker report").stdout);
     reports.push(careless("bryo run -- /attacker report").stdout);
@@ -321,7 +322,7 @@ fn no_capability_and_no_group_is_inherited(lab: &Lab) {
         assert_eq!((value(report, "inh"), value(report, "amb")), ("0", "0"), "{report}");
         assert_eq!(value(report, "groups"), "", "{report}");
     }
-    careless("rm /tmp/bryo-hook-*");
+    careless(&format!("rm {said}-*"));
     ana.destroy("web");
 }
 
@@ -360,7 +361,8 @@ const FDS_AT_START: std::ops::Range<i32> = 3..48;
 /// the image (a home, a link) as well as by the caller.
 fn no_working_directory_leads_out(lab: &Lab) {
     let ana = with(lab, "");
-    ana.sh("mkdir -m 755 /tmp/bryo-where && touch /tmp/bryo-where/of-the-host").succeeds();
+    let outside = attack::shared_name(&ana, "where");
+    ana.sh(&format!("mkdir -m 755 {outside} && touch {outside}/of-the-host")).succeeds();
     plant(&ana, "web", "/sbin/init");
     let refused_or_inside = |what: &str, output: &Output| {
         let text = format!("{}{}", output.stdout, output.stderr);
@@ -368,14 +370,14 @@ fn no_working_directory_leads_out(lab: &Lab) {
     };
     for fd in FDS {
         let magic = format!("/proc/self/fd/{fd}");
-        link(&ana, &magic, "tmp/bryo-where");
+        link(&ana, &magic, outside.trim_start_matches('/'));
         link(&ana, &magic, "work");
         let passwd = format!("root:x:0:0:root:{magic}:/bin/sh\n");
         fs::write(rootfs(&ana).join("etc/passwd"), passwd).expect("the test is root");
         if fd == 3 {
             ana.bryo(["start", "web"]).succeeds();
         }
-        let from = |command: tests::Command<'_>| command.from("/tmp/bryo-where").output();
+        let from = |command: tests::Command<'_>| command.from(&outside).output();
         let look = "ls -a; pwd; cat /proc/self/mountinfo >/dev/null; /attacker report | grep cwd";
         refused_or_inside(&magic, &from(ana.bryo(["shell", "web"]).reads(look)));
         refused_or_inside(&magic, &from(ana.lxc("attach", ["-n", "web", "--", "sh", "-c", look])));
@@ -386,8 +388,7 @@ fn no_working_directory_leads_out(lab: &Lab) {
     for fd in FDS_AT_START {
         link(&ana, &format!("/proc/self/fd/{fd}"), "work");
         let _absent = fs::remove_file(rootfs(&ana).join("reports"));
-        let started =
-            ana.bryo(["start", "web", "--define", "lxc.init.cwd=/work"]).from("/tmp/bryo-where").output();
+        let started = ana.bryo(["start", "web", "--define", "lxc.init.cwd=/work"]).from(&outside).output();
         refused_or_inside("lxc.init.cwd", &started);
         if started.status() == 0 {
             eventually("init reports", || rootfs(&ana).join("reports").exists());
@@ -396,23 +397,24 @@ fn no_working_directory_leads_out(lab: &Lab) {
             ana.bryo(["stop", "-k", "web"]).succeeds();
         }
     }
-    ana.sh("rm -r /tmp/bryo-where").succeeds();
+    ana.sh(&format!("rm -r {outside}")).succeeds();
     ana.destroy("web");
 }
 
 /// CVE-2024-21626, its other half: the program itself is named through an fd of the runtime.
 fn a_program_named_by_an_fd_is_none_of_the_host(lab: &Lab) {
     let ana = with(lab, "");
-    ana.sh(&format!("mkdir -m 755 /tmp/bryo-program && cp {} /tmp/bryo-program/", attacker())).succeeds();
+    let outside = attack::shared_name(&ana, "program");
+    ana.sh(&format!("mkdir -m 755 {outside} && cp {} {outside}/", attacker())).succeeds();
     ana.bryo(["start", "web"]).succeeds();
     for fd in FDS {
         link(&ana, &format!("/proc/self/fd/{fd}/attacker"), "bin/attacker");
         let attach = ana.lxc("attach", ["-n", "web", "--", "/bin/attacker", "report"]);
-        let tried = attach.from("/tmp/bryo-program").output();
+        let tried = attach.from(&outside).output();
         assert!(!tried.stdout.contains("uid="), "fd {fd} is a directory of the host");
         assert_ne!(tried.status(), 0, "fd {fd}");
     }
-    ana.sh("rm -r /tmp/bryo-program").succeeds();
+    ana.sh(&format!("rm -r {outside}")).succeeds();
     ana.destroy("web");
 }
 
@@ -497,13 +499,14 @@ fn an_id_is_taken_as_written_or_refused(lab: &Lab) {
 /// CVE-2018-15664, CVE-2019-14271, CVE-2019-18466: the passwd file is the container's to fill.
 fn a_hostile_passwd_file_is_harmless(lab: &Lab) {
     let ana = with(lab, "lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0\n");
-    ana.sh("echo 'root:x:0:0:root:/of-the-host:/bin/of-the-host' >/tmp/bryo-passwd").succeeds();
+    let outside = attack::shared_name(&ana, "passwd");
+    ana.sh(&format!("echo 'root:x:0:0:root:/of-the-host:/bin/of-the-host' >{outside}")).succeeds();
     ana.bryo(["start", "web"]).succeeds();
     let passwd = "/etc/passwd";
     for make in [
-        format!("ln -s /tmp/bryo-passwd {passwd}"),
-        format!("ln -s ../../../../../../../../tmp/bryo-passwd {passwd}"),
-        format!("ln -s /proc/1/root/tmp/bryo-passwd {passwd}"),
+        format!("ln -s {outside} {passwd}"),
+        format!("ln -s ../../../../../../../..{outside} {passwd}"),
+        format!("ln -s /proc/1/root{outside} {passwd}"),
         format!("ln -s /proc/self/fd/3 {passwd}"),
         format!("ln -s passwd {passwd}"),
         format!("mkfifo {passwd}"),
@@ -530,7 +533,7 @@ fn a_hostile_passwd_file_is_harmless(lab: &Lab) {
     monitor(&ana);
     server.kill();
     server.wait();
-    ana.sh("rm /tmp/bryo-passwd").succeeds();
+    ana.sh(&format!("rm {outside}")).succeeds();
     ana.destroy("web");
 }
 

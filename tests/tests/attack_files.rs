@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tests::attack::{Fingerprint, attacker_entry, times};
+use tests::attack::{self, Fingerprint, attacker_entry, times};
 use tests::{Lab, Output, User, eventually};
 
 tests::claims! {
@@ -91,15 +91,16 @@ fn a_file_planted_by_another_user_is_not_written(lab: &Lab) {
     ana.busybox("web");
     let (victim, before) = victim(&ana);
     ana.sh("chmod 711 .").succeeds();
-    ben.sh("mkdir -m 1777 /tmp/bryo-planted").succeeds();
-    let file = "/tmp/bryo-planted/file";
+    let shared = attack::shared_name(&ben, "planted");
+    ben.sh(&format!("mkdir -m 1777 {shared}")).succeeds();
+    let file = &format!("{shared}/file");
     let plants = [
         format!("ln -s {}/file {file}", victim.display()),
         format!("ln -s {}/new {file}", victim.display()),
         format!("mkfifo -m 666 {file}"),
         format!("echo bens >{file} && chmod 666 {file}"),
         format!("ln -s {file} {file}"),
-        format!("ln -s /tmp/bryo-planted/elsewhere {file}"),
+        format!("ln -s {shared}/elsewhere {file}"),
     ];
     let uses = [
         ("pidfile", format!("lxc-start -n web -p {file}")),
@@ -123,7 +124,7 @@ fn a_file_planted_by_another_user_is_not_written(lab: &Lab) {
                     "{command} after {plant}"
                 );
             }
-            ben.sh(&format!("rm -f {file} /tmp/bryo-planted/elsewhere")).succeeds();
+            ben.sh(&format!("rm -f {file} {shared}/elsewhere")).succeeds();
         }
     }
     // What is the user's own there is the user's to name.
@@ -133,32 +134,33 @@ fn a_file_planted_by_another_user_is_not_written(lab: &Lab) {
         ana.bryo(["stop", "-k", "web"]).succeeds();
         ana.sh(&format!("rm {file}")).succeeds();
     }
-    ben.sh("rm -r /tmp/bryo-planted").succeeds();
+    ben.sh(&format!("rm -r {shared}")).succeeds();
     ana.destroy("web");
 }
 
 /// CVE-2015-1331 one level up: the container itself lies where another user could put it.
 fn a_container_of_another_user_is_not_started(lab: &Lab) {
     let (ana, ben) = (lab.user("ana"), lab.user("ben"));
-    ben.sh(
-        "mkdir -m 1777 /tmp/bryo-lxc && mkdir -m 777 /tmp/bryo-lxc/web && cd /tmp/bryo-lxc/web && mkdir -m 777 rootfs && \
-         printf 'lxc.hook.pre-start = touch /tmp/bryo-lxc/ran\nlxc.hook.destroy = touch /tmp/bryo-lxc/ran\n' >config && \
+    let shared = attack::shared_name(&ben, "lxc");
+    ben.sh(&format!(
+        "mkdir -m 1777 {shared} && mkdir -m 777 {shared}/web && cd {shared}/web && mkdir -m 777 rootfs && \
+         printf 'lxc.hook.pre-start = touch {shared}/ran\nlxc.hook.destroy = touch {shared}/ran\n' >config && \
          chmod 666 config",
-    )
+    ))
     .succeeds();
     for command in [
-        "bryo -P /tmp/bryo-lxc start web",
-        "lxc-start -P /tmp/bryo-lxc -n web",
-        "lxc-execute -P /tmp/bryo-lxc -n web -- true",
-        "bryo -P /tmp/bryo-lxc execute web -- true",
-        "bryo -P /tmp/bryo-lxc destroy web",
-        "lxc-destroy -P /tmp/bryo-lxc -n web",
+        format!("bryo -P {shared} start web"),
+        format!("lxc-start -P {shared} -n web"),
+        format!("lxc-execute -P {shared} -n web -- true"),
+        format!("bryo -P {shared} execute web -- true"),
+        format!("bryo -P {shared} destroy web"),
+        format!("lxc-destroy -P {shared} -n web"),
     ] {
-        let ran = ana.sh(command).output();
+        let ran = ana.sh(&command).output();
         assert_ne!(ran.status(), 0, "{command}");
-        assert!(!Path::new("/tmp/bryo-lxc/ran").exists(), "{command} ran a hook of another user");
+        assert!(!Path::new(&format!("{shared}/ran")).exists(), "{command} ran a hook of another user");
     }
-    ben.sh("rm -rf /tmp/bryo-lxc").succeeds();
+    ben.sh(&format!("rm -rf {shared}")).succeeds();
 }
 
 /// CVE-2016-1581, CVE-2016-1582, CVE-2021-41091, CVE-2025-64507.
@@ -300,7 +302,8 @@ fn a_tree_that_changes_while_it_is_removed_leads_nowhere(lab: &Lab) {
 /// CVE-2026-23953: a line break in whatever becomes a value of a configuration.
 fn no_word_becomes_a_line_of_a_config(lab: &Lab) {
     let ana = lab.user("ana");
-    let hook = "lxc.hook.pre-start = touch /tmp/bryo-injected";
+    let injected = attack::shared_name(&ana, "injected");
+    let hook = format!("lxc.hook.pre-start = touch {injected}");
     for line_break in ["\n", "\r", "\r\n", "\u{2028}", "\u{85}", "\\\n", "\u{b}", "\u{c}"] {
         let word = format!("x{line_break}{hook}{line_break}");
         for command in [
@@ -322,7 +325,7 @@ fn no_word_becomes_a_line_of_a_config(lab: &Lab) {
                 ana.bryo(["start", "web"]).output();
                 ana.destroy("web");
             }
-            assert!(!Path::new("/tmp/bryo-injected").exists(), "{command:?}");
+            assert!(!Path::new(&injected).exists(), "{command:?}");
         }
     }
 }
