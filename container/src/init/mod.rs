@@ -112,8 +112,12 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
 /// them by /proc/self/fd/N (CVE-2024-21626). The container's cgroups go when they are given away.
 fn close_the_monitors(given: &Given<'_>) -> Result<()> {
     let streams = given.stdio.into_iter().flatten().map(AsFd::as_fd);
-    let kept: Vec<BorrowedFd<'_>> =
-        [given.channel.fd()].into_iter().chain(streams).chain(logging::fd()).chain(given.cgroup.directories()).collect();
+    let kept: Vec<BorrowedFd<'_>> = [given.channel.fd()]
+        .into_iter()
+        .chain(streams)
+        .chain(logging::fd())
+        .chain(given.cgroup.directories())
+        .collect();
     Ok(process::close_all_but(&kept)?)
 }
 
