@@ -147,10 +147,10 @@ fn reboots(lab: &Lab, number: usize) -> Result<usize> {
     ana.bryo(["create", "web", "/run/bryo-lab/rootfs/busybox.tar"]).succeeds();
     ana.bryo(["start", "web"]).succeeds();
     let some = |number: usize| {
-        // A reboot is over when init is another.
+        // A reboot is over when init is another. One that has just begun does not listen yet, and is asked again.
         let script = format!(
             "for i in $(seq {number}); do was=$(lxc-info -n web -pH); lxc-stop -n web -r; \
-             until now=$(lxc-info -n web -pH) && [ -n \"$now\" ] && [ \"$now\" != \"$was\" ]; do sleep 0.01; done; done"
+             until now=$(lxc-info -n web -pH) && [ -n \"$now\" ] && [ \"$now\" != \"$was\" ]; do sleep 0.2; lxc-stop -n web -r; done; done"
         );
         ana.sh(&script).seconds(7200).succeeds();
     };
