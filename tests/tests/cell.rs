@@ -217,7 +217,7 @@ fn an_init_is_refused_with_what_unmasks_proc(lab: &Lab) {
         .stderr_contains(
             "an init needs a procfs of its own, which the kernel allows only where /proc is not masked",
         )
-        .stderr_contains("--security-opt systempaths=unconfined (Docker)");
+        .stderr_contains("--security-opt systempaths=unconfined");
     ana.bryo(["execute", "web", "--", "echo", "works"]).succeeds().stdout_is("works\n");
     ana.destroy("web");
 }
@@ -227,8 +227,7 @@ fn forbidden_namespaces_are_told_with_what_allows_them(lab: &Lab) {
     ana.bryo(["run", "--", "true"])
         .exits(125)
         .stderr_contains("user namespaces are forbidden here by a seccomp filter")
-        .stderr_contains("--security-opt seccomp=unconfined (Docker, Podman)")
-        .stderr_contains("clone, clone3, unshare, setns, pivot_root");
+        .stderr_contains("--security-opt seccomp=unconfined");
     ana.bryo(["create", "web", "/run/bryo-lab/rootfs/busybox.tar.zst"])
         .exits(1)
         .stderr_contains("user namespaces are forbidden here by a seccomp filter");

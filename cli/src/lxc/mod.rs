@@ -23,6 +23,7 @@ use types::ContainerName;
 
 use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
+use crate::hints;
 use crate::output::{self, printable};
 
 /// One of LXC's tools.
@@ -171,9 +172,12 @@ impl Call {
         self.context.settled(&name).map_err(|error| self.fail(error))
     }
 
-    /// Turns an error into the usual exit status, printed.
+    /// Turns an error into the usual exit status, printed with what the host lacks.
     fn or_fail<T>(&self, result: Result<T, Error>) -> Result<T, i32> {
-        result.map_err(|error| self.fail(error))
+        result.map_err(|error| {
+            let help = hints::lacking(&error, || Some(self.context.findings()));
+            help.into_iter().fold(self.fail(error), |_, help| self.fail(help))
+        })
     }
 
     /// Opens the log that the options ask for.
