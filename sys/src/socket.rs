@@ -35,6 +35,12 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)".to_owned())
 }
 
+/// Ends the sending of one side; the other then finds the end behind what was sent.
+pub fn end_sending(socket: BorrowedFd<'_>) -> Result<()> {
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Write)
+        .call(|| format!("shutdown({}, SHUT_WR)", socket.as_raw_fd()))
+}
+
 /// Makes two connected sockets that carry a stream of bytes.
 pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)

@@ -114,11 +114,13 @@ impl Channel {
         if closed { Err(Error::new(Kind::Died, "the monitor is gone")) } else { Ok(()) }
     }
 
-    /// Returns a message that has arrived already, without waiting for one.
-    pub fn said<M: DeserializeOwned>(&self) -> Option<M> {
-        let arrived =
-            sys::event::readable(self.socket.as_fd(), Some(std::time::Duration::ZERO)).unwrap_or(false);
-        if arrived { self.receive().ok().flatten().map(|(message, _)| message) } else { None }
+    /// Says nothing any more, and returns the last word of the other side: what it was about to say, or that it is alone
+    /// now. One that says nothing within a second has nothing to say.
+    pub fn last_word<M: DeserializeOwned>(&self) -> Option<M> {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+        socket::end_sending(self.socket.as_fd()).ok()?;
+        let said = sys::event::readable(self.socket.as_fd(), Some(PATIENCE)).unwrap_or(false);
+        if said { self.receive().ok().flatten().map(|(message, _)| message) } else { None }
     }
 
     /// Waits, as the child, for one message of the monitor.
@@ -142,6 +144,19 @@ mod tests {
         drop(child);
         assert!(matches!(monitor.receive::<FromChild>().unwrap(), Some((FromChild::Exec, _))));
         assert!(monitor.receive::<FromChild>().unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_word_is_waited_for() {
+        let (monitor, child) = Channel::pair().unwrap();
+        let thread = std::thread::spawn(move || {
+            let alone = child.expect(FromMonitor::IdsWritten).unwrap_err();
+            child.send(&FromChild::Failed(alone), &[]).unwrap();
+        });
+        let word = monitor.last_word::<FromChild>();
+        assert!(matches!(word, Some(FromChild::Failed(e)) if e.kind() == Kind::Died), "no word");
+        thread.join().unwrap();
+        assert!(monitor.last_word::<FromChild>().is_none());
     }
 
     #[test]

@@ -161,11 +161,11 @@ impl<'a> Spawned<'a> {
         self.channel.send(&FromMonitor::Placed, &[])
     }
 
-    /// Undoes this phase and returns the root cause: what the child has said, if it has, since its death is only the
-    /// consequence that the monitor saw.
+    /// Undoes this phase and returns the root cause: what the child has met, if it has, since the two work at the same time,
+    /// and its death is only the consequence that the monitor saw. A child that was only left alone has met nothing.
     fn fail(self, why: Error) -> Error {
-        let cause = match self.channel.said::<FromChild>() {
-            Some(FromChild::Failed(cause)) => cause,
+        let cause = match self.channel.last_word::<FromChild>() {
+            Some(FromChild::Failed(cause)) if cause.kind() != Kind::Died => cause,
             _ => why,
         };
         self.end();

@@ -63,7 +63,10 @@ fn without_a_command_the_usage_is_said() {
     for arguments in [&[][..], &["--"], &["--help"]] {
         let output = plain(arguments);
         assert_eq!(output.status.code(), Some(125));
-        assert_eq!(text(&output.stderr), "bryo-init: usage: bryo-init [--] COMMAND [ARGUMENT...]\n");
+        assert_eq!(
+            text(&output.stderr),
+            "bryo-init: usage: bryo-init [--end-all] [--] COMMAND [ARGUMENT...]\n"
+        );
     }
 }
 
