@@ -141,7 +141,9 @@ enum Moving {
 ///
 /// The kernel lets the first move between cgroups in a while wait for a grace period of RCU, 2 to 15 ms; for all that
 /// follow soon it is over then. Nothing in a start needs the monitor in its own cgroup, so nothing waits for it; but no
-/// cgroup can be made meanwhile, so it begins when all of them are there.
+/// cgroup can be made, mounted or cloned into meanwhile. Where the container's init has to be moved too (v1 and hybrid) it
+/// begins when all cgroups are there, so that init's move need not wait; where init is cloned into its cgroup, when the
+/// container runs.
 #[derive(Debug)]
 struct Mover {
     pidfd: OwnedFd,
@@ -213,9 +215,17 @@ impl Cgroups {
         }
     }
 
-    /// Makes the payload's cgroups; the first time, the monitor then sets out for its own.
+    /// Makes the payload's cgroups; the first time, where init will be moved, the monitor then sets out for its own.
     pub fn payload(&mut self) -> Result<Payload> {
         let payload = self.make_payload()?;
+        if payload.clone_target().is_none() {
+            self.set_out();
+        }
+        Ok(payload)
+    }
+
+    /// Lets the monitor set out for its own cgroup, if it has not.
+    pub fn set_out(&mut self) {
         if matches!(self.moving, Moving::NotYet) {
             self.moving = match Mover::start(&self.monitor) {
                 Ok(mover) => Moving::By(mover),
@@ -225,7 +235,6 @@ impl Cgroups {
                 }
             };
         }
-        Ok(payload)
     }
 
     fn make_payload(&self) -> Result<Payload> {
@@ -247,7 +256,10 @@ impl Cgroups {
     /// Leaves the monitor's cgroup and removes it.
     pub fn release(mut self) {
         self.finish_moving();
-        let left = self.base.take_back(0).map_err(failed);
+        let left = match self.moving {
+            Moving::NotYet => Ok(()),
+            _ => self.base.take_back(0).map_err(failed),
+        };
         let removed = left.and_then(|()| self.monitor.remove(REMOVE_PATIENCE).map_err(failed));
         if let Err(e) = removed {
             log::warn!("leaving the monitor's cgroup: {e}");

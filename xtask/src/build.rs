@@ -38,8 +38,6 @@ enum Linked {
     Dynamically,
     /// Inside the program, which then runs in any root file system.
     Statically,
-    /// The same, at a fixed address: without relocation no page of the program's constants is a process's own.
-    StaticallyInPlace,
 }
 
 impl Linked {
@@ -48,7 +46,6 @@ impl Linked {
         match self {
             Self::Dynamically => None,
             Self::Statically => Some("-Ctarget-feature=+crt-static"),
-            Self::StaticallyInPlace => Some("-Ctarget-feature=+crt-static -Crelocation-model=static"),
         }
     }
 }
@@ -69,7 +66,7 @@ pub(crate) struct Program {
 pub(crate) const PROGRAMS: [Program; 5] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
-    program("bryo-monitor", Place::Libexec, "container", "small", Linked::StaticallyInPlace),
+    program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
 ];

@@ -91,6 +91,9 @@ impl Server {
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
         self.tell(State::Running);
         self.report(plan, running, starter);
+        cgroups.set_out();
+        // What the start took is not needed again before a reboot.
+        process::give_memory_back();
         loop {
             for source in self.next(running, starter, held)? {
                 match source {
