@@ -10,6 +10,7 @@ tests::claims! {
     a_profile_of_the_user_is_in_force_as_a_whole: hybrid, needs Bryo;
     a_profile_that_makes_no_sense_fails_the_start: hybrid, needs Bryo;
     capabilities_that_mean_nothing_are_gone: hybrid, needs Bryo;
+    a_command_that_is_run_gains_no_rights: hybrid, needs Bryo;
     no_core_of_the_container_reaches_the_host: hybrid, needs Bryo;
     an_attached_program_has_the_containers_limits: hybrid, needs Bryo;
 }
@@ -111,6 +112,14 @@ fn capabilities_that_mean_nothing_are_gone(lab: &Lab) {
     for bounding in [set(&ana.init_of("web").to_string()), attached] {
         assert_eq!((bounding & gone, bounding >> 21 & 1), (0, 1), "{bounding:x}");
     }
+    ana.destroy("web");
+}
+
+fn a_command_that_is_run_gains_no_rights(lab: &Lab) {
+    let ana = with(lab, "");
+    let line = ["--", "grep", "NoNewPrivs", "/proc/self/status"];
+    ana.bryo([&["run"][..], &line].concat()).succeeds().stdout_is("NoNewPrivs:\t1\n");
+    ana.bryo([&["execute", "web"][..], &line].concat()).succeeds().stdout_is("NoNewPrivs:\t0\n");
     ana.destroy("web");
 }
 

@@ -7,6 +7,7 @@ tests::claims! {
     without_the_own_helper_newuidmap_is_used: hybrid, needs Bryo, not cell ONE_ID;
     without_any_helper_the_own_id_is_root_alone: hybrid unified, needs Bryo, not cell INIT;
     a_debian_is_unpacked_with_one_id: hybrid, needs Bryo Debian, not cell INIT;
+    a_user_without_a_line_creates_a_debian: hybrid, needs Bryo Debian;
     a_debian_of_one_id_boots_and_installs_packages: hybrid unified, needs Bryo Debian, not cell SYSTEMD;
     ids_that_are_not_granted_are_refused_with_the_line: hybrid cell, needs Bryo;
     a_map_of_several_ranges_is_written: hybrid, needs Bryo, not cell ONE_ID;
@@ -117,6 +118,12 @@ rm -r tree"#;
 /// Boots it, installs the package by apt, and looks at what came of it. `bryo` is how the user calls it.
 fn boots_and_installs(user: &User<'_>, bryo: &str) {
     user.sh(&format!("{bryo} start deb")).succeeds();
+    installs(user);
+    user.bryo(["stop", "-k", "deb"]).succeeds();
+    user.sh(&format!("{bryo} destroy deb")).succeeds();
+}
+
+fn installs(user: &User<'_>) {
     let inside = |script: &str| user.bryo(["exec", "deb", "--", "sh", "-c", script]).seconds(120);
     tests::eventually("systemd answers", || inside("systemctl show -P Version").output().status() == 0);
     inside("systemctl is-system-running --wait").succeeds().stdout_is("running\n");
@@ -126,8 +133,6 @@ fn boots_and_installs(user: &User<'_>, bryo: &str) {
     inside("dpkg-query -W -f '${Status}' claims").succeeds().stdout_is("install ok installed");
     inside("stat -c '%a %u' /var/lib/claims").succeeds().stdout_is("2750 0\n");
     inside("su -s /bin/sh claims -c 'id -u && cat /opt/claims/file'").succeeds().stdout_is("0\ncontent\n");
-    user.bryo(["stop", "-k", "deb"]).succeeds();
-    user.sh(&format!("{bryo} destroy deb")).succeeds();
 }
 
 fn a_debian_of_one_id_boots_and_installs_packages(lab: &Lab) {
@@ -137,4 +142,15 @@ fn a_debian_of_one_id_boots_and_installs_packages(lab: &Lab) {
     assert_eq!(created.stderr.matches("one id").count(), 1, "{}", created.stderr);
     ana.bryo(["info", "deb"]).succeeds().stdout_contains("one id");
     boots_and_installs(&ana, bryo);
+}
+
+/// The same where nothing hinders the helpers, and no file grants anything.
+fn a_user_without_a_line_creates_a_debian(lab: &Lab) {
+    const NO_LINES: &str = "mount --bind /dev/null /etc/subuid; mount --bind /dev/null /etc/subgid";
+    let ana = lab.user("ana");
+    let archive = "/run/bryo-lab/rootfs/debian-12.tar.zst";
+    ana.bryo(["create", "deb", archive]).amid(NO_LINES).seconds(180).succeeds().stderr_contains("one id");
+    ana.bryo(["start", "deb"]).amid(NO_LINES).succeeds();
+    installs(&ana);
+    ana.bryo(["destroy", "-f", "deb"]).amid(NO_LINES).succeeds();
 }

@@ -124,7 +124,7 @@ impl Once<'_> {
             source: wanted.image.clone().unwrap_or_else(|| "host".to_owned()),
             arguments: Vec::new(),
             config: None,
-            settings: "lxc.ephemeral = 1\n",
+            settings: if wanted.boot { EPHEMERAL } else { FOR_A_COMMAND },
             own: wanted.own.clone(),
             once: true,
         };
@@ -247,6 +247,11 @@ impl Once<'_> {
         ran
     }
 }
+
+/// What a throw-away container is.
+const EPHEMERAL: &str = "lxc.ephemeral = 1\n";
+/// The same for one command, which needs no way to more rights than it has: root inside is asked for with -u.
+const FOR_A_COMMAND: &str = "lxc.ephemeral = 1\nlxc.no_new_privs = 1\n";
 
 /// The shell status of what SIGKILL ended.
 const KILLED: i32 = 128 + 9;

@@ -71,13 +71,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "userns.clone3",
-        severity: Stops,
+        severity: Costs,
         seen: "clone3 answers ENOSYS, and unshare of a user namespace works",
-        why: "Bryo clones by clone3 alone; filters of older container engines hide it",
+        why: "clone3 puts a container into its cgroup at once; filters of container engines hide it",
         mend: "",
         advice: "in docker and podman: --security-opt seccomp=unconfined; or a newer engine",
         who: Administrator,
-        meanwhile: "nothing",
+        meanwhile: "clone is used, and the container moved into its cgroup afterwards",
         look: |survey| blamed(survey, "userns.clone3"),
     },
     Check {

@@ -21,7 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
         advice: "in docker: --security-opt systempaths=unconfined; in podman: --security-opt unmask=ALL; in a unit of \
                  systemd: ProtectKernelTunables=no, ProtectKernelLogs=no, ProcSubset=all",
         who: Administrator,
-        meanwhile: "nothing",
+        meanwhile: "bryo run and bryo execute share the caller's /proc and processes",
         look: |survey| masked(survey, &PROC),
     },
     Check {

@@ -94,7 +94,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     // From here on programs of the container run: this process still has fds of the host.
     process::set_dumpable(false)?;
     rootfs.enter(plan)?;
-    drop((taken_hooks, taken.nodes));
+    drop((taken_hooks, taken.nodes, rootfs));
     session(plan, given, &terminals)?;
     plan.confinement.limit_resources()?;
     leave_keyring(plan);
