@@ -31,8 +31,12 @@ pub const BASELINE: Shipped = Shipped { name: "bryo.seccomp", text: include_str!
 /// System calls that are answered and not made in a container with one id.
 pub const ONE_ID: Shipped = Shipped { name: "one-id.seccomp", text: include_str!("../share/one-id.seccomp") };
 
+/// System calls by which a container that shares the PID namespace outside could harm the processes there.
+pub const SHARED_PIDS: Shipped =
+    Shipped { name: "shared-pids.seccomp", text: include_str!("../share/shared-pids.seccomp") };
+
 /// All shipped files.
-pub const ALL: [Shipped; 7] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP, BASELINE, ONE_ID];
+pub const ALL: [Shipped; 8] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP, BASELINE, ONE_ID, SHARED_PIDS];
 
 /// Files of a distribution, which stand for the plain ones.
 const FOR_DISTRIBUTIONS: [(&str, Shipped); 2] = [(".common.conf", COMMON), (".userns.conf", USERNS)];
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_shipped_profile_parses() {
-        for file in [SECCOMP, BASELINE, ONE_ID] {
+        for file in [SECCOMP, BASELINE, ONE_ID, SHARED_PIDS] {
             let profile = crate::seccomp::parse(file.text, Path::new(file.name)).unwrap();
             assert_eq!(profile.default, crate::seccomp::Action::Allow, "{}", file.name);
             assert!(!profile.rules.is_empty(), "{}", file.name);

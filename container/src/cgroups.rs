@@ -43,8 +43,6 @@ pub struct Tree {
 /// Which rung of the ladder the container's cgroups are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
-    /// A scope of the user's systemd, delegated with its controllers.
-    Scope,
     /// Below the cgroup that the starting command was in.
     Writable,
     /// None: no limits and no freezer.
@@ -55,7 +53,6 @@ impl Rung {
     /// Returns the word for the one line that a start prints.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Scope => "systemd scope",
             Self::Writable => "writable",
             Self::None => "none (no limits, no freezer)",
         }
@@ -276,11 +273,6 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Tells whether there are none.
-    pub fn is_nowhere(&self) -> bool {
-        self.inner.is_nowhere()
-    }
-
     /// Returns the directory to clone into, where that places a process in all hierarchies.
     pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
         self.inner.clone_target().filter(|_| self.inner.is_unified())

@@ -57,13 +57,20 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
+/// So many looks in a row find nobody before it is believed: a process that forks and ends is gone before it is looked at,
+/// and its child was not there when the look began.
+const LOOKS: u32 = 8;
+
 fn end_all(user: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    loop {
+    let mut nobody = 0;
+    while nobody < LOOKS {
         let left = living(user);
         if left.is_empty() {
-            return Ok(());
+            nobody += 1;
+            continue;
         }
+        nobody = 0;
         if Instant::now() > deadline {
             let cause = format!("{} processes of the container do not end", left.len());
             return Err(Error::new(Kind::Died, cause));
@@ -73,6 +80,7 @@ fn end_all(user: u64) -> Result<()> {
         }
         std::thread::sleep(PAUSE);
     }
+    Ok(())
 }
 
 /// Returns the processes of a user namespace and of those below it.

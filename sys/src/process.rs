@@ -315,13 +315,6 @@ pub fn spawn_with(command: &mut Command, fds: &[BorrowedFd<'_>]) -> std::io::Res
     command.spawn()
 }
 
-/// Marks every fd from 3 on close-on-exec.
-pub fn close_on_exec_from_3() -> Result<()> {
-    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing; it sets a flag that only exec looks at.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    cvt(done, || "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)".to_owned()).map(drop)
-}
-
 /// Closes every fd from 3 on but those given: for a process that is about to become a program of somebody else's. Marking
 /// them close-on-exec is not enough, since the kernel looks the program up before: /proc/self/fd/N is a name, too.
 ///

@@ -41,12 +41,6 @@ pub fn end_sending(socket: BorrowedFd<'_>) -> Result<()> {
         .call(|| format!("shutdown({}, SHUT_WR)", socket.as_raw_fd()))
 }
 
-/// Makes two connected sockets that carry a stream of bytes.
-pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .call(|| "socketpair(AF_UNIX, SOCK_STREAM)".to_owned())
-}
-
 /// Sends one message with fds.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     send_with(socket, bytes, fds, SendFlags::NOSIGNAL)
@@ -190,11 +184,6 @@ pub fn abstract_listener(name: &[u8]) -> Result<Option<HostUid>> {
         Err(rustix::io::Errno::CONNREFUSED) => Ok(None),
         Err(e) => Err(e).call(call),
     }
-}
-
-/// Shuts the writing side of a connection, so that the other side sees the end.
-pub fn end_writing(socket: BorrowedFd<'_>) -> Result<()> {
-    rustix::net::shutdown(socket, rustix::net::Shutdown::Write).call(|| "shutdown(SHUT_WR)".to_owned())
 }
 
 #[cfg(test)]

@@ -518,16 +518,6 @@ impl Output {
         self
     }
 
-    /// Requires that a piece is not on standard error.
-    ///
-    /// # Panics
-    /// It is there.
-    #[track_caller]
-    pub fn stderr_lacks(self, piece: &str) -> Self {
-        self.require(!self.stderr.contains(piece), &format!("standard error without {piece:?}"));
-        self
-    }
-
     #[track_caller]
     fn require(&self, holds: bool, expected: &str) {
         assert!(

@@ -46,7 +46,7 @@ impl Caller {
     }
 }
 
-/// How an id map gets written: the ladder of the design's section 2.
+/// How an id map gets written: the first of these that works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdWriter {
     /// The runtime writes it itself: the caller is root.

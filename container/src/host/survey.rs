@@ -20,7 +20,7 @@ const FILE_CAP: u64 = 16 << 20;
 pub type Seen<T> = std::result::Result<T, String>;
 
 /// The settings of /proc/sys that decide about containers.
-pub const SWITCHES: [&str; 10] = [
+pub const SWITCHES: [&str; 9] = [
     "user.max_user_namespaces",
     "user.max_pid_namespaces",
     "user.max_net_namespaces",
@@ -28,7 +28,6 @@ pub const SWITCHES: [&str; 10] = [
     "user.max_uts_namespaces",
     "user.max_ipc_namespaces",
     "user.max_cgroup_namespaces",
-    "user.max_time_namespaces",
     "kernel.unprivileged_userns_clone",
     "kernel.apparmor_restrict_unprivileged_userns",
 ];

@@ -250,13 +250,14 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
     idmap::check_granted(&idmap, facts)?;
     let host_network = network(config, &mut notes)?;
-    let circumstances = Circumstances {
-        one_id: idmap::is_own_id_only(&idmap, &facts.caller),
-        cores_are_piped: facts.cores_are_piped,
-    };
     let namespaces = namespaces(config, host_network)?;
     let kernel_files =
         kernel_files::decide(&request.run, config, &facts.surroundings, namespaces, &mut notes)?;
+    let circumstances = Circumstances {
+        one_id: idmap::is_own_id_only(&idmap, &facts.caller),
+        shares_pids: kernel_files.namespaces & flags::NEWPID == 0,
+        cores_are_piped: facts.cores_are_piped,
+    };
     let entries = mounts::entries(config, &request.place)?;
     let dev = DevPlan {
         auto: config.autodev,

@@ -462,7 +462,9 @@ impl List {
             opened => opened?,
         };
         let found = path::status(opened.as_fd())?;
-        if found.st_uid != caller.uid.0 || !path::is_regular(opened.as_fd())? {
+        // Another name or another's right to write could make it somebody else's list.
+        let is_own = found.st_uid == caller.uid.0 && found.st_nlink == 1 && found.st_mode & 0o022 == 0;
+        if !is_own || !path::is_regular(opened.as_fd())? {
             return refuse("is not the caller's own");
         }
         let file = File::from(opened);

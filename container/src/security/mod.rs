@@ -34,10 +34,12 @@ pub struct Confinement {
 }
 
 /// What the decision depends on beside the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// The container has one id alone.
     pub one_id: bool,
+    /// The container shares the PID namespace outside.
+    pub shares_pids: bool,
     /// The kernel hands core dumps to a program of the host.
     pub cores_are_piped: bool,
 }
@@ -53,7 +55,7 @@ impl Confinement {
             capabilities: capabilities::kept(&config.capabilities),
             no_new_privs: config.no_new_privs,
             rlimits: rlimits(config, circumstances.cores_are_piped),
-            filter: seccomp::decide(config, circumstances.one_id, is_32bit)?,
+            filter: seccomp::decide(config, circumstances, is_32bit)?,
         })
     }
 

@@ -7,6 +7,7 @@ use config::{Config, share};
 use serde::{Deserialize, Serialize};
 use sys::seccomp::Instruction;
 
+use super::Circumstances;
 use super::abi::Abi;
 use super::compile::compile;
 use crate::error::{Doing, Error, Kind, Result};
@@ -31,18 +32,23 @@ pub struct Filter {
 ///
 /// # Errors
 /// A profile that cannot be read, with all its problems.
-pub fn decide(config: &Config, one_id: bool, is_32bit: bool) -> Result<Filter> {
+pub fn decide(config: &Config, circumstances: Circumstances, is_32bit: bool) -> Result<Filter> {
     let own = config.seccomp_profile.as_deref().filter(|path| !is_lxcs_common(path));
     let profile = match own {
         Some(path) => read(path)?,
         None => baseline(is_32bit)?,
     };
-    let one = shipped(share::ONE_ID)?;
-    let profiles: &[&Profile] = if one_id { &[&one, &profile] } else { &[&profile] };
-    let program = compile(profiles, Abi::native())?;
+    let beside = [(circumstances.one_id, share::ONE_ID), (circumstances.shares_pids, share::SHARED_PIDS)];
+    let mut profiles: Vec<Profile> = beside
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, file)| shipped(file))
+        .collect::<Result<_>>()?;
+    profiles.push(profile);
+    let program = compile(&profiles.iter().collect::<Vec<_>>(), Abi::native())?;
     Ok(Filter {
         profile: own.map_or_else(|| "baseline".to_owned(), |path| path.display().to_string()),
-        one_id,
+        one_id: circumstances.one_id,
         program: program.iter().map(|i| (i.code, i.jump_true, i.jump_false, i.operand)).collect(),
     })
 }

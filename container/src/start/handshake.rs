@@ -7,7 +7,7 @@
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
-//! (closed)                                 it runs
+//! (closed)                                 it runs, unless it died: the kernel tells whether it has executed
 //! Failed ->                                at any time
 //! ```
 //!

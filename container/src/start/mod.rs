@@ -19,6 +19,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
+use crate::leftovers;
 use crate::plan::StartPlan;
 
 /// Hooks have run and the cgroups stand.
@@ -176,6 +177,12 @@ impl<'a> Spawned<'a> {
         let killed = process::send_signal(self.child.pidfd.as_fd(), types::Signal::KILL);
         if let Err(e) = killed.and_then(|()| process::wait(self.child.pidfd.as_fd()).map(drop)) {
             log::warn!("ending the child: {e}");
+        }
+        // A start hook of the container's may have left something, which no PID namespace ends.
+        if self.prepared.plan.shares_pids()
+            && let Err(e) = leftovers::end(self.child.user.as_fd())
+        {
+            log::warn!("ending what is left in the container: {e}");
         }
         remove_cgroups(self.prepared.plan, &self.prepared.cgroup, self.child.user);
     }

@@ -5,6 +5,7 @@ use std::mem::zeroed;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::null_mut;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, sigset_t};
 
@@ -142,8 +143,8 @@ pub(crate) fn keep_signals_inside() -> io::Result<()> {
     }
 }
 
-/// Kills every process that this one may signal, itself apart, and reaps until no child is left. The kernel sends to all in
-/// one step, so no process forks its way out. Where the parent could be signalled, signals are not kept inside, and nothing
+/// Kills every process that this one may signal, itself apart, and reaps until no child is left, for a second at most: one
+/// that became somebody else cannot be killed from here. The kernel sends to all in one step, so no process forks its way out. Where the parent could be signalled, signals are not kept inside, and nothing
 /// is killed.
 pub(crate) fn kill_all_others() {
     // SAFETY: no call takes a pointer that it could follow.
@@ -152,9 +153,15 @@ pub(crate) fn kill_all_others() {
             return;
         }
         libc::kill(-1, libc::SIGKILL);
-        while libc::waitpid(-1, null_mut(), 0) > 0
-            || io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-        {}
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            match libc::waitpid(-1, null_mut(), libc::WNOHANG) {
+                -1 => return,
+                0 if Instant::now() > until => return,
+                0 => std::thread::sleep(Duration::from_millis(2)),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -77,6 +77,18 @@ fn with_one_id_owners_are_changed_in_name_only() {
 }
 
 #[test]
+fn where_pids_are_shared_the_limits_of_others_stay() {
+    let (shared, baseline) = (shipped(share::SHARED_PIDS).unwrap(), shipped(share::BASELINE).unwrap());
+    let prlimit = |pid| answer(&[&shared, &baseline], Abi::X8664, "prlimit64", [pid, 7, 0, 0, 0, 0]);
+    assert_eq!((prlimit(0), prlimit(17)), (ALLOW, errno(1)));
+    let of = |shares_pids| {
+        let circumstances = Circumstances { shares_pids, ..Circumstances::default() };
+        decide(&Config::default(), circumstances, false).unwrap().len()
+    };
+    assert!(of(true) > of(false));
+}
+
+#[test]
 fn every_name_of_the_shipped_profiles_is_a_call_somewhere() {
     for file in [share::BASELINE, share::ONE_ID, share::SECCOMP] {
         for rule in shipped(file).unwrap().rules {
@@ -208,7 +220,7 @@ fn a_profile_of_the_user_takes_the_place_of_the_baseline_and_lxcs_own_does_not()
     std::fs::write(&file, "2\ndenylist\nacct errno 1\n").unwrap();
     let of = |path: Option<&Path>| {
         let config = Config { seccomp_profile: path.map(Path::to_owned), ..Config::default() };
-        decide(&config, false, false)
+        decide(&config, Circumstances::default(), false)
     };
     assert_eq!(of(None).unwrap().profile, "baseline");
     let common = of(Some(Path::new("/usr/share/lxc/config/common.seccomp"))).unwrap();
