@@ -24,6 +24,8 @@ pub(crate) const SIGWINCH: i32 = 28;
 const KEYS_AT_ONCE: usize = 256;
 /// So much is still shown after the program has ended; what it left running may write for ever.
 const LAST_WORDS: usize = 1 << 20;
+/// How long is waited for them.
+const LAST_WAIT: Duration = Duration::from_millis(50);
 /// So much is remembered of a console that nobody looks at.
 const MEMORY: usize = 16 << 10;
 /// So many of its lines are told, and so much of each.
@@ -242,11 +244,11 @@ impl Relay {
         false
     }
 
-    /// Shows what was written before the end.
+    /// Shows what was written before the end. The kernel passes it on by a thread of its own, which may come after the end
+    /// of the program; the master reports a hang-up behind it, unless somebody else has the terminal still.
     pub(crate) fn finish(&mut self) {
         let mut shown = 0;
-        let can_read =
-            |master: BorrowedFd<'_>| event::readable(master, Some(Duration::ZERO)).unwrap_or(false);
+        let can_read = |master: BorrowedFd<'_>| event::readable(master, Some(LAST_WAIT)).unwrap_or(false);
         while !self.over && shown < LAST_WORDS && can_read(self.master.as_fd()) {
             shown += self.show();
         }
