@@ -205,7 +205,8 @@ impl BaseGroup {
         self.0.open(path)
     }
 
-    /// Takes a process (the monitor, at its end) back into the base, so that its group can be removed.
+    /// Takes the calling process (the monitor, at its end) back into the base, so that its group can be removed. It has
+    /// one thread.
     ///
     /// On v2 a base with enabled controllers takes no processes. When at most one group is left below it, which is
     /// then the monitor's own, no container can lose a limit, so they are disabled again. LXC moves its monitor
@@ -213,13 +214,13 @@ impl BaseGroup {
     ///
     /// # Errors
     /// EBUSY while other containers have groups in the same base; the next [`claim`](Self::claim) of the name cleans up.
-    pub fn take_back(&self, pid: i32) -> Result<(), Error> {
-        match self.0.place(pid) {
+    pub fn take_back(&self) -> Result<(), Error> {
+        match self.0.entrance()?.enter() {
             Err(e) if e.errno() == Some(Errno::EBUSY) => {
                 if let Some(member) = self.0.unified().filter(|m| has_at_most_one_child(m)) {
                     member.disable_controllers();
                 }
-                self.0.place(pid)
+                self.0.entrance()?.enter()
             }
             done => done,
         }
@@ -302,63 +303,104 @@ impl Group {
         Ok(Group { host: Arc::clone(&self.host), members })
     }
 
-    /// Moves a process into the group, in every hierarchy; 0 is the caller.
+    /// Moves a process with all its threads into the group, in every hierarchy; 0 is the caller.
     ///
     /// # Errors
-    /// The first refusal; the other hierarchies are tried all the same.
+    /// The first refusal; the other hierarchies are tried all the same. On v1 EACCES for a process whose user id is not
+    /// the caller's.
     pub fn place(&self, pid: i32) -> Result<(), Error> {
-        self.placer()?.place(pid)
+        self.place_in(self.members.iter(), pid)
     }
 
-    /// Opens what is needed to place processes later, when the group belongs to the container: the kernel checks the
-    /// right to write at this open, and (since Linux 5.16) all other rights with the credentials of this opener.
-    pub fn placer(&self) -> Result<Placer, Error> {
-        let open = |m: &Member| match path::open_write_at(m.dir.as_fd(), Path::new("cgroup.procs")) {
-            Ok(fd) => Ok((m.path.clone(), fd)),
-            Err(e) => Err(Error::new(Act::Place, &m.path, e)),
-        };
-        Ok(Placer { files: self.members.iter().map(open).collect::<Result<_, _>>()? })
+    /// Moves a process into the group in the v2 hierarchy alone, where the group is in it.
+    pub fn place_in_unified(&self, pid: i32) -> Result<(), Error> {
+        self.place_in(self.unified().into_iter(), pid)
     }
 
-    /// Returns the directory to clone a process into (`CLONE_INTO_CGROUP`), where the group is in the v2 hierarchy.
-    /// v1 has nothing like it: there the child is placed.
-    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        self.unified().map(|m| m.dir.as_fd())
-    }
-
-    /// Tells whether every process of a clone into [`clone_target`](Self::clone_target) is in all directories of the
-    /// group, so that nothing is left to place.
-    pub fn is_unified(&self) -> bool {
-        self.members.iter().all(|m| m.version == Version::V2)
-    }
-}
-
-/// The open `cgroup.procs` files of a group.
-#[derive(Debug)]
-pub struct Placer {
-    files: Vec<(PathBuf, OwnedFd)>,
-}
-
-impl Placer {
-    /// Returns the files, for a process that places others in the group's stead.
-    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.files.iter().map(|(_, file)| file.as_fd())
-    }
-
-    /// Moves a process into the group, in every hierarchy; 0 is the caller.
-    ///
-    /// # Errors
-    /// The first refusal; the other hierarchies are tried all the same. On v1 EACCES for a process whose user id is
-    /// neither the opener's nor, with the opener root, any: a container's init is placed before it becomes root.
-    pub fn place(&self, pid: i32) -> Result<(), Error> {
+    fn place_in<'a>(&self, members: impl Iterator<Item = &'a Member>, pid: i32) -> Result<(), Error> {
         let text = pid.to_string();
         let mut result = Ok(());
-        for (path, file) in &self.files {
-            let placed = sys::path::write_once(file.as_fd(), text.as_bytes());
-            result = result.and(placed.map_err(|e| Error::new(Act::Place, path, e)));
+        for member in members {
+            let placed = tree::write(member.dir.as_fd(), "cgroup.procs", &text);
+            result = result.and(placed.map_err(|e| Error::new(Act::Place, &member.path, e)));
         }
         result
     }
+
+    /// Opens what processes enter the group by later, when it belongs to the container: the kernel checks the right to
+    /// write at this open, and (since Linux 5.16) all other rights with the credentials of this opener.
+    pub fn entrance(&self) -> Result<Entrance, Error> {
+        let open = |m: &Member| match path::open_write_at(m.dir.as_fd(), Path::new(entered_by(m.version))) {
+            Ok(file) => Ok(Door { version: m.version, path: m.path.clone(), file }),
+            Err(e) => Err(Error::new(Act::Place, &m.path, e)),
+        };
+        Ok(Entrance { doors: self.members.iter().map(open).collect::<Result<_, _>>()? })
+    }
+
+    /// Returns the directory to clone a process into (`CLONE_INTO_CGROUP`), where the group is in the v2 hierarchy.
+    /// v1 has nothing like it: there the child enters by itself.
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.unified().map(|m| m.dir.as_fd())
+    }
+}
+
+/// The file by which a process of one thread moves itself.
+///
+/// Whoever writes to `cgroup.procs` waits until no process of the machine forks or exits, which takes a grace period of RCU,
+/// 2 to 15 ms. A thread that moves itself by v1's `tasks` disturbs nobody, so the kernel lets it pass at once (since Linux
+/// 5.12). v2's `cgroup.threads` moves within a threaded tree only; there a process is cloned into its group.
+/// Source: `cgroup_procs_write_start` in the kernel's kernel/cgroup/cgroup.c.
+fn entered_by(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "tasks",
+        Version::V2 => "cgroup.procs",
+    }
+}
+
+/// The open files by which processes enter a group.
+#[derive(Debug)]
+pub struct Entrance {
+    doors: Vec<Door>,
+}
+
+#[derive(Debug)]
+struct Door {
+    version: Version,
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+impl Entrance {
+    /// Returns the files; whoever writes "0" to all of them, and has one thread, is in the group.
+    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.doors.iter().map(|door| door.file.as_fd())
+    }
+
+    /// Moves the calling process, which has one thread, into the group, in every hierarchy.
+    ///
+    /// # Errors
+    /// The first refusal; the other hierarchies are tried all the same. On v1 EACCES for a process whose user id is not
+    /// the opener's: a container's init enters before it becomes root.
+    pub fn enter(&self) -> Result<(), Error> {
+        enter_by(self.doors.iter())
+    }
+
+    /// Moves the calling process, which has one thread, into the group in the v1 hierarchies alone.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub fn enter_v1(&self) -> Result<(), Error> {
+        enter_by(self.doors.iter().filter(|door| door.version == Version::V1))
+    }
+}
+
+fn enter_by<'a>(doors: impl Iterator<Item = &'a Door>) -> Result<(), Error> {
+    let mut result = Ok(());
+    for door in doors {
+        let moved = path::write_once(door.file.as_fd(), b"0");
+        result = result.and(moved.map_err(|e| Error::new(Act::Place, &door.path, e)));
+    }
+    result
 }
 
 /// Files of a new v1 directory that the kernel leaves unusable, by controller: copied from the parent where they are

@@ -9,7 +9,7 @@
 //! ```text
 //! Layout::of(Base) -> Host::probe -> BaseGroup::open_base -> claim(names)
 //!     -> make(monitor), place(self), make_with_controllers(payload)
-//!     -> apply(limits), hand_over(group), placer() ... kill, remove
+//!     -> apply(limits), hand_over(group), entrance() ... kill, remove
 //! ```
 //! [`Handle`] is a group written down: whoever cleans up after a monitor that was killed opens it again.
 
@@ -30,7 +30,7 @@ mod usage;
 
 pub use access::{Access, Host, Verdict};
 pub use freeze::FreezeError;
-pub use group::{Act, BaseGroup, Error, Group, KeptBack, KeptBackWhy, Placer};
+pub use group::{Act, BaseGroup, Entrance, Error, Group, KeptBack, KeptBackWhy};
 pub use handle::{Handle, HandlePlace};
 pub use kill::KillError;
 pub use layout::{Base, Hierarchy, Kind, Layout, Version};

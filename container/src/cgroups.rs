@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use cgroup::{Applied, BaseGroup, Group, Host, Layout, Limit, Names, Placer, Settings, Version};
+use cgroup::{Applied, BaseGroup, Entrance, Group, Host, Layout, Limit, Names, Settings, Version};
 use config::Config;
 use serde::{Deserialize, Serialize};
 use sys::process;
@@ -136,11 +136,9 @@ enum Moving {
 
 /// A process that moves the monitor into its cgroup, while the monitor goes on.
 ///
-/// The kernel lets the first move between cgroups in a while wait for a grace period of RCU, 2 to 15 ms; for all that
-/// follow soon it is over then. Nothing in a start needs the monitor in its own cgroup, so nothing waits for it; but no
-/// cgroup can be made, mounted or cloned into meanwhile. Where the container's init has to be moved too (v1 and hybrid) it
-/// begins when all cgroups are there, so that init's move need not wait; where init is cloned into its cgroup, when the
-/// container runs.
+/// The kernel lets a move between cgroups of v2 wait for a grace period of RCU, 2 to 15 ms. Nothing in a start needs the
+/// monitor in its own cgroup, so nothing waits for it; but no cgroup can be made, mounted or cloned into meanwhile, so it
+/// begins when the container runs. Into those of v1 the monitor goes by itself, at once.
 #[derive(Debug)]
 struct Mover {
     pidfd: OwnedFd,
@@ -148,12 +146,13 @@ struct Mover {
 
 impl Mover {
     fn start(group: &Group) -> Result<Self> {
-        let placer = group.placer().map_err(failed)?;
+        group.entrance().and_then(|entrance| entrance.enter_v1()).map_err(failed)?;
         let monitor = process::own_pid();
         match process::fork()? {
             process::Cloned::Parent { pidfd, .. } => Ok(Self { pidfd }),
             process::Cloned::Child => {
-                let moved = process::die_with_parent(monitor).is_ok() && placer.place(monitor).is_ok();
+                let moved =
+                    process::die_with_parent(monitor).is_ok() && group.place_in_unified(monitor).is_ok();
                 process::exit_now(i32::from(!moved))
             }
         }
@@ -189,7 +188,7 @@ impl Cgroups {
 
     fn move_at_once(&mut self) -> Result<()> {
         self.moving = Moving::Done;
-        self.monitor.place(0).map_err(|e| {
+        self.monitor.entrance().and_then(|entrance| entrance.enter()).map_err(|e| {
             let _left = self.monitor.remove(Duration::ZERO);
             failed(e)
         })
@@ -212,16 +211,7 @@ impl Cgroups {
         }
     }
 
-    /// Makes the payload's cgroups; the first time, where init will be moved, the monitor then sets out for its own.
-    pub fn payload(&mut self) -> Result<Payload> {
-        let payload = self.make_payload()?;
-        if payload.clone_target().is_none() {
-            self.set_out();
-        }
-        Ok(payload)
-    }
-
-    /// Lets the monitor set out for its own cgroup, if it has not.
+    /// Lets the monitor set out for its own cgroup, if it has not. For when the container runs.
     pub fn set_out(&mut self) {
         if matches!(self.moving, Moving::NotYet) {
             self.moving = match Mover::start(&self.monitor) {
@@ -234,15 +224,16 @@ impl Cgroups {
         }
     }
 
-    fn make_payload(&self) -> Result<Payload> {
+    /// Makes the payload's cgroups.
+    pub fn payload(&self) -> Result<Payload> {
         let (limited, _kept) = self.base.make_with_controllers(&self.names.payload).map_err(failed)?;
         let inner = match self.names.inner == self.names.payload {
             true => self.base.open(&self.names.inner),
             false => self.base.make(&self.names.inner),
         };
-        let made = inner.and_then(|inner| Ok((inner.placer()?, inner)));
+        let made = inner.and_then(|inner| Ok((inner.entrance()?, inner)));
         match made {
-            Ok((placer, inner)) => Ok(Payload { limited, inner, placer }),
+            Ok((entrance, inner)) => Ok(Payload { limited, inner, entrance }),
             Err(e) => {
                 let _left = limited.remove(Duration::ZERO);
                 Err(failed(e))
@@ -255,7 +246,7 @@ impl Cgroups {
         self.finish_moving();
         let left = match self.moving {
             Moving::NotYet => Ok(()),
-            _ => self.base.take_back(0).map_err(failed),
+            _ => self.base.take_back().map_err(failed),
         };
         let removed = left.and_then(|()| self.monitor.remove(REMOVE_PATIENCE).map_err(failed));
         if let Err(e) = removed {
@@ -269,23 +260,28 @@ impl Cgroups {
 pub struct Payload {
     limited: Group,
     inner: Group,
-    placer: Placer,
+    entrance: Entrance,
 }
 
 impl Payload {
-    /// Returns the directory to clone into, where that places a process in all hierarchies.
+    /// Returns the directory to clone into, where there is one of v2.
     pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.clone_target().filter(|_| self.inner.is_unified())
+        self.inner.clone_target()
     }
 
-    /// Moves a process into them.
-    pub fn place(&self, pid: i32) -> Result<()> {
-        self.placer.place(pid).map_err(failed)
+    /// Moves the calling process, the container's init while it is the user still, into them; those of v1 alone when it
+    /// was cloned into that of v2.
+    pub fn enter(&self, cloned: bool) -> Result<()> {
+        match cloned {
+            true => self.entrance.enter_v1(),
+            false => self.entrance.enter(),
+        }
+        .map_err(failed)
     }
 
-    /// Returns the files by which a process is moved into them, for the attaching process.
-    pub fn placing_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.placer.files()
+    /// Returns the files by which a process enters them, for the attaching process.
+    pub fn entrance_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.entrance.files()
     }
 
     /// Gives the cgroup in which the container is to the caller and container root's group together. For the child, while
@@ -453,7 +449,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Moves a process by a file of [`Payload::placing_files`].
-pub fn place_by(file: BorrowedFd<'_>, pid: i32) -> Result<()> {
-    sys::path::write_once(file, pid.to_string().as_bytes()).doing("moving into the container's cgroup")
+/// Moves the calling process by a file of [`Payload::entrance_files`].
+pub fn enter_by(file: BorrowedFd<'_>) -> Result<()> {
+    sys::path::write_once(file, b"0").doing("moving into the container's cgroup")
 }

@@ -48,10 +48,8 @@ pub fn join_root_group(keep_groups: bool) -> Result<()> {
     nix::unistd::setresgid(group, group, group).call(|| "setresgid(0, 0, 0)".to_owned())
 }
 
-/// Becomes user 0 but keeps the saved user id: the process still counts as the caller's own where the kernel asks for
-/// that (moving it between cgroups of version 1). [`become_user`] ends that.
-pub fn become_root_keeping_saved_uid() -> Result<()> {
+/// Becomes user 0 for good; of group 0 it is already ([`join_root_group`]).
+pub fn become_root() -> Result<()> {
     let root = Uid::from_raw(0);
-    let unchanged = Uid::from_raw(u32::MAX);
-    nix::unistd::setresuid(root, root, unchanged).call(|| "setresuid(0, 0, -1)".to_owned())
+    nix::unistd::setresuid(root, root, root).call(|| "setresuid(0, 0, 0)".to_owned())
 }

@@ -1,10 +1,12 @@
 //! What every test needs: groups with names of their own that are gone afterwards, and processes to put into them.
 
+use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cgroup::{Base, BaseGroup, Hierarchy, Host, Layout, Limit, Version};
+use cgroup::{Base, BaseGroup, Entrance, Hierarchy, Host, Layout, Limit, Version};
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +64,24 @@ pub(crate) struct Sleeper(Child);
 
 pub(crate) fn sleeper() -> Sleeper {
     Sleeper(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+}
+
+/// A process of one thread that enters a group by itself, then does nothing.
+pub(crate) fn entering_sleeper(entrance: &Entrance) -> Sleeper {
+    let own = std::process::id();
+    let doors = entrance.files().map(|file| format!("/proc/{own}/fd/{}", file.as_raw_fd()));
+    let enter = "for door; do echo 0 > \"$door\" || exit; done; echo in; exec sleep 600 > /dev/null";
+    let mut child = Command::new("sh")
+        .args(["-c", enter, "sh"])
+        .args(doors)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told, "in\n", "the process did not get in");
+    Sleeper(child)
 }
 
 /// A process that makes new ones: what an old one has allocated stays counted where it was before.

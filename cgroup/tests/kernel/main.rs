@@ -9,7 +9,7 @@ mod user;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bench::{Bench, PATIENCE, is_root, limit, sleeper};
+use bench::{Bench, PATIENCE, entering_sleeper, is_root, limit, sleeper};
 use cgroup::{Applied, Error, FreezeError, Handle, Kind, Missing, Names, Reason, Settings, Version};
 
 /// Returns from the test, saying why, when it cannot run here.
@@ -38,14 +38,16 @@ fn a_placed_process_is_in_every_hierarchy() {
 }
 
 #[test]
-fn a_process_is_placed_by_files_opened_earlier() {
+fn a_process_enters_every_hierarchy_by_files_opened_earlier() {
     need!(is_root(), "root");
-    let bench = Bench::new("placer");
+    let bench = Bench::new("entrance");
     let group = bench.base.make(&bench.name).unwrap();
-    let (placer, first, second) = (group.placer().unwrap(), sleeper(), sleeper());
-    placer.place(first.pid()).unwrap();
-    placer.place(second.pid()).unwrap();
-    assert_eq!(group.pids().unwrap().len(), 2);
+    let entrance = group.entrance().unwrap();
+    let child = entering_sleeper(&entrance);
+    for dir in group.paths() {
+        let inside = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+        assert_eq!(inside.trim(), child.pid().to_string(), "{}", dir.display());
+    }
 }
 
 #[test]
@@ -280,16 +282,4 @@ fn usage_counts_what_the_group_did() {
     if bench.has_v1("blkio") {
         assert!(usage.io.is_some(), "{usage:?}");
     }
-}
-
-#[test]
-fn the_base_takes_a_process_back() {
-    need!(is_root(), "root");
-    let bench = Bench::new("back");
-    let group = bench.base.make(&bench.name).unwrap();
-    let child = sleeper();
-    group.place(child.pid()).unwrap();
-    bench.base.take_back(child.pid()).unwrap();
-    assert!(group.is_empty());
-    group.remove(PATIENCE).unwrap();
 }

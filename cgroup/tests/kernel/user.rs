@@ -12,7 +12,7 @@ use cgroup::{
     Applied, Base, BaseGroup, Group, Handle, Host, Kind, Layout, Names, Settings, Verdict, Version,
 };
 
-use crate::bench::{Bench, PATIENCE, is_root, limit, sleeper};
+use crate::bench::{Bench, PATIENCE, entering_sleeper, is_root, limit, sleeper};
 use crate::need;
 
 /// An id that no account has, and the first id of a range for it.
@@ -117,7 +117,8 @@ fn everything_in_delegated_directories() {
     let base = own_base();
     assert!(base.host().accesses.iter().all(cgroup::Access::is_usable), "{:?}", base.host());
     let names = base.claim(&names()).unwrap();
-    base.make(&names.monitor).unwrap().place(0).unwrap();
+    let monitor = base.make(&names.monitor).unwrap();
+    drop(entering_sleeper(&monitor.entrance().unwrap()));
     let (payload, kept) = base.make_with_controllers(&names.payload).unwrap();
     assert_eq!(kept, []);
     let child = sleeper();
@@ -130,8 +131,7 @@ fn everything_in_delegated_directories() {
     assert!(payload.is_frozen().unwrap());
     payload.kill(PATIENCE).unwrap();
     payload.remove(PATIENCE).unwrap();
-    base.take_back(0).unwrap();
-    base.open(&names.monitor).unwrap().remove(PATIENCE).unwrap();
+    monitor.remove(PATIENCE).unwrap();
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct Fds {
     pub init: OwnedFd,
     /// The root of the container's devpts.
     pub devpts: Option<OwnedFd>,
-    /// cgroup.procs files of the payload cgroups.
+    /// The files by which a process enters the payload cgroups.
     pub cgroups: Vec<OwnedFd>,
 }
 
@@ -99,10 +99,9 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
             let _gone = socket::send(theirs.as_fd(), &bytes, &[]);
             process::exit_now(1)
         }
-        Cloned::Parent { pid, pidfd } => {
+        Cloned::Parent { pidfd, .. } => {
             drop(theirs);
-            let started = place(fds, pid).and_then(|()| accompany(fds, ours.as_fd()));
-            match started {
+            match accompany(fds, ours.as_fd()) {
                 Ok(()) => Ok(pidfd),
                 Err(failure) => {
                     let _dead = process::send_signal(pidfd.as_fd(), Signal::KILL);
@@ -122,17 +121,8 @@ fn join_own_keyring() {
     }
 }
 
-/// Moves the new process into the container's cgroups, by files that the monitor opened when it still could.
-fn place(fds: &Fds, pid: i32) -> Result<()> {
-    for procs in &fds.cgroups {
-        crate::cgroups::place_by(procs.as_fd(), pid)?;
-    }
-    Ok(())
-}
-
-/// Lets the placed child go on, passes its terminal to the asking command, and sees it exec.
+/// Passes the child's terminal to the asking command when the child is ready, and sees it exec.
 fn accompany(fds: &Fds, child: BorrowedFd<'_>) -> Result<()> {
-    socket::send(child, b"placed", &[])?;
     let ready = socket::receive(child, 64 * 1024)?;
     if ready.bytes != b"ready" {
         return Err(failure(&ready.bytes));
@@ -151,7 +141,8 @@ fn failure(bytes: &[u8]) -> Error {
         .unwrap_or_else(|_| Error::new(Kind::Died, "the process died before it was ready"))
 }
 
-/// The child: placed, then a member of the container in every way, then the program.
+/// The child: in the container's cgroups, by files that the monitor opened when it still could, then a member of the
+/// container in every way, then the program.
 fn become_program(
     fds: &Fds,
     request: &AttachRequest,
@@ -160,7 +151,9 @@ fn become_program(
     cwd: Option<&Path>,
     parent: BorrowedFd<'_>,
 ) -> Result<Infallible> {
-    socket::receive(parent, 16)?;
+    for file in &fds.cgroups {
+        crate::cgroups::enter_by(file.as_fd())?;
+    }
     if kinds & flags::NEWUSER != 0 {
         cred::become_user(0, 0, &[], entry.keep_groups)?;
     }

@@ -5,6 +5,7 @@
 //!
 //! | step | needs | after it the child can no longer |
 //! |---|---|---|
+//! | enter the cgroups | to be the user still, in the monitor's cgroup namespace | - |
 //! | close what is the monitor's | - | reach the monitor's files, its log and the cgroups excepted |
 //! | make the namespaces but those of users and processes | to be the user still | - |
 //! | take rootfs, sources, nodes, hooks | to be the user still | - |
@@ -12,8 +13,7 @@
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
 //! | loopback, hostname | own net and uts namespace | - |
 //! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
-//! | wait for the cgroups, leave to an own cgroup namespace, mount it | cgroup v1: the saved uid still the caller's | - |
-//! | give up the saved uid; mount and autodev hooks | - | be moved between v1 cgroups by the monitor |
+//! | mount and autodev hooks | - | - |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
 //! | be looked into by nobody; change the root; close what was taken | all sources taken | see the host's files |
@@ -49,10 +49,10 @@ pub(crate) struct Given<'a> {
     pub(crate) stdio: Option<&'a [OwnedFd; 3]>,
     /// The payload's cgroups.
     pub(crate) cgroup: &'a Payload,
+    /// The child was cloned into its cgroup of v2.
+    pub(crate) cloned_into_cgroup: bool,
     /// The namespaces that the child makes at once.
     pub(crate) namespaces: u64,
-    /// The cgroup namespace is left after placing, not made by the clone.
-    pub(crate) unshare_cgroup: bool,
     /// setgroups(2) is denied in the namespace.
     pub(crate) keep_groups: bool,
 }
@@ -66,6 +66,7 @@ pub(crate) fn run(plan: &StartPlan, given: &Given<'_>) -> ! {
 
 fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let channel = &given.channel;
+    given.cgroup.enter(given.cloned_into_cgroup).doing("entering the container's cgroups")?;
     close_the_monitors(given)?;
     namespace::leave(given.namespaces).doing("making the namespaces")?;
     let taken_hooks = TakenHooks::take(plan);
@@ -79,13 +80,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     rootfs.mount_proc_and_sys(plan)?;
     let terminals = rootfs.make_dev(plan, &taken.nodes)?;
     rootfs.mount_entries(plan, taken.sources)?;
-    // The kernel makes the first move between v1 cgroups wait for a grace period of RCU, which all of the above hides.
-    channel.expect(FromMonitor::Placed)?;
-    if given.unshare_cgroup {
-        namespace::leave(flags::NEWCGROUP).doing("making a cgroup namespace")?;
-    }
     rootfs.mount_cgroups(plan)?;
-    cred::become_user(0, 0, &[], given.keep_groups).doing("becoming root of the container for good")?;
     run_hooks(Hook::Mount)?;
     run_hooks(Hook::Autodev)?;
     rootfs.write_sysctls(plan)?;
@@ -143,7 +138,7 @@ fn become_root(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
         given.cgroup.hand_over().doing("giving the cgroups to the container")?;
     }
     process::close_copies(given.cgroup.directories());
-    cred::become_root_keeping_saved_uid().doing("becoming root of the container")?;
+    cred::become_root().doing("becoming root of the container")?;
     process::set_dumpable(true)?;
     process::set_parent_death_signal(plan.signals.parent_death)?;
     Ok(())

@@ -145,7 +145,7 @@ impl Clients {
         let more = [request.as_fd(), entry.as_fd(), running.pidfd.as_fd()];
         let devpts = running.devpts.iter().map(AsFd::as_fd);
         let all: Vec<BorrowedFd<'_>> =
-            own.into_iter().chain(more).chain(devpts).chain(running.cgroup.placing_files()).collect();
+            own.into_iter().chain(more).chain(devpts).chain(running.cgroup.entrance_files()).collect();
         command.args(all.iter().map(|fd| fd.as_raw_fd().to_string()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let spawned = process::spawn_with(&mut command, &all).map_err(crate::place::from_io);

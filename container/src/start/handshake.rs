@@ -3,7 +3,6 @@
 //! ```text
 //! child                                   monitor
 //!                           <- IdsWritten  the id map stands
-//!                           <- Placed      it is in its cgroups
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
@@ -48,8 +47,6 @@ pub enum FromChild {
 pub enum FromMonitor {
     /// The id map is written.
     IdsWritten,
-    /// The child is in its cgroups.
-    Placed,
     /// Everything outside is ready.
     Wired,
 }

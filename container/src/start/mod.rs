@@ -6,7 +6,7 @@
 
 mod handshake;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use config::Hook;
 use sys::namespace;
@@ -73,12 +73,12 @@ struct Child {
 }
 
 /// Starts the container, from nothing to running.
-pub fn start(plan: &StartPlan, cgroups: &mut Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
+pub fn start(plan: &StartPlan, cgroups: &Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
     Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run()
 }
 
 impl<'a> Prepared<'a> {
-    fn prepare(plan: &'a StartPlan, cgroups: &mut Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
+    fn prepare(plan: &'a StartPlan, cgroups: &Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
         hooks::run(plan, Hook::PreStart, &Told::default(), &TakenHooks::default())?;
         let cgroup = cgroups.payload().doing("making the cgroups")?;
         Ok(Self { plan, stdio, cgroup })
@@ -94,30 +94,22 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Returns the cgroup that the child starts in, where the whole tree is v2 and there is clone3. Else it is placed after
-    /// the clone.
-    fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        self.cgroup.clone_target().filter(|_| self.plan.clone3)
-    }
-
     /// Clones the child into its user and PID namespaces; the others it makes itself, while the id map is being written.
-    /// Where the whole tree is v2 it starts in its cgroup; else it is placed after the clone, and leaves to a cgroup
-    /// namespace then.
+    /// Where there are v2 and clone3 it starts in its cgroup of v2; all others it enters by itself, before it leaves to a
+    /// cgroup namespace.
     fn clone_child(&self) -> Result<(Child, Channel)> {
         let (ours, theirs) = Channel::pair()?;
-        let into = self.clone_target();
-        let wants_cgroup_namespace = self.plan.namespaces & flags::NEWCGROUP != 0;
+        let into = self.cgroup.clone_target().filter(|_| self.plan.clone3);
         let at_clone = self.plan.namespaces & (flags::NEWUSER | flags::NEWPID);
-        let placed = if into.is_some() { 0 } else { flags::NEWCGROUP };
         match process::clone(at_clone, into).doing("making the namespaces")? {
             Cloned::Child => {
                 drop(ours);
                 let given = init::Given {
                     channel: theirs,
                     cgroup: &self.cgroup,
-                    namespaces: self.plan.namespaces & !at_clone & !placed,
+                    cloned_into_cgroup: into.is_some(),
+                    namespaces: self.plan.namespaces & !at_clone,
                     stdio: self.stdio,
-                    unshare_cgroup: wants_cgroup_namespace && into.is_none(),
                     keep_groups: keeps_groups(self.plan),
                 };
                 init::run(self.plan, &given)
@@ -144,7 +136,7 @@ fn keeps_groups(plan: &StartPlan) -> bool {
 }
 
 impl<'a> Spawned<'a> {
-    /// Has the child's map written, and places it in its cgroups.
+    /// Has the child's map written.
     fn map(self) -> Result<Mapped<'a>> {
         match self.write_map() {
             Ok(()) => Ok(Mapped { spawned: self }),
@@ -153,13 +145,9 @@ impl<'a> Spawned<'a> {
     }
 
     fn write_map(&self) -> Result<()> {
-        let (plan, cgroup) = (self.prepared.plan, &self.prepared.cgroup);
+        let plan = self.prepared.plan;
         idmap::write(self.child.pid, &plan.idmap, &plan.id_writer, &plan.caller)?;
-        self.channel.send(&FromMonitor::IdsWritten, &[])?;
-        if self.prepared.clone_target().is_none() {
-            cgroup.place(self.child.pid).doing("placing the container in its cgroups")?;
-        }
-        self.channel.send(&FromMonitor::Placed, &[])
+        self.channel.send(&FromMonitor::IdsWritten, &[])
     }
 
     /// Undoes this phase and returns the root cause: what the child has met, if it has, since the two work at the same time,
