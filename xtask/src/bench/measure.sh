@@ -38,8 +38,11 @@ begin_life() {
     done
 }
 
+# The kernel takes network namespaces and cgroups away after the command that ended them: at rest, so that the next side
+# does not pay for it.
 life() {
     for side in $(rotated "$1" bryo lxc $rivals); do
+        sleep 0.3
         case $side in
         bryo | lxc)
             timed start $side "${!side}/lxc-start" -n web-$side
