@@ -182,7 +182,7 @@ fn run_until_stopped(
     run_file.write(&held.state)?;
     let mut cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
     let result = loop {
-        let running = match start::start(plan, &mut cgroups, stdio) {
+        let running = match start::start(plan, &cgroups, stdio) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
