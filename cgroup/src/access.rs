@@ -73,6 +73,14 @@ pub struct Host {
 }
 
 impl Host {
+    /// Leaves out a v2 hierarchy in which nothing can be limited, where v1 has the controllers. A monitor is as well off
+    /// in the base there, and need not wait for the kernel to move it.
+    pub fn without_idle_unified(mut self) -> Self {
+        let has_v1 = self.accesses.iter().any(|a| a.version == Version::V1 && a.is_usable());
+        self.accesses.retain(|a| a.version == Version::V1 || !has_v1 || !a.controllers.is_empty());
+        self
+    }
+
     /// Finds out what the caller may do in each hierarchy of a layout. Reads alone; changes nothing.
     pub fn probe(layout: &Layout) -> Self {
         let accesses = layout.hierarchies.iter().map(Access::probe).collect();
@@ -151,4 +159,35 @@ fn refused(name: &Path, error: &sys::Error) -> Verdict {
 fn offered_at(mountpoint: &Path) -> Vec<String> {
     let root = path::open_dir(mountpoint);
     root.and_then(|fd| words_of(fd.as_fd(), "cgroup.controllers")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(version: Version, controllers: &[&str]) -> Access {
+        Access {
+            version,
+            label: String::new(),
+            dir: PathBuf::new(),
+            controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+            offered: Vec::new(),
+            verdict: Verdict::Usable,
+        }
+    }
+
+    fn versions(accesses: &[Access]) -> Vec<Version> {
+        let host = Host { accesses: accesses.to_vec(), unmounted: Vec::new() };
+        host.without_idle_unified().accesses.iter().map(|a| a.version).collect()
+    }
+
+    #[test]
+    fn v2_without_controllers_is_idle_only_beside_v1() {
+        let (v1, idle, busy) =
+            (access(Version::V1, &["memory"]), access(Version::V2, &[]), access(Version::V2, &["pids"]));
+        assert_eq!(versions(&[v1.clone(), idle.clone()]), [Version::V1]);
+        assert_eq!(versions(&[v1, busy.clone()]), [Version::V1, Version::V2]);
+        assert_eq!(versions(std::slice::from_ref(&idle)), [Version::V2]);
+        assert_eq!(versions(&[busy]), [Version::V2]);
+    }
 }

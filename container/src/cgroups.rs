@@ -119,6 +119,8 @@ fn v1_options(controllers: &[String]) -> Vec<(String, String)> {
 pub struct Cgroups {
     base: BaseGroup,
     names: Names,
+    /// Where the monitor's cgroup is: the base, in all hierarchies where that makes a difference.
+    monitors: BaseGroup,
     monitor: Group,
     moving: Moving,
 }
@@ -145,11 +147,14 @@ struct Mover {
 }
 
 impl Mover {
-    fn start(group: &Group) -> Result<Self> {
-        group.entrance().and_then(|entrance| entrance.enter_v1()).map_err(failed)?;
+    /// Makes it, if there is a cgroup of v2.
+    fn start(group: &Group) -> Result<Option<Self>> {
+        if group.clone_target().is_none() {
+            return Ok(None);
+        }
         let monitor = process::own_pid();
         match process::fork()? {
-            process::Cloned::Parent { pidfd, .. } => Ok(Self { pidfd }),
+            process::Cloned::Parent { pidfd, .. } => Ok(Some(Self { pidfd })),
             process::Cloned::Child => {
                 let moved =
                     process::die_with_parent(monitor).is_ok() && group.place_in_unified(monitor).is_ok();
@@ -175,8 +180,9 @@ impl Cgroups {
     /// Makes the monitor's cgroup and moves the calling process there, now or with the first payload.
     pub fn make(plan: &CgroupPlan, names: Names) -> Result<Self> {
         let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
-        let monitor = base.make(&names.monitor).map_err(failed)?;
-        let mut cgroups = Self { base, names, monitor, moving: Moving::NotYet };
+        let monitors = BaseGroup::open_base(plan.host.clone().without_idle_unified()).map_err(failed)?;
+        let monitor = monitors.make(&names.monitor).map_err(failed)?;
+        let mut cgroups = Self { base, names, monitors, monitor, moving: Moving::NotYet };
         if cgroups.monitor.is_nowhere() {
             cgroups.moving = Moving::Done;
         } else if plan.enables_controllers() {
@@ -214,8 +220,10 @@ impl Cgroups {
     /// Lets the monitor set out for its own cgroup, if it has not. For when the container runs.
     pub fn set_out(&mut self) {
         if matches!(self.moving, Moving::NotYet) {
-            self.moving = match Mover::start(&self.monitor) {
-                Ok(mover) => Moving::By(mover),
+            let entered = self.monitor.entrance().and_then(|entrance| entrance.enter_v1()).map_err(failed);
+            self.moving = match entered.and_then(|()| Mover::start(&self.monitor)) {
+                Ok(Some(mover)) => Moving::By(mover),
+                Ok(None) => Moving::Done,
                 Err(e) => {
                     log::warn!("the monitor stays where it is: {e}");
                     Moving::Done
@@ -246,7 +254,7 @@ impl Cgroups {
         self.finish_moving();
         let left = match self.moving {
             Moving::NotYet => Ok(()),
-            _ => self.base.take_back().map_err(failed),
+            _ => self.monitors.take_back().map_err(failed),
         };
         let removed = left.and_then(|()| self.monitor.remove(REMOVE_PATIENCE).map_err(failed));
         if let Err(e) = removed {

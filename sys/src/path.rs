@@ -400,17 +400,6 @@ pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<Owne
         .call(|| format!("openat({}, {name:?}, O_RDWR|O_CREAT|O_NOFOLLOW)", dir.as_raw_fd()))
 }
 
-/// Returns an fd that can be read when a file has been removed from the directory `dir`. Source: inotify(7), IN_DELETE.
-/// (A directory that somebody has open does not tell of its own end.)
-pub fn watch_removals(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    use rustix::fs::inotify;
-    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-    let watch = inotify::init(flags).call(|| "inotify_init1()".to_owned())?;
-    inotify::add_watch(&watch, of_fd(dir), inotify::WatchFlags::DELETE)
-        .call(|| format!("inotify_add_watch({}, IN_DELETE)", dir.as_raw_fd()))?;
-    Ok(watch)
-}
-
 /// Opens a file of the caller's own, by path or relative to the working directory, for reading.
 pub fn open_read(path: &Path) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())

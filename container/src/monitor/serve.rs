@@ -16,14 +16,17 @@ use super::{End, Held};
 use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::place::COMMAND_SOCKET;
 use crate::plan::{KernelFiles, StartPlan};
 use crate::start::Running;
 
 /// Signals that mean something to the monitor; the rest keep their default.
-const HEARD: [i32; 8] = [1, 2, 3, SIGUSR1, SIGUSR2, 15, SIGCHLD, 30];
+const HEARD: [i32; 9] = [1, 2, 3, SIGUSR1, SIGUSR2, 15, SIGCHLD, SIGIO, 30];
 const SIGUSR1: i32 = 10;
 const SIGUSR2: i32 = 12;
 const SIGCHLD: i32 = 17;
+/// A file of Bryo's directory was removed, and so most likely the container.
+const SIGIO: i32 = 29;
 
 /// What lives as long as the monitor, over reboots.
 #[derive(Debug)]
@@ -37,8 +40,6 @@ pub(super) struct Server {
     halting: bool,
     /// The container is not to be started again.
     stopping: bool,
-    /// Can be read when somebody has removed a file of Bryo's directory, and so most likely the container.
-    removal: Option<OwnedFd>,
 }
 
 /// What woke the loop up.
@@ -50,7 +51,6 @@ enum Source {
     Console,
     Client(u64),
     Starter,
-    Removal,
     /// Nothing; the time was over.
     Nothing,
 }
@@ -61,6 +61,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 impl Server {
     pub(super) fn new(plan: &StartPlan, held: &Held) -> Result<Self> {
         let signals = signal::read_as_data(&HEARD)?;
+        if let Err(e) = signal::on_removals(held.state.fd()) {
+            log::info!("a removal of the container will not be noticed: {e}");
+        }
         let open = |path: &std::path::PathBuf| {
             path::open_append(path).doing_with(|| format!("lxc.console.logfile = {}", path.display()))
         };
@@ -73,8 +76,6 @@ impl Server {
             log,
             halting: false,
             stopping: false,
-            // Without a watch (their number is limited) it is not noticed, as before.
-            removal: path::watch_removals(held.state.fd()).ok(),
         })
     }
 
@@ -98,12 +99,11 @@ impl Server {
             for source in self.next(running, starter, held)? {
                 match source {
                     Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
-                    Source::Signal => self.signals(plan, running, cgroups),
+                    Source::Signal => self.signals(plan, running, held, cgroups),
                     Source::Listener => self.clients.accept(held.listener.as_fd()),
                     Source::Console => self.drain_console(running),
                     Source::Client(id) => self.client(id, plan, running),
                     Source::Starter => self.starter_is_gone(plan, running, starter),
-                    Source::Removal => self.container_is_removed(plan, running),
                     Source::Nothing => self.halt_again(plan, running),
                 }
             }
@@ -130,7 +130,6 @@ impl Server {
         if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
             watched.push((Source::Console, console.as_fd()));
         }
-        watched.extend(self.removal.as_ref().map(|fd| (Source::Removal, fd.as_fd())));
         watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
         watched.push((Source::Listener, held.listener.as_fd()));
@@ -161,9 +160,11 @@ impl Server {
 
     /// Somebody has destroyed the container under our hands: LXC's lxc-destroy, which asks only LXC's own monitors, or `rm`.
     /// What has no files any more is ended.
-    fn container_is_removed(&mut self, plan: &StartPlan, running: &Running) {
+    fn something_is_removed(&mut self, plan: &StartPlan, running: &Running, held: &Held) {
+        if path::status_at(held.state.fd(), COMMAND_SOCKET.as_ref()).is_ok() {
+            return;
+        }
         log::error!("the container's directory was removed while it ran");
-        self.removal = None;
         if let Err(e) = self.kill(plan, running) {
             log::warn!("ending a container that was removed: {e}");
         }
@@ -198,12 +199,16 @@ impl Server {
     ///
     /// LXC: passes them to init as they are, where busybox reboots on SIGTERM and systemd re-executes itself. For a
     /// single command they are passed on here too.
-    fn signals(&mut self, plan: &StartPlan, running: &Running, cgroups: &mut Cgroups) {
+    fn signals(&mut self, plan: &StartPlan, running: &Running, held: &Held, cgroups: &mut Cgroups) {
         while let Some(number) = signal::next(self.signals.as_fd()) {
             let asked = match number {
                 SIGCHLD => {
                     self.reap();
                     cgroups.reap();
+                    continue;
+                }
+                SIGIO => {
+                    self.something_is_removed(plan, running, held);
                     continue;
                 }
                 number if plan.is_app() => Signal::new(number).ok(),
