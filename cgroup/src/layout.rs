@@ -174,18 +174,14 @@ struct Mount {
 
 impl Mount {
     fn parse(line: &str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ');
-        let (id, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let (root, mountpoint) = (fields.nth(1)?, fields.next()?);
-        let mut tail = after.split(' ');
+        let line = types::MountLine::parse(line)?;
         Some(Self {
-            id,
-            parent,
-            root: unescape(root).into(),
-            mountpoint: unescape(mountpoint).into(),
-            filesystem: tail.next()?.to_owned(),
-            super_options: tail.nth(1).unwrap_or_default().to_owned(),
+            id: line.id,
+            parent: line.parent,
+            root: unescape(line.root).into(),
+            mountpoint: unescape(line.point).into(),
+            filesystem: line.fstype.to_owned(),
+            super_options: line.fs_options.to_owned(),
         })
     }
 

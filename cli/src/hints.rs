@@ -59,7 +59,9 @@ fn suspects(error: &Error) -> &'static [&'static str] {
         Kind::IdRange => &["subid.absent", "subid.foreign", "subid.short"],
         Kind::IdHelper => &["helper.", "idmap.", "newuidmap.", "subid.nsswitch", "userns.map"],
         Kind::Cgroup => cgroups(error.cause()),
-        Kind::Filtered => &["userns.sysctl", "userns.apparmor", "userns.seccomp", "kernel.calls"],
+        Kind::Filtered => {
+            &["userns.sysctl", "userns.apparmor", "userns.seccomp", "mounts.seccomp", "kernel.calls"]
+        }
         Kind::Masked => &["proc.masked"],
         Kind::ProgramNotExecutable => &["lxcpath.noexec"],
         Kind::Image if error.cause().contains(" = ENOSPC ") => SPACE,
@@ -165,7 +167,7 @@ pub(crate) const UNMASK: &str = "start the outer container with --security-opt s
 
 /// How a container that Bryo is in gets its system calls.
 fn filter() -> String {
-    let calls = sys::refused::mounting_calls().collect::<Vec<_>>().join(", ");
+    let calls = sys::probe::mounting_calls().collect::<Vec<_>>().join(", ");
     format!(
         "start the outer container with --security-opt seccomp=unconfined (Docker, Podman) or seccompProfile: Unconfined \
          (Kubernetes), or with a list that allows clone, clone3, {calls}; docs/ci.md tells more"

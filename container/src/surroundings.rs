@@ -11,9 +11,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 use sys::mount::{self, attr};
 use sys::process::{self, Cloned, flags};
-use sys::{Errno, landlock, refused, seccomp};
+use sys::{Errno, landlock, probe, seccomp};
 
 use crate::error::{Error, Kind, Result};
+use crate::host::visible;
 
 /// What the caller's surroundings refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +74,10 @@ impl Surroundings {
     /// Asks the kernel, where there is a sign of confinement.
     pub fn ask() -> Result<Self> {
         let unconfined =
-            Self { filtered: seccomp::is_filtered(), clone3: refused::has_clone3(), ..Self::free() };
+            Self { filtered: seccomp::is_filtered(), clone3: probe::has_clone3(), ..Self::free() };
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        if !unconfined.filtered && !shows_masks(&mounts) {
+        let is_whole = visible::PROC.is_whole(&mounts) && visible::SYS.is_whole(&mounts);
+        if !unconfined.filtered && is_whole {
             return Ok(unconfined);
         }
         let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;
@@ -120,8 +122,8 @@ fn is_refusal(errno: i32) -> bool {
 
 fn look() -> Found {
     Found {
-        calls: refused::refused_mounting_calls().map(str::to_owned).collect(),
-        hostname: !refused::refuses_hostname(),
+        calls: probe::refused_mounting_calls().map(str::to_owned).collect(),
+        hostname: !probe::refuses_hostname(),
         proc: fresh("proc"),
         sysfs: fresh("sysfs"),
         // Last, since it stays in force.
@@ -151,50 +153,9 @@ fn hear(mut pipe: File) -> Result<Found> {
     postcard::from_bytes(&bytes).map_err(died)
 }
 
-/// Tells whether a mountinfo file shows that parts of /proc or /sys are masked or read-only. Source: proc_pid_mountinfo(5).
-fn shows_masks(mountinfo: &str) -> bool {
-    mountinfo.lines().any(|line| {
-        let mut fields = line.split(' ').skip(4);
-        let (Some(point), Some(options)) = (fields.next(), fields.next()) else { return false };
-        let read_only = options.split(',').any(|option| option == "ro");
-        match point {
-            // The kernel keeps an empty directory for it, which hides nothing.
-            "/proc/sys/fs/binfmt_misc" => false,
-            "/proc" | "/sys" => read_only,
-            _ => point.starts_with("/proc/") || is_masked_in_sys(point),
-        }
-    })
-}
-
-/// Other file systems are mounted below /sys everywhere, on directories that the kernel keeps empty for them.
-fn is_masked_in_sys(point: &str) -> bool {
-    point == "/sys/firmware" || point.starts_with("/sys/devices/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const WHOLE: &str = "\
-22 27 0:21 / /proc rw,nosuid,relatime shared:5 - proc proc rw
-23 22 0:22 / /proc/sys/fs/binfmt_misc rw,relatime shared:6 - autofs systemd-1 rw
-24 27 0:23 / /sys rw,nosuid shared:7 - sysfs sysfs rw
-25 24 0:24 / /sys/kernel/security rw,nosuid shared:8 - securityfs securityfs rw
-26 24 0:25 / /sys/firmware/efi/efivars rw shared:9 - efivarfs efivarfs rw
-";
-
-    #[test]
-    fn masks_are_told_from_what_is_mounted_everywhere() {
-        assert!(!shows_masks(WHOLE) && !shows_masks(""));
-        for mask in [
-            "30 22 0:30 /null /proc/kcore rw - tmpfs tmpfs rw",
-            "31 22 0:21 /sys /proc/sys ro,nosuid - proc proc rw",
-            "32 24 0:31 / /sys/firmware ro - tmpfs tmpfs ro",
-            "33 27 0:22 / /sys ro,nosuid - sysfs sysfs rw",
-        ] {
-            assert!(shows_masks(&format!("{WHOLE}{mask}\n")), "{mask}");
-        }
-    }
 
     #[test]
     fn a_filter_is_blamed_only_for_what_it_answers() {

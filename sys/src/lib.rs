@@ -19,7 +19,6 @@ pub mod netlink;
 pub mod path;
 pub mod probe;
 pub mod process;
-pub mod refused;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;

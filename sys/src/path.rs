@@ -400,6 +400,13 @@ pub fn open_or_make(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<Owne
         .call(|| format!("openat({}, {name:?}, O_RDWR|O_CREAT|O_NOFOLLOW)", dir.as_raw_fd()))
 }
 
+/// Opens a device for reading and writing, and closes it.
+pub fn open_device(path: &Path) -> Result<()> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).call(|| format!("open({path:?}, O_RDWR)"));
+    opened.map(drop)
+}
+
 /// Opens a file of the caller's own, by path or relative to the working directory, for reading.
 pub fn open_read(path: &Path) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())

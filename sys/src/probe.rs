@@ -1,4 +1,5 @@
-//! Asks the kernel what it lets this process do, in processes that end at once: what is made there goes with them.
+//! Asks the kernel what it lets this process do: by calls whose arguments make no sense, and in processes that end at once,
+//! so that what is made there goes with them.
 //!
 //! A setting in /proc says what the kernel was told; only a try says what it answers, whatever switch, security module,
 //! filter or limit of an outer namespace is behind it.
@@ -16,8 +17,8 @@ use crate::process::flags;
 pub enum Question {
     /// clone3(2) of a user namespace, as a start does it.
     User,
-    /// unshare(2) of one; asked only where clone3 refused.
-    UserByUnshare,
+    /// clone(2) of one, which a start falls back to; asked only where clone3 refused.
+    UserByClone,
     /// A right inside the user namespace: a UTS namespace.
     Rights,
     /// All namespaces of a container at once.
@@ -29,14 +30,59 @@ pub enum Question {
 }
 
 /// The questions, in the order of their numbers.
-const QUESTIONS: [Question; 6] = [
-    Question::User,
-    Question::UserByUnshare,
-    Question::Rights,
-    Question::All,
-    Question::Proc,
-    Question::Sysfs,
+const QUESTIONS: [Question; 6] =
+    [Question::User, Question::UserByClone, Question::Rights, Question::All, Question::Proc, Question::Sysfs];
+
+/// What a container's mounts are made with, by the names of the manual pages.
+const MOUNTING: [(&str, libc::c_long); 10] = [
+    ("unshare", libc::SYS_unshare),
+    ("setns", libc::SYS_setns),
+    ("pivot_root", libc::SYS_pivot_root),
+    ("umount2", libc::SYS_umount2),
+    ("fsopen", libc::SYS_fsopen),
+    ("fsconfig", libc::SYS_fsconfig),
+    ("fsmount", libc::SYS_fsmount),
+    ("open_tree", libc::SYS_open_tree),
+    ("move_mount", libc::SYS_move_mount),
+    ("mount_setattr", libc::SYS_mount_setattr),
 ];
+
+/// Returns the calls that join namespaces and make mounts and that are refused. Only root of an own user and mount
+/// namespace learns something by it: to others the kernel itself refuses some.
+pub fn refused_mounting_calls() -> impl Iterator<Item = &'static str> {
+    MOUNTING.iter().filter(|(_, number)| is_refusal(nonsense(*number))).map(|(name, _)| *name)
+}
+
+/// Returns the names of all calls that [`refused_mounting_calls`] asks for.
+pub fn mounting_calls() -> impl Iterator<Item = &'static str> {
+    MOUNTING.iter().map(|(name, _)| *name)
+}
+
+/// Tells whether sethostname(2) is refused; to be asked as root of an own UTS namespace.
+pub fn refuses_hostname() -> bool {
+    is_refusal(nonsense(libc::SYS_sethostname))
+}
+
+/// Tells whether clone3(2) can be used. Filters cannot read its arguments, so those that look at the flags of clone(2)
+/// refuse it as a whole.
+pub fn has_clone3() -> bool {
+    // SAFETY: with a size of 0 the kernel reads no arguments and answers EINVAL.
+    let done = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0usize) };
+    !is_refusal(errno_of(done))
+}
+
+/// Makes a call with arguments that make no sense for it (all bits set), so that it does nothing, whoever answers: the
+/// kernel finds a bad fd, flag or address, a filter finds the number. Returns the errno.
+fn nonsense(number: libc::c_long) -> i32 {
+    const NONSENSE: libc::c_long = -1;
+    // SAFETY: each call that is asked for here refuses these arguments: -1 is no fd, no set of flags, no length, and no
+    // address.
+    errno_of(unsafe { libc::syscall(number, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE) })
+}
+
+fn is_refusal(errno: i32) -> bool {
+    matches!(errno, libc::EPERM | libc::ENOSYS)
+}
 
 /// Calls that a start makes and that old kernels and some filters do not have: asked with arguments that make no sense,
 /// which a kernel that has the call refuses by another error than ENOSYS.
@@ -147,45 +193,60 @@ fn errno_of(value: libc::c_long) -> i32 {
 /// Runs in the asking process.
 fn ask_all(pipe: RawFd) {
     for (index, (_, number)) in CALLS.iter().enumerate() {
-        // SAFETY: null pointers and an fd of -1: the kernel refuses before it reads or changes anything.
-        let done = unsafe { libc::syscall(*number, -1, 0, -1, 0, 0) };
-        say(pipe, FIRST_CALL + index, errno_of(done));
+        say(pipe, FIRST_CALL + index, nonsense(*number));
     }
-    let refused = in_clone(pipe, Question::User, flags::NEWUSER, |pipe| {
+    let ask_rights = |pipe| {
         // SAFETY: unshare takes an integer, and this process ends right after.
         let right = unsafe { libc::unshare(libc::CLONE_NEWUTS) };
         say(pipe, Question::Rights as usize, errno_of(right.into()));
-    });
-    if refused {
-        // SAFETY: as above.
-        let done = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
-        return say(pipe, Question::UserByUnshare as usize, errno_of(done.into()));
-    }
-    in_clone(pipe, Question::All, CONTAINER, |pipe| {
+    };
+    let by = match in_clone(pipe, Question::User, clone3, flags::NEWUSER, ask_rights) {
+        0 => clone3,
+        errno
+            if is_refusal(errno)
+                && in_clone(pipe, Question::UserByClone, clone2, flags::NEWUSER, ask_rights) == 0 =>
+        {
+            clone2
+        }
+        _ => return,
+    };
+    in_clone(pipe, Question::All, by, CONTAINER, |pipe| {
         say(pipe, Question::Proc as usize, new_filesystem("proc"));
         say(pipe, Question::Sysfs as usize, new_filesystem("sysfs"));
     });
 }
 
-/// Clones into new namespaces, answers the question by how that went, and runs `work` there. Tells whether it was refused.
-fn in_clone(pipe: RawFd, question: Question, new: u64, work: fn(RawFd)) -> bool {
+/// A way to clone into new namespaces. Returns 0 in the child, its pid or -1 in the caller.
+type Clone = fn(new: u64) -> libc::c_long;
+
+fn clone3(new: u64) -> libc::c_long {
     // SAFETY: an all-zero clone_args is a valid one; the fields that matter follow.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     (args.flags, args.exit_signal) = (new, libc::SIGCHLD as u64);
     // SAFETY: without CLONE_VM the child has its own copy of the memory; it makes system calls alone and ends by _exit.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
-    match pid {
-        0 => {
-            work(pipe);
-            crate::process::exit_now(0)
-        }
-        -1 => say(pipe, question as usize, Errno::last_raw()),
-        pid => {
-            say(pipe, question as usize, 0);
-            wait_for(pid as i32);
-        }
+    unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) }
+}
+
+fn clone2(new: u64) -> libc::c_long {
+    let flags = new as libc::c_long | libc::c_long::from(libc::SIGCHLD);
+    let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
+    // SAFETY: as in `clone3`; no flag asks for the last three arguments.
+    unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) }
+}
+
+/// Clones into new namespaces, answers the question by how that went, and runs `work` there. Returns the errno, or 0.
+fn in_clone(pipe: RawFd, question: Question, by: Clone, new: u64, work: fn(RawFd)) -> i32 {
+    let pid = by(new);
+    let errno = errno_of(pid);
+    if pid == 0 {
+        work(pipe);
+        crate::process::exit_now(0)
     }
-    pid == -1
+    say(pipe, question as usize, errno);
+    if pid > 0 {
+        wait_for(pid as i32);
+    }
+    errno
 }
 
 fn wait_for(pid: i32) -> libc::c_int {
@@ -207,26 +268,13 @@ fn new_filesystem(fstype: &str) -> i32 {
     tried.err().map_or(0, |e| e.raw_os_error())
 }
 
-/// Returns the kernel's release, as uname -r prints it.
-pub fn release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-/// Opens a device for reading and writing, and closes it.
-pub fn open_device(path: &std::path::Path) -> Result<()> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).call(|| format!("open({path:?}, O_RDWR)"));
-    opened.map(drop)
-}
-
 /// Returns the error of a question, as strace would show the call.
 pub fn shown(question: Question, errno: Errno) -> Error {
     let call = match question {
         Question::User => "clone3(CLONE_NEWUSER)",
-        Question::UserByUnshare => "unshare(CLONE_NEWUSER)",
+        Question::UserByClone => "clone(CLONE_NEWUSER)",
         Question::Rights => "unshare(CLONE_NEWUTS) in a new user namespace",
-        Question::All => "clone3() of all namespaces of a container",
+        Question::All => "a clone of all namespaces of a container",
         Question::Proc => "fsmount() of a new proc",
         Question::Sysfs => "fsmount() of a new sysfs",
     };

@@ -146,6 +146,11 @@ unsafe fn cloned(pid: libc::c_long, pidfd: RawFd) -> Cloned {
     }
 }
 
+/// Returns the kernel's release, as uname -r prints it.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
 /// Forks: [`clone`] without namespaces.
 pub fn fork() -> Result<Cloned> {
     clone(0, None)

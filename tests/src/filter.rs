@@ -17,10 +17,13 @@ pub enum Filter {
     Closed,
     /// As [`Open`](Self::Open), made before the mount calls of Linux 5.2 and later were known.
     OldMounts,
+    /// There is no mount_setattr, as before Linux 5.12, and nothing else is refused.
+    NoMountSetattr,
 }
 
 /// All filters.
-const ALL: [Filter; 4] = [Filter::NoClone3, Filter::Open, Filter::Closed, Filter::OldMounts];
+const ALL: [Filter; 5] =
+    [Filter::NoClone3, Filter::Open, Filter::Closed, Filter::OldMounts, Filter::NoMountSetattr];
 
 /// A call, and what is done with it.
 struct Rule(c_long, Answer);
@@ -46,6 +49,8 @@ const NEW_NAMESPACES: u32 = 0x7E02_0000;
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, u32::MAX];
 
 const NO_CLONE3: [Rule; 1] = [Rule(libc::SYS_clone3, Fails(libc::ENOSYS))];
+
+const NO_MOUNT_SETATTR: [Rule; 1] = [Rule(libc::SYS_mount_setattr, Fails(libc::ENOSYS))];
 
 /// What both kinds of list refuse.
 const ALWAYS: [Rule; 33] = [
@@ -113,6 +118,7 @@ impl Filter {
             Self::Open => "open",
             Self::Closed => "closed",
             Self::OldMounts => "old-mounts",
+            Self::NoMountSetattr => "no-mount-setattr",
         }
     }
 
@@ -127,6 +133,7 @@ impl Filter {
             Self::Open => &[&NO_CLONE3, &ALWAYS],
             Self::Closed => &[&NO_CLONE3, &ALWAYS, &NAMESPACES_AND_MOUNTS, &NEW_MOUNT_CALLS],
             Self::OldMounts => &[&NO_CLONE3, &ALWAYS, &NEW_MOUNT_CALLS],
+            Self::NoMountSetattr => &[&NO_MOUNT_SETATTR],
         };
         lists.iter().copied().flatten().collect()
     }

@@ -1,7 +1,7 @@
 //! `bryo doctor` on hosts that lack something: it names what is lacking, the start that fails or goes on with less names
 //! the same, and the line that mends it makes the finding go away.
 
-use tests::{Command, Lab, Output, User};
+use tests::{Command, Filter, Lab, Output, User};
 
 tests::claims! {
     a_host_that_lacks_nothing_is_told_so: hybrid, needs Bryo;
@@ -25,6 +25,9 @@ tests::claims! {
     another_source_of_ids_is_found_and_bryo_idmap_passed_over: hybrid, needs Bryo;
     a_masked_proc_is_found: hybrid unified, needs Bryo;
     a_masked_sys_is_found: hybrid, needs Bryo;
+    in_a_cell_what_the_doctor_says_is_what_happens: cell, needs Bryo;
+    in_a_closed_cell_the_doctor_names_the_filter: closed_cell, needs Bryo;
+    a_list_that_knows_no_new_mount_calls_is_named: cell, needs Bryo;
     hidden_processes_are_found_and_cost_no_container_anything: hybrid, needs Bryo;
     cgroups_that_may_not_be_written_are_found: hybrid unified, needs Bryo;
     controllers_that_no_cgroup_has_are_found: unified, needs Bryo;
@@ -65,8 +68,12 @@ fn finds<'a>(doctor: impl Fn(&str) -> Command<'a>, id: &str, severity: &str) -> 
     let report = asks(doctor("--json"));
     let said = finding(&report, id).unwrap_or_else(|| panic!("{id} is not among {report:#}"));
     assert_eq!(said.severity, severity, "{said:?}");
-    let stops = report["findings"].as_array().is_some_and(|all| all.iter().any(|f| f["severity"] == "stops"));
-    assert_eq!(report["starts"], !stops, "{report:#}");
+    let has = |severity: &str| {
+        report["findings"].as_array().is_some_and(|all| all.iter().any(|f| f["severity"] == severity))
+    };
+    let stops = has("stops");
+    assert_eq!(report["runs"], !stops, "{report:#}");
+    assert_eq!(report["starts"], !stops && !has("stops-init"), "{report:#}");
     doctor("--all").exits(i32::from(stops)).stdout_contains(&format!("  {id}: {}", said.fact));
     said
 }
@@ -143,70 +150,27 @@ fn user_namespaces_off_by_sysctl_are_found_and_mended(lab: &Lab) {
     ana.destroy("web");
 }
 
-/// Loads a filter, then becomes the command. Before it come the number of prctl, and the filter's instructions, four
-/// numbers each.
-const LOADER: &str = r#"
-my ($prctl, @numbers) = (shift @ARGV, split " ", shift @ARGV);
-my $code = "";
-$code .= pack "SCCL", splice @numbers, 0, 4 while @numbers;
-my $filter = pack "Sx6P", length($code) / 8, $code;
-syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!";
-syscall($prctl, 22, 2, $filter) == 0 or die "seccomp: $!";
-exec @ARGV or die "exec: $!";
-"#;
-
-/// prctl, unshare and clone on this architecture; clone3 and mount_setattr have one number on all. Source: asm/unistd.h.
-const NUMBERS: (&str, u32, u32) =
-    if cfg!(target_arch = "x86_64") { ("157", 272, 56) } else { ("167", 97, 220) };
-const CLONE3: u32 = 435;
-const MOUNT_SETATTR: u32 = 442;
-
-const LOAD: [u32; 4] = [0x20, 0, 0, 0];
-const ALLOW: [u32; 4] = [0x06, 0, 0, 0x7fff_0000];
-/// Fails with ENOSYS.
-const NOT_THERE: [u32; 4] = [0x06, 0, 0, 0x5_0026];
-
-/// Runs `bryo` under a filter.
-fn filtered<'a>(user: &User<'a>, program: &[[u32; 4]], words: &[&str]) -> Command<'a> {
-    let numbers: Vec<String> = program.iter().flatten().map(u32::to_string).collect();
-    let loader = ["-e", LOADER, NUMBERS.0, &numbers.join(" "), "bryo"];
-    user.run("perl", loader.iter().chain(words))
-}
-
 /// As filters of container engines do: clone3, whose arguments no filter can read, answers ENOSYS, and the other ways to a
 /// user namespace EPERM.
 fn a_filter_that_refuses_user_namespaces_is_found(lab: &Lab) {
     let ana = lab.user("ana");
-    let (_, unshare, clone) = NUMBERS;
-    let program = [
-        LOAD,
-        [0x15, 5, 0, CLONE3],
-        [0x15, 1, 0, unshare],
-        [0x15, 0, 2, clone],
-        [0x20, 0, 0, 16],
-        // CLONE_NEWUSER in the first argument: EPERM.
-        [0x45, 2, 0, 0x1000_0000],
-        ALLOW,
-        NOT_THERE,
-        [0x06, 0, 0, 0x5_0001],
-    ];
     ana.sh("setpriv --no-new-privs bryo create web /run/bryo-lab/rootfs/busybox.tar.zst").succeeds();
-    let said = finds(|option| filtered(&ana, &program, &["doctor", option]), "userns.seccomp", "stops");
+    let said = finds(|option| ana.bryo(["doctor", option]).under(Filter::Closed), "userns.seccomp", "stops");
     assert_eq!(
         said.fact,
-        "clone3(CLONE_NEWUSER) = EPERM (Operation not permitted), and /proc/self/status has Seccomp: 2"
+        "clone(CLONE_NEWUSER) = EPERM (Operation not permitted), and /proc/self/status has Seccomp: 2"
     );
-    filtered(&ana, &program, &["start", "web"]).exits(1).stderr_contains(&named("userns.seccomp"));
+    ana.bryo(["start", "web"]).under(Filter::Closed).exits(1).stderr_contains(&named("userns.seccomp"));
     ana.destroy("web");
 }
 
 fn a_call_that_is_not_there_is_found(lab: &Lab) {
     let ana = lab.user("ana");
-    let program = [LOAD, [0x15, 0, 1, MOUNT_SETATTR], NOT_THERE, ALLOW];
     ana.sh("setpriv --no-new-privs bryo create web /run/bryo-lab/rootfs/busybox.tar.zst").succeeds();
-    let said = finds(|option| filtered(&ana, &program, &["doctor", option]), "kernel.calls", "stops");
+    let said =
+        finds(|option| ana.bryo(["doctor", option]).under(Filter::NoMountSetattr), "kernel.calls", "stops");
     assert!(said.fact.starts_with("mount_setattr(2) = ENOSYS"), "{said:?}");
-    filtered(&ana, &program, &["start", "web"]).exits(1).stderr_contains(&named("kernel.calls"));
+    ana.bryo(["start", "web"]).under(Filter::NoMountSetattr).exits(1).stderr_contains(&named("kernel.calls"));
     ana.destroy("web");
 }
 
@@ -414,7 +378,7 @@ fn stops(ana: &User<'_>, amid: &str, id: &str) -> Output {
 fn a_masked_proc_is_found(lab: &Lab) {
     let ana = lab.user("ana");
     let amid = "mount --bind /dev/null /proc/cpuinfo";
-    let said = finds(doctor(&ana, amid), "proc.masked", "stops");
+    let said = finds(doctor(&ana, amid), "proc.masked", "stops-init");
     assert!(said.fact.contains("/proc/cpuinfo"), "{said:?}");
     stops(&ana, amid, "proc.masked");
     ana.busybox("lxc");
@@ -428,9 +392,44 @@ fn a_masked_proc_is_found(lab: &Lab) {
 fn a_masked_sys_is_found(lab: &Lab) {
     let ana = lab.user("ana");
     let amid = "mount -t tmpfs own /sys/module";
-    let said = finds(doctor(&ana, amid), "sys.masked", "stops");
+    let said = finds(doctor(&ana, amid), "sys.masked", "costs");
     assert!(said.fact.contains("/sys/module"), "{said:?}");
-    stops(&ana, amid, "sys.masked");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).amid(amid).succeeds();
+    ana.bryo(["exec", "web", "--", "test", "-d", "/sys/class/net/lo"]).succeeds();
+    ana.bryo(["stop", "web"]).succeeds();
+    ana.destroy("web");
+}
+
+fn in_a_cell_what_the_doctor_says_is_what_happens(lab: &Lab) {
+    let ana = lab.user("ana");
+    let doctor = |option: &str| ana.bryo(["doctor", option]);
+    let said = finds(doctor, "proc.masked", "stops-init");
+    assert!(said.fact.contains("over it are mounted /proc/"), "{said:?}");
+    finds(doctor, "userns.clone3", "costs");
+    finds(doctor, "helper.no_new_privs", "costs");
+    ana.bryo(["doctor"]).succeeds().stdout_contains("commands run here (bryo run, bryo execute)");
+    ana.bryo(["run", "--", "true"]).succeeds();
+    ana.bryo(["create", "web", "/run/bryo-lab/rootfs/busybox.tar.zst"]).succeeds();
+    ana.bryo(["start", "web"]).exits(1).stderr_contains(&named("proc.masked"));
+    ana.destroy("web");
+}
+
+fn in_a_closed_cell_the_doctor_names_the_filter(lab: &Lab) {
+    let ana = lab.user("ana");
+    finds(|option| ana.bryo(["doctor", option]), "userns.seccomp", "stops");
+    ana.bryo(["run", "--", "true"]).exits(125).stderr_contains(&named("userns.seccomp"));
+}
+
+fn a_list_that_knows_no_new_mount_calls_is_named(lab: &Lab) {
+    let ana = lab.user("ana");
+    let said =
+        finds(|option| ana.bryo(["doctor", option]).under(Filter::OldMounts), "mounts.seccomp", "stops");
+    assert!(said.fact.contains("fsopen"), "{said:?}");
+    ana.bryo(["run", "--", "true"])
+        .under(Filter::OldMounts)
+        .exits(125)
+        .stderr_contains(&named("mounts.seccomp"));
 }
 
 fn hidden_processes_are_found_and_cost_no_container_anything(lab: &Lab) {

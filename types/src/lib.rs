@@ -5,12 +5,14 @@
 
 mod idmap;
 mod ids;
+mod mountinfo;
 mod name;
 mod signal;
 mod state;
 
 pub use idmap::{IdExtent, IdKind, IdMap, IdMapError};
 pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
+pub use mountinfo::MountLine;
 pub use name::{ContainerName, NameError};
 pub use signal::{Signal, SignalError};
 pub use state::{State, StateError};

@@ -15,7 +15,7 @@ use crate::rungs;
 /// Arguments of `bryo doctor`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 when containers start here, even where they lack something; 1 when something stops every start.
+Exit status: 0 when containers start here, or at least bryo run works; 1 when something stops every start.
 
 Examples:
   bryo doctor                            what is wrong, and the line that mends it
@@ -35,6 +35,8 @@ pub(super) struct Doctor {
 struct Report<'a> {
     /// Containers start here.
     starts: bool,
+    /// Commands run here, without an init.
+    runs: bool,
     rungs: std::collections::BTreeMap<&'a str, &'a str>,
     findings: Vec<&'a Finding>,
 }
@@ -46,18 +48,19 @@ impl Doctor {
         let rungs = overview::host(&survey.host).map_err(failed)?;
         let mut looked = doctor::look(&survey);
         looked.sort_by_key(|finding| finding.severity);
-        let starts = looked.iter().all(|finding| finding.severity != Severity::Stops);
+        let worst = looked.first().map_or(Severity::Fine, |finding| finding.severity);
+        let (starts, runs) = (worst > Severity::StopsInit, worst > Severity::Stops);
         // What cannot be seen is never taken for fine, so it is told with the findings.
         let told = |finding: &&Finding| self.all || finding.severity != Severity::Fine;
         let findings: Vec<&Finding> = looked.iter().filter(told).collect();
         if self.json {
             let rungs = rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect();
-            output::print_line(json::text(&Report { starts, rungs, findings }));
+            output::print_line(json::text(&Report { starts, runs, rungs, findings }));
         } else {
             output::print_styled(text(&findings));
             output::print_line(summary(&findings, &rungs::line(&rungs)));
         }
-        Ok(i32::from(!starts))
+        Ok(i32::from(!runs))
     }
 }
 
@@ -83,7 +86,7 @@ fn lines(finding: &Finding) -> Vec<String> {
     match finding.severity {
         Severity::Fine => return vec![format!("{}: {fact}", finding.id)],
         Severity::Unknown => return vec![format!("{}: unknown, because {fact}", finding.id)],
-        Severity::Stops | Severity::Costs | Severity::Note => {}
+        Severity::Stops | Severity::StopsInit | Severity::Costs | Severity::Note => {}
     }
     let labelled = |label: &str, text: &str| format!("{label:>9}: {}", printable(text));
     let mut lines = vec![format!("{}: {fact}", finding.id), labelled("why", finding.why)];
@@ -101,7 +104,7 @@ fn lines(finding: &Finding) -> Vec<String> {
 
 fn style(severity: Severity) -> Style {
     match severity {
-        Severity::Stops => AnsiColor::Red.on_default().bold(),
+        Severity::Stops | Severity::StopsInit => AnsiColor::Red.on_default().bold(),
         Severity::Costs => AnsiColor::Yellow.on_default().bold(),
         Severity::Note | Severity::Unknown | Severity::Fine => Style::new().bold(),
     }
@@ -112,6 +115,9 @@ fn summary(findings: &[&Finding], rungs: &str) -> String {
     let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (stops, costs) = (count(Severity::Stops), count(Severity::Costs));
     match (stops, costs) {
+        (0, _) if count(Severity::StopsInit) > 0 => {
+            format!("commands run here (bryo run, bryo execute), and no container with an init: {rungs}")
+        }
         (0, 0) => format!("containers start here, and nothing is lacking: {rungs}"),
         (0, 1) => format!("containers start here, and 1 finding costs them something: {rungs}"),
         (0, costs) => format!("containers start here, and {costs} findings cost them something: {rungs}"),
@@ -160,6 +166,11 @@ mod tests {
         let headings: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
         assert_eq!(headings, ["stops every start", "costs a feature"]);
         assert_eq!(summary(&all, "ids by x"), "no container starts here: 1 finding stops every start");
+        let init = finding(Severity::StopsInit);
+        assert_eq!(
+            summary(&[&init], "ids by x"),
+            "commands run here (bryo run, bryo execute), and no container with an init: ids by x"
+        );
         assert_eq!(
             summary(&all[1..], "ids by x"),
             "containers start here, and 2 findings cost them something: ids by x"

@@ -23,10 +23,12 @@ use crate::host::{Seen, Survey};
 
 /// How bad it is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// No container starts.
     Stops,
+    /// No container with an init starts; commands run (`bryo run`, `bryo execute`).
+    StopsInit,
     /// Containers start, and lack something.
     Costs,
     /// Nothing is lacking, or only what few use.
@@ -42,6 +44,7 @@ impl Severity {
     pub fn words(self) -> &'static str {
         match self {
             Self::Stops => "stops every start",
+            Self::StopsInit => "stops every init",
             Self::Costs => "costs a feature",
             Self::Note => "worth knowing",
             Self::Unknown => "unknown",

@@ -219,7 +219,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
         |s| {
             answer(s, Question::User, Errno::ENOSYS);
             let answers = s.kernel.answers.clone().unwrap();
-            s.kernel.answers = Ok(answers.with(Question::UserByUnshare, Ok(())));
+            s.kernel.answers = Ok(answers.with(Question::UserByClone, Ok(())));
         },
         "clone3(CLONE_NEWUSER) = ENOSYS",
     ),
@@ -239,6 +239,11 @@ const MADE_UP: &[(&str, Change, &str)] = &[
             answer(s, Question::User, Errno::EACCES);
         },
         "clone3(CLONE_NEWUSER) = EACCES",
+    ),
+    (
+        "mounts.seccomp",
+        |s| s.host.surroundings.calls = vec!["fsopen".into(), "move_mount".into()],
+        "a seccomp filter refuses fsopen and move_mount",
     ),
     (
         "namespaces.sysctl",
@@ -584,6 +589,32 @@ fn ids_are_unique_and_findings_stand_worst_first() {
     (filesystem(&mut survey).nosuid, filesystem(&mut survey).noexec) = (true, true);
     let found: Vec<&str> = findings(&survey).iter().map(|finding| finding.id).collect();
     assert_eq!(found, ["lxcpath.noexec", "lxcpath.nosuid", "net.usermode"]);
+}
+
+#[test]
+fn a_filter_that_refuses_clone3_alone_stops_nothing() {
+    for errno in [Errno::ENOSYS, Errno::EPERM] {
+        let by_clone = changed(|s| {
+            let answers = s.kernel.answers.clone().unwrap();
+            s.kernel.answers = Ok(answers.with(Question::UserByClone, Ok(())));
+        });
+        let mut survey = by_clone;
+        answer(&mut survey, Question::User, errno);
+        let found: Vec<_> = findings(&survey).iter().map(|f| (f.id, f.severity)).collect();
+        assert_eq!(found, [("userns.clone3", Severity::Costs)]);
+    }
+}
+
+#[test]
+fn a_filter_is_not_taken_for_a_mask() {
+    let mut survey = healthy();
+    survey.host.surroundings.calls = vec!["fsopen".into()];
+    answer(&mut survey, Question::Proc, Errno::EPERM);
+    answer(&mut survey, Question::Sysfs, Errno::EPERM);
+    let found: Vec<&str> = findings(&survey).iter().map(|finding| finding.id).collect();
+    assert_eq!(found, ["mounts.seccomp"]);
+    let masked = look(&survey).into_iter().find(|finding| finding.id == "proc.masked");
+    assert_eq!(masked.map(|finding| finding.severity), Some(Severity::Unknown));
 }
 
 /// The page's table, between its heading and its end.

@@ -72,7 +72,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "userns.clone3",
         severity: Costs,
-        seen: "clone3 answers ENOSYS, and unshare of a user namespace works",
+        seen: "clone3 answers ENOSYS or EPERM, and clone makes a user namespace",
         why: "clone3 puts a container into its cgroup at once; filters of container engines hide it",
         mend: "",
         advice: "in docker and podman: --security-opt seccomp=unconfined; or a newer engine",
@@ -102,6 +102,18 @@ pub(super) const CHECKS: &[Check] = &[
         who: Administrator,
         meanwhile: "nothing",
         look: |survey| blamed(survey, "userns.refused"),
+    },
+    Check {
+        id: "mounts.seccomp",
+        severity: Stops,
+        seen: "in namespaces of one's own, calls that join namespaces or make mounts are refused under a seccomp filter",
+        why: "every container has a root file system of its own, which takes these calls",
+        mend: "",
+        advice: "in docker and podman: --security-opt seccomp=unconfined, or a list of a newer engine; in a unit of systemd: \
+                 SystemCallFilter=@mount",
+        who: Administrator,
+        meanwhile: "nothing",
+        look: mount_calls,
     },
     Check {
         id: "namespaces.sysctl",
@@ -204,33 +216,37 @@ fn all_namespaces(survey: &Survey) -> Seen<Verdict> {
 /// How the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
-    /// The clone itself.
-    Clone(Errno),
+    /// The clone itself, by the call that was tried last.
+    Clone(Question, Errno),
     /// What a process may do inside.
     Rights(Errno),
-    /// Only the call is missing.
-    Clone3,
+    /// Only the newer call.
+    Clone3(Errno),
     /// The asking process was killed.
     Killed(i32),
 }
 
 impl Refused {
     fn of(answers: &Answers) -> Option<Self> {
-        let by_unshare = answers.to(Question::UserByUnshare);
-        match (answers.to(Question::User), answers.to(Question::Rights)) {
+        let by_clone = answers.to(Question::UserByClone);
+        let rights = answers.to(Question::Rights);
+        match (answers.to(Question::User), by_clone) {
             (None, _) => answers.killed_by.map(Self::Killed),
-            (Some(Err(Errno::ENOSYS)), _) if by_unshare == Some(Ok(())) => Some(Self::Clone3),
-            (Some(Err(errno)), _) => Some(Self::Clone(by_unshare.and_then(Result::err).unwrap_or(errno))),
-            (Some(Ok(())), Some(Err(errno))) => Some(Self::Rights(errno)),
+            (Some(Err(errno)), None) => Some(Self::Clone(Question::User, errno)),
+            (_, Some(Err(errno))) => Some(Self::Clone(Question::UserByClone, errno)),
+            _ if rights.is_some_and(|rights| rights.is_err()) => {
+                rights.and_then(Result::err).map(Self::Rights)
+            }
+            (Some(Err(errno)), Some(Ok(()))) => Some(Self::Clone3(errno)),
             (Some(Ok(())), _) => None,
         }
     }
 
     fn shown(self) -> String {
         match self {
-            Self::Clone(errno) => shown(Question::User, errno).to_string(),
+            Self::Clone(question, errno) => shown(question, errno).to_string(),
             Self::Rights(errno) => shown(Question::Rights, errno).to_string(),
-            Self::Clone3 => shown(Question::User, Errno::ENOSYS).to_string(),
+            Self::Clone3(errno) => shown(Question::User, errno).to_string(),
             Self::Killed(signal) => {
                 format!("the process that asked for a user namespace was killed by signal {signal}")
             }
@@ -245,10 +261,10 @@ fn culprit(survey: &Survey) -> Seen<Option<(&'static str, String)>> {
     let is_root = survey.host.caller.is_root();
     let filters = filters(survey)?;
     Ok(Some(match refused {
-        Refused::Clone3 => ("userns.clone3", how),
+        Refused::Clone3(_) => ("userns.clone3", how),
         Refused::Killed(_) => ("userns.seccomp", how),
-        Refused::Clone(Errno::ENOSPC) if switch(survey, MAX)? == Some("0") => ("userns.sysctl", how),
-        Refused::Clone(Errno::ENOSPC | Errno::EUSERS) => (
+        Refused::Clone(_, Errno::ENOSPC) if switch(survey, MAX)? == Some("0") => ("userns.sysctl", how),
+        Refused::Clone(_, Errno::ENOSPC | Errno::EUSERS) => (
             "userns.limit",
             format!("{how}, and {} is {}", file(MAX), switch(survey, MAX)?.unwrap_or("absent")),
         ),
@@ -257,10 +273,10 @@ fn culprit(survey: &Survey) -> Seen<Option<(&'static str, String)>> {
             let label = survey.process.label.as_deref().unwrap_or("unknown");
             ("userns.apparmor", format!("{} is 1, the profile of bryo is {label}, and {how}", file(APPARMOR)))
         }
-        Refused::Clone(Errno::EPERM) if is_chroot(survey)? => {
+        Refused::Clone(_, Errno::EPERM) if is_chroot(survey)? => {
             ("userns.chroot", format!("{how}, and no mount of /proc/self/mountinfo is /"))
         }
-        Refused::Clone(_) if filters => {
+        Refused::Clone(..) if filters => {
             ("userns.seccomp", format!("{how}, and /proc/self/status has Seccomp: 2"))
         }
         _ => ("userns.refused", how),
@@ -296,6 +312,17 @@ fn blamed(survey: &Survey, id: &str) -> Seen<Verdict> {
         }
         Some(_) => fine("user namespaces are refused for another reason"),
         None => fine("the kernel gives a user namespace with all rights"),
+    }
+}
+
+/// What the surroundings were asked for already, as every command that starts something does.
+fn mount_calls(survey: &Survey) -> Seen<Verdict> {
+    let missing = &survey.kernel.answers.as_ref()?.missing_calls;
+    let mut refused = survey.host.surroundings.calls.clone();
+    refused.retain(|call| !missing.contains(&call.as_str()));
+    match refused.as_slice() {
+        [] => fine("no filter refuses the calls that mounts need"),
+        calls => found(format!("a seccomp filter refuses {}", list(calls))).into(),
     }
 }
 

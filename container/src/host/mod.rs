@@ -4,6 +4,7 @@
 
 mod installed;
 mod survey;
+pub mod visible;
 
 pub use installed::{Installed, Program, capability};
 pub use survey::{

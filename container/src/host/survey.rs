@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use config::NetKind;
 use sys::filesystem::{self, Filesystem};
-use sys::{Errno, path, probe, rlimit};
+use sys::{Errno, path, probe, process, rlimit};
 
 use super::{HostFacts, capability};
 use crate::error::Result;
@@ -186,7 +186,7 @@ impl Survey {
             process: process(),
             identity: identity(),
             session: session(host.caller.uid.0),
-            fuse: probe::open_device(Path::new("/dev/fuse")),
+            fuse: path::open_device(Path::new("/dev/fuse")),
             network: network(default_config, &programs.idmap),
             storage: storage(lxcpath),
             missing_programs: needed.into_iter().filter(|program| !program.exists()).cloned().collect(),
@@ -202,7 +202,7 @@ fn kernel() -> Kernel {
         (name, text_if_there(&file).map(|text| text.map(|text| text.trim().to_owned())))
     };
     Kernel {
-        release: probe::release(),
+        release: process::kernel_release(),
         switches: SWITCHES.into_iter().map(switch).collect(),
         answers: probe::ask().map_err(|e| e.to_string()),
         key_users: text("/proc/key-users"),

@@ -1,0 +1,64 @@
+//! A line of /proc/PID/mountinfo. Source: proc_pid_mountinfo(5).
+
+/// A mount, as the kernel tells of it: paths with a blank, a tab, a newline or a backslash are escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountLine<'a> {
+    /// The number of the mount.
+    pub id: u32,
+    /// The number of the mount that it is on.
+    pub parent: u32,
+    /// The directory of the file system that it shows.
+    pub root: &'a str,
+    /// Where it is.
+    pub point: &'a str,
+    /// The options of this mount, with commas.
+    pub options: &'a str,
+    /// The file system's type.
+    pub fstype: &'a str,
+    /// The options of the file system, with commas.
+    pub fs_options: &'a str,
+}
+
+impl<'a> MountLine<'a> {
+    /// Reads a line; none of one that makes no sense.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ');
+        let (id, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let (root, point, options) = (fields.nth(1)?, fields.next()?, fields.next()?);
+        let mut of_filesystem = filesystem.split(' ');
+        let (fstype, fs_options) = (of_filesystem.next()?, of_filesystem.nth(1).unwrap_or_default());
+        Some(Self { id, parent, root, point, options, fstype, fs_options })
+    }
+
+    /// Reads all lines.
+    pub fn all(mountinfo: &'a str) -> impl DoubleEndedIterator<Item = Self> {
+        mountinfo.lines().filter_map(Self::parse)
+    }
+
+    /// Tells whether the mount has an option.
+    pub fn has_option(&self, wanted: &str) -> bool {
+        self.options.split(',').any(|option| option == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_optional_fields_or_none() {
+        let plain = MountLine::parse("22 1 0:21 / /proc rw,nosuid - proc proc rw,hidepid=2").unwrap();
+        assert_eq!((plain.id, plain.parent, plain.root, plain.point), (22, 1, "/", "/proc"));
+        assert_eq!((plain.fstype, plain.fs_options), ("proc", "rw,hidepid=2"));
+        assert!(plain.has_option("nosuid") && !plain.has_option("no"));
+        let shared = MountLine::parse("23 22 0:5 /a\\040b /mnt ro shared:1 master:2 - tmpfs own rw").unwrap();
+        assert_eq!((shared.root, shared.options, shared.fstype), ("/a\\040b", "ro", "tmpfs"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_no_mount() {
+        let lines = "\n22 1 0:21 / /proc rw\nx 1 0:21 / /proc rw - proc proc rw\n22 1 - proc proc rw\n";
+        assert_eq!(MountLine::all(lines).count(), 0);
+    }
+}
