@@ -1,6 +1,7 @@
 //! Signals: read as data by the monitor, and put back to normal before an exec.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Result, cvt};
 
@@ -73,6 +74,28 @@ pub fn ignore(signals: &[i32]) {
         // SAFETY: SIG_IGN installs no handler.
         unsafe { libc::signal(*signal, libc::SIG_IGN) };
     }
+}
+
+/// The last signal that [`note`] was asked for and that has arrived; 0 is none.
+static NOTED: AtomicI32 = AtomicI32::new(0);
+
+/// Lets the first of the given signals be noted where it would end the process; a second one of the same number ends it.
+///
+/// Unlike a blocked signal, one with a handler is not inherited by programs that the process starts.
+pub fn note(signals: &[i32]) -> Result<&'static AtomicI32> {
+    extern "C" fn noted(signal: libc::c_int) {
+        NOTED.store(signal, Ordering::Relaxed);
+    }
+    // SAFETY: all members of sigaction are integers, or a function where zero is none.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = noted as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+    for signal in signals {
+        // SAFETY: the handler stores one number in an atomic, which may be done at any moment.
+        let done = unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) };
+        cvt(done.into(), || format!("sigaction({signal})"))?;
+    }
+    Ok(&NOTED)
 }
 
 fn mask_of(signals: &[i32]) -> libc::sigset_t {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -208,7 +209,9 @@ fn hold(view: View, users: &[Member]) -> Result<Child> {
     command.arg(view.name()).arg(HOMES).arg(rootfs::cache());
     command.arg(if subject::subject() == Subject::Bryo { subject::prefix() } else { PathBuf::new() });
     command.args(users.iter().map(|member| format!("{}:{}", member.account.uid, member.account.gid)));
+    // A signal from the terminal is for the test, which ends the lab when it has ended itself.
     let mut holder = command
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::verb::{self, Fate};
-use super::{Stage, Sweep, Tally, Verb};
+use super::{Stage, Sweep, Tally, Tried, Verb};
 
 /// What there is too little of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,10 @@ fn steps(verb: Verb, scarce: Scarce) -> Vec<u64> {
 
 /// Sweeps one verb over both kinds of scarcity.
 pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
-    sweep.stage.as_root(MOUNT)?;
-    sweep.stage.look();
+    for stage in &mut sweep.stages {
+        stage.as_root(MOUNT)?;
+        stage.look();
+    }
     let points: Vec<_> = [Scarce::Blocks, Scarce::Inodes]
         .into_iter()
         .flat_map(|scarce| steps(verb, scarce).into_iter().map(move |left| (scarce, left)))
@@ -44,28 +46,31 @@ pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
             format!("cargo xtask sweep --disk --verb {verb} --from {place} --every {}", points.len()),
         )
     };
-    let swept = sweep.over(&points, describe, |stage, (scarce, left)| one(stage, verb, *scarce, *left));
-    // A failure may have come with a full disk.
-    let room = room(&sweep.stage, Scarce::Blocks, None);
-    sweep.stage.clear()?;
-    sweep.stage.as_root(UNMOUNT)?;
-    swept.and(room)?;
+    let swept = sweep.over(&points, describe, |stage, (scarce, left)| {
+        one(stage, verb, *scarce, *left).unwrap_or_else(|error| Tried::failed(format!("{error:#}")))
+    });
+    for stage in &sweep.stages {
+        // A failure may have come with a full disk.
+        room(stage, Scarce::Blocks, None)?;
+        stage.clear()?;
+        stage.as_root(UNMOUNT)?;
+    }
+    swept?;
     sweep.end()
 }
 
-fn one(stage: &Stage<'_>, verb: Verb, scarce: Scarce, left: u64) -> Result<bool, String> {
-    let failed = |error: anyhow::Error| format!("{error:#}");
-    room(stage, scarce, None).map_err(failed)?;
-    verb.prepare(stage).map_err(failed)?;
-    room(stage, scarce, Some(left)).map_err(failed)?;
+fn one(stage: &Stage<'_>, verb: Verb, scarce: Scarce, left: u64) -> Result<Tried> {
+    room(stage, scarce, None)?;
+    verb.prepare(stage)?;
+    room(stage, scarce, Some(left))?;
     let output = verb.command(stage).output();
-    let said = verb::shown(&output);
-    let what = |what: String| format!("{what} (the command itself: {said})");
     let clean = cleaned_up(stage, verb, output.status());
-    room(stage, scarce, None).map_err(failed)?;
-    clean.map_err(what)?;
-    verb.judge(stage, &output, Fate::default()).map_err(what)?;
-    Ok(true)
+    room(stage, scarce, None)?;
+    let said = verb::shown(&output);
+    let verdict = clean
+        .and_then(|()| verb.judge(stage, &output, Fate::default()))
+        .map_err(|what| format!("{what} (the command itself: {said})"));
+    Ok(Tried { fired: true, felt: output.status() != 0, verdict })
 }
 
 /// Requires, while the disk is still full, that what must work there has worked, and that what failed left nothing and

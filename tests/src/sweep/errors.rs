@@ -7,7 +7,7 @@ use nix::errno::Errno;
 pub(super) const ERRORS: [Errno; 5] = [Errno::ENOSPC, Errno::EMFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
 
 /// A system call as far as its errors depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Call {
     /// Its number.
     pub number: i64,
@@ -16,7 +16,7 @@ pub struct Call {
 }
 
 /// What an fd is of, as far as errors depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum On {
     /// A pipe, or a socket of this machine.
     Stream,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::verb::{self, Fate};
-use super::{Stage, Sweep, Tally, Verb};
+use super::{Stage, Sweep, Tally, Tried, Verb};
 
 /// The limits by prlimit's option, with the values that are tried.
 fn limits() -> Vec<(&'static str, u64)> {
@@ -32,21 +32,24 @@ pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
     sweep.end()
 }
 
-fn one(stage: &Stage<'_>, verb: Verb, name: &str, value: u64) -> Result<bool, String> {
+fn one(stage: &Stage<'_>, verb: Verb, name: &str, value: u64) -> Tried {
     let limited = |words: &[&str]| {
         let limit = format!("--{name}={value}");
         stage.ana.run("prlimit", [&[&limit, "bryo"], words].concat()).seconds(40).output()
     };
     // Under some limits the kernel and the loader cannot even start a program.
     if limited(&["--version"]).status() != 0 {
-        return Ok(false);
+        return Tried::MISSED;
     }
-    verb.prepare(stage).map_err(|error| format!("{error:#}"))?;
+    if let Err(error) = verb.prepare(stage) {
+        return Tried::failed(format!("{error:#}"));
+    }
     let output = limited(verb.words());
     let said = verb::shown(&output);
     // The kernel ends by a signal what has used up its time.
     let killed = name == "cpu" && output.status() > 128;
-    verb.judge(stage, &output, Fate { killed, outlived: false })
-        .map_err(|what| format!("{what} (the command itself: {said})"))?;
-    Ok(true)
+    let verdict = verb
+        .judge(stage, &output, Fate { killed, outlived: false })
+        .map_err(|what| format!("{what} (the command itself: {said})"));
+    Tried { fired: true, felt: output.status() != 0, verdict }
 }

@@ -7,19 +7,25 @@
 mod disk;
 mod errors;
 mod limits;
+mod points;
 mod stage;
+mod tally;
 pub mod tracer;
 mod verb;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
-use crate::Lab;
-use errors::Call;
+use crate::{Lab, Output};
+use points::Point;
 use stage::Stage;
+pub use tally::{Failure, Tally};
 use tracer::{Aim, Injection, Task, Trace};
 use verb::Fate;
 pub use verb::{VERBS, Verb};
@@ -47,70 +53,24 @@ pub struct Wanted {
     pub from: usize,
     /// When this is over, the rest is left out.
     pub time: Option<Duration>,
+    /// Points that are the same place in the same program are all tried.
+    pub every_one: bool,
+    /// Where a signal is noted that ends the sweep after the points at work.
+    pub interrupted: Option<&'static AtomicI32>,
 }
 
 impl Wanted {
-    /// Returns which of so many points comes first, and the step to the next one. A sample begins elsewhere each time, so
-    /// that many runs try all points.
-    fn places(&self, count: usize) -> (usize, usize) {
-        let Some(sample) = self.sample else {
-            let first = self.last.map_or(self.from, |last| count.saturating_sub(last));
-            return (first, self.every.max(1));
+    /// Returns which of so many points are tried. A sample begins elsewhere each time, so that many runs try all points.
+    fn places(&self, count: usize) -> Vec<usize> {
+        let (first, every) = match self.sample {
+            None => (self.last.map_or(self.from, |last| count.saturating_sub(last)), self.every.max(1)),
+            Some(sample) => {
+                let every = count.div_ceil(sample.max(1)).max(1);
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                (now.as_millis() as usize % every, every)
+            }
         };
-        let every = count.div_ceil(sample.max(1)).max(1);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        (now.as_millis() as usize % every, every)
-    }
-}
-
-/// One thing that went wrong in a sweep.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// What was injected where.
-    pub point: String,
-    /// What did not hold.
-    pub what: String,
-    /// The command that does it again.
-    pub again: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed   {}\n  {}\n  again: {}", self.point, self.what, self.again)
-    }
-}
-
-/// What a sweep came to.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// How many points there are.
-    pub points: usize,
-    /// How many things went wrong on purpose.
-    pub injections: usize,
-    /// How many points were aimed at and not reached: the process made fewer calls this time.
-    pub missed: usize,
-    /// What did not hold.
-    pub failures: Vec<Failure>,
-}
-
-impl Tally {
-    /// Adds what another sweep came to.
-    pub fn add(&mut self, other: Self) {
-        self.points += other.points;
-        self.injections += other.injections;
-        self.missed += other.missed;
-        self.failures.extend(other.failures);
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { points, injections, missed, failures } = self;
-        write!(
-            f,
-            "{injections} injections, {} failures (of {points} points; {missed} not reached this time)",
-            failures.len()
-        )
+        (first..count).step_by(every).collect()
     }
 }
 
@@ -137,12 +97,40 @@ impl std::str::FromStr for Injection {
     }
 }
 
-/// Who is told of each failure at once.
-pub type Heard<'a> = &'a mut dyn FnMut(&Failure);
+/// Lets SIGINT and SIGTERM be noted instead of ending the process, for [`Wanted::interrupted`].
+///
+/// # Errors
+/// The kernel refuses a handler.
+pub fn note_interrupts() -> Result<&'static AtomicI32> {
+    Ok(sys::signal::note(&[libc::SIGINT, libc::SIGTERM])?)
+}
 
-/// A sweep at work.
+/// Who is told of each failure at once.
+pub type Heard<'a> = &'a (dyn Fn(&Failure) + Sync);
+
+/// What trying one point came to.
+struct Tried {
+    /// What was to go wrong went wrong.
+    fired: bool,
+    /// The command itself did not succeed.
+    felt: bool,
+    /// What did not hold.
+    verdict: Result<(), String>,
+}
+
+impl Tried {
+    /// Nothing was injected, and nothing can be said.
+    const MISSED: Self = Self { fired: false, felt: false, verdict: Ok(()) };
+
+    /// The stage could not be set for the point, or something hung.
+    fn failed(what: String) -> Self {
+        Self { fired: false, felt: false, verdict: Err(what) }
+    }
+}
+
+/// A sweep at work, on as many stages as there are points tried at once.
 struct Sweep<'a, 'lab> {
-    stage: Stage<'lab>,
+    stages: Vec<Stage<'lab>>,
     wanted: &'a Wanted,
     heard: Heard<'a>,
     started: Instant,
@@ -150,65 +138,98 @@ struct Sweep<'a, 'lab> {
 }
 
 impl<'a, 'lab> Sweep<'a, 'lab> {
-    fn new(stage: Stage<'lab>, wanted: &'a Wanted, heard: Heard<'a>) -> Self {
-        Self { stage, wanted, heard, started: Instant::now(), tally: Tally::default() }
+    fn new(labs: &'lab [Lab], verb: Verb, wanted: &'a Wanted, heard: Heard<'a>) -> Result<Self> {
+        let stages = labs.iter().map(|lab| Stage::set(lab, verb)).collect::<Result<_>>()?;
+        Ok(Self { stages, wanted, heard, started: Instant::now(), tally: Tally::default() })
     }
 
-    /// Tries the points that are wanted, each by `attempt`, which tells whether it was reached; `describe` names one and the
-    /// command that tries it again.
-    fn over<P>(
+    /// Tries the points that are wanted, each by `attempt`; `describe` names one and the command that tries it again.
+    fn over<P: Sync>(
         &mut self,
         points: &[P],
-        describe: impl Fn(&P) -> (String, String),
-        mut attempt: impl FnMut(&Stage<'lab>, &P) -> Result<bool, String>,
+        describe: impl Fn(&P) -> (String, String) + Sync,
+        attempt: impl Fn(&Stage<'lab>, &P) -> Tried + Sync,
     ) -> Result<()> {
         self.tally.points += points.len();
-        let (from, every) = self.wanted.places(points.len());
-        for point in points.iter().skip(from).step_by(every) {
-            if self.wanted.time.is_some_and(|time| self.started.elapsed() > time) {
-                break;
+        let chosen = self.wanted.places(points.len());
+        let next = AtomicUsize::new(0);
+        let tally = Mutex::new(Tally::default());
+        let lane = |stage: &Stage<'lab>| -> Result<()> {
+            while !self.is_over() {
+                let Some(place) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let tried = caught(|| attempt(stage, &points[*place]));
+                let failed = tried.verdict.is_err();
+                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                self.count(&mut tally, tried, || describe(&points[*place]));
+                drop(tally);
+                if failed {
+                    stage.clear()?;
+                }
             }
-            // What takes too long panics.
-            let tried = catch_unwind(AssertUnwindSafe(|| attempt(&self.stage, point)));
-            let judged = tried.unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                Err(text.unwrap_or_else(|| "something hangs".to_owned()))
-            });
-            self.tally.injections += usize::from(judged != Ok(false));
-            self.tally.missed += usize::from(judged == Ok(false));
-            if let Err(what) = judged {
-                let (point, again) = describe(point);
-                let failure = Failure { point, what, again };
-                (self.heard)(&failure);
-                self.tally.failures.push(failure);
-                self.stage.clear()?;
-            }
-        }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let lanes: Vec<_> = self.stages.iter().map(|stage| scope.spawn(move || lane(stage))).collect();
+            lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| bail!("a lane panicked")))
+        })?;
+        // What was taken was tried, so all before this place are done.
+        let cut = chosen.get(next.into_inner()).copied();
+        self.tally.add(tally.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.tally.cut = self.tally.cut.or(cut);
         Ok(())
     }
 
+    /// Tells whether no further point is to be begun.
+    fn is_over(&self) -> bool {
+        let interrupted = self.wanted.interrupted.is_some_and(|noted| noted.load(Ordering::Relaxed) != 0);
+        interrupted || self.wanted.time.is_some_and(|time| self.started.elapsed() > time)
+    }
+
+    fn count(&self, tally: &mut Tally, tried: Tried, describe: impl Fn() -> (String, String)) {
+        let Tried { fired, felt, verdict } = tried;
+        tally.injections += usize::from(fired);
+        tally.missed += usize::from(!fired);
+        tally.felt += usize::from(fired && felt);
+        if let Err(what) = verdict {
+            let (point, again) = describe();
+            let failure = Failure { point, what, again };
+            (self.heard)(&failure);
+            tally.failures.push(failure);
+        }
+    }
+
     fn end(self) -> Result<Tally> {
-        self.stage.clear()?;
+        self.stages.iter().try_for_each(Stage::clear)?;
         Ok(self.tally)
     }
 }
 
-/// Sweeps one verb by kills and errors at its system calls.
+/// Tries a point; what takes too long panics.
+fn caught(attempt: impl FnOnce() -> Tried) -> Tried {
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Tried::failed(text.unwrap_or_else(|| "something hangs".to_owned()))
+    })
+}
+
+/// Sweeps one verb by kills and errors at its system calls, in as many labs as points are tried at once.
 ///
 /// # Errors
 /// The stage cannot be set, or the verb fails undisturbed.
-pub fn calls(lab: &Lab, verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
-    let mut sweep = Sweep::new(Stage::set(lab)?, wanted, heard);
-    let recorded = record(&sweep.stage, verb)?;
-    let points = points(&recorded, wanted);
-    let describe = |(aim, call): &(Aim, Call)| {
-        let Aim { process, at, injection } = aim;
+pub fn calls(labs: &[Lab], verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
+    let mut sweep = Sweep::new(labs, verb, wanted, heard)?;
+    let first = sweep.stages.first().context("a sweep needs a lab")?;
+    let (points, coalesced) = points::points(&record(first, verb)?, wanted);
+    let describe = |point: &Point| {
+        let Aim { process, at, injection } = &point.aim;
         (
-            format!("{verb}: {process} at call {at} ({}), {injection}", name(*call)),
+            format!("{verb}: {process} at call {at} ({}), {injection}", point.name()),
             format!("cargo xtask sweep --verb {verb} --process {process} --at {at} --inject {injection}"),
         )
     };
-    sweep.over(&points, describe, |stage, (aim, _)| one(stage, verb, aim))?;
+    sweep.over(&points, describe, |stage, point| one(stage, verb, &point.aim))?;
+    sweep.tally.points += coalesced;
+    sweep.tally.coalesced += coalesced;
     sweep.end()
 }
 
@@ -216,16 +237,16 @@ pub fn calls(lab: &Lab, verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result
 ///
 /// # Errors
 /// The stage cannot be set.
-pub fn disk(lab: &Lab, verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
-    disk::sweep(Sweep::new(Stage::set(lab)?, wanted, heard), verb)
+pub fn disk(labs: &[Lab], verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
+    disk::sweep(Sweep::new(labs, verb, wanted, heard)?, verb)
 }
 
 /// Sweeps one verb under small limits.
 ///
 /// # Errors
 /// The stage cannot be set.
-pub fn limits(lab: &Lab, verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
-    limits::sweep(Sweep::new(Stage::set(lab)?, wanted, heard), verb)
+pub fn limits(labs: &[Lab], verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Result<Tally> {
+    limits::sweep(Sweep::new(labs, verb, wanted, heard)?, verb)
 }
 
 /// Runs the verb once, undisturbed but traced.
@@ -241,49 +262,32 @@ fn record(stage: &Stage<'_>, verb: Verb) -> Result<Trace> {
     attempt().map_err(|what| anyhow::anyhow!("{verb}, undisturbed: {what}"))
 }
 
-fn points(recorded: &Trace, wanted: &Wanted) -> Vec<(Aim, Call)> {
-    let mut points = Vec::new();
-    for (process, calls) in &recorded.calls {
-        for (at, call) in (1..).zip(calls) {
-            let kills = wanted.kill.then_some(Injection::Kill);
-            let errors = errors::possible(*call).map(Injection::Fail).filter(|_| wanted.errors);
-            let aim = |injection| (Aim { process: process.clone(), at, injection }, *call);
-            points.extend(kills.into_iter().chain(errors).map(aim));
-        }
-    }
-    points.retain(|(aim, _)| {
-        wanted.process.as_ref().is_none_or(|process| aim.process == *process)
-            && wanted.at.is_none_or(|at| aim.at == at)
-            && wanted.inject.is_none_or(|inject| aim.injection == inject)
-    });
-    points
-}
-
-/// Returns the name of a system call.
-fn name(call: Call) -> String {
-    let known = usize::try_from(call.number).ok().and_then(syscalls::Sysno::new);
-    known.map_or_else(|| format!("number {}", call.number), |known| known.name().to_owned())
-}
-
 /// Tells whether a process got no memory: the runtime of Rust then aborts, and everything but that must hold.
 fn is_out_of_memory(aim: &Aim, trace: &Trace) -> bool {
     aim.injection == Injection::Fail(nix::errno::Errno::ENOMEM)
         && trace.hit.is_some_and(|call| [libc::SYS_mmap, libc::SYS_brk, libc::SYS_mprotect].contains(&call))
 }
 
-/// Tries one point, and tells whether it was reached.
-fn one(stage: &Stage<'_>, verb: Verb, aim: &Aim) -> Result<bool, String> {
-    verb.prepare(stage).map_err(|error| format!("{error:#}"))?;
+/// Tries one point.
+fn one(stage: &Stage<'_>, verb: Verb, aim: &Aim) -> Tried {
+    if let Err(error) = verb.prepare(stage) {
+        return Tried::failed(format!("{error:#}"));
+    }
     let monitor = stage.monitor().map(|monitor| monitor.pid);
     let (output, trace) = verb.command(stage).traced(monitor, Task::Inject(aim));
-    let excused = is_out_of_memory(aim, &trace);
+    let said = verb::shown(&output);
+    let verdict = verdict(stage, verb, aim, &output, &trace)
+        .map_err(|what| format!("{what} (the command itself: {said})"));
+    Tried { fired: trace.hit.is_some(), felt: output.status() != 0, verdict }
+}
+
+/// Judges a command at one of whose processes something was injected.
+fn verdict(stage: &Stage<'_>, verb: Verb, aim: &Aim, output: &Output, trace: &Trace) -> Result<(), String> {
+    let excused = is_out_of_memory(aim, trace);
     if let Some(crash) = trace.crashes.first().filter(|_| !excused) {
-        return Err(format!("{crash}; {}", verb::shown(&output)));
+        return Err(crash.clone());
     }
     let hit = aim.process == "cli" && trace.hit.is_some();
     let killed = hit && (aim.injection == Injection::Kill || excused && !trace.crashes.is_empty());
-    let fate = Fate { killed, outlived: trace.hit_after_end };
-    let said = verb::shown(&output);
-    verb.judge(stage, &output, fate).map_err(|what| format!("{what} (the command itself: {said})"))?;
-    Ok(trace.hit.is_some())
+    verb.judge(stage, output, Fate { killed, outlived: trace.hit_after_end })
 }

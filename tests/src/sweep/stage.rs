@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) type Manifest = BTreeMap<PathBuf, String>;
 
 impl<'lab> Stage<'lab> {
     /// Creates the container once, keeps a copy of it, and leaves nothing in the user's lxcpath.
-    pub(crate) fn set(lab: &'lab Lab) -> Result<Self> {
+    pub(crate) fn set(lab: &'lab Lab, _verb: super::Verb) -> Result<Self> {
         let ana = lab.user("ana");
         let home = ana.home();
         shell(ARCHIVE, &[&home.join("small.tar.zst")])?;
@@ -84,6 +85,7 @@ impl<'lab> Stage<'lab> {
         let output = Command::new("nsenter")
             .args(["--mount", "--target", &holder, "--", "sh", "-euc", script, "sweep"])
             .arg(self.ana.lxcpath())
+            .process_group(0)
             .output()?;
         ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -165,7 +167,9 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 fn shell(script: &str, arguments: &[&Path]) -> Result<()> {
-    let output = Command::new("sh").args(["-euc", script, "sweep"]).args(arguments).output()?;
+    let mut command = Command::new("sh");
+    command.args(["-euc", script, "sweep"]).args(arguments).process_group(0);
+    let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }

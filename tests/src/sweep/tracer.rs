@@ -3,16 +3,22 @@
 //! strace(1) counts the calls of each process, but cannot tell which process is meant: "the 40th call of the monitor" needs
 //! a tracer that knows who is who. Here a process has a name made of its parent's and of what it is: `cli`, `monitor`,
 //! `monitor/init` (the container's init before its exec), `cli/namespace` (holds a user namespace open), `cli/worker`
-//! (a fork), `cli/idmap`, `cli/image`. A second one of a parent is `cli/namespace2`.
+//! (a fork), `cli/idmap`, `cli/image`, `monitor/attach` (what puts a program into the container). A second one of a parent
+//! is `cli/namespace2`.
 //!
 //! A tracer with all rights lets file capabilities work, so the helper does what it does for everybody.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -49,11 +55,20 @@ pub(crate) enum Task<'a> {
     Inject(&'a Aim),
 }
 
+/// A system call that was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The call.
+    pub call: Call,
+    /// Stands for the place in the program, with its chain of callers; none when they could not be read.
+    pub place: Option<u64>,
+}
+
 /// What was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// The system calls of each process, when they were recorded.
-    pub calls: BTreeMap<String, Vec<Call>>,
+    pub calls: BTreeMap<String, Vec<Recorded>>,
     /// The number of the system call that was tampered with; none when the process did not come so far.
     pub hit: Option<i64>,
     /// The command had ended before that.
@@ -157,6 +172,8 @@ impl<'a> Tracer<'a> {
         let deadline = Instant::now() + patience;
         let mut last = Instant::now();
         let any = Pid::from_raw(-1);
+        // A nap of some microseconds is otherwise 50 longer.
+        let _naps_are_longer = prctl::set_timerslack(1);
         // Without __WNOTHREAD this would take the children of other tests.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         let mut nap = 0;
@@ -252,7 +269,9 @@ impl<'a> Tracer<'a> {
         let parent = old.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
         let name = match program(pid).as_deref() {
             Some("bryo") => "cli".to_owned(),
+            Some("bryo-monitor") if old.starts_with("monitor") => self.child_of("monitor", "attach"),
             Some("bryo-monitor") => "monitor".to_owned(),
+            Some("bryo-init") => format!("{parent}/bryo-init"),
             Some(other) => match other.strip_prefix("bryo-") {
                 Some(kind) => self.child_of(&parent, kind),
                 None if old.is_empty() => return self.go_on(pid, None),
@@ -283,7 +302,10 @@ impl<'a> Tracer<'a> {
         tracee.calls += 1;
         let Ok(number) = registers::number(pid) else { return };
         match self.task {
-            Task::Record => self.trace.calls.entry(tracee.name.clone()).or_default().push(call(pid, number)),
+            Task::Record => {
+                let recorded = Recorded { call: call(pid, number), place: place(pid) };
+                self.trace.calls.entry(tracee.name.clone()).or_default().push(recorded);
+            }
             Task::Inject(aim)
                 if aim.process == tracee.name && aim.at == tracee.calls && self.trace.hit.is_none() =>
             {
@@ -341,9 +363,9 @@ fn call(pid: Pid, number: i64) -> Call {
         return Call { number, on: On::Other };
     }
     let path = format!("/proc/{pid}/fd/{}", registers::first(pid).unwrap_or_default());
-    let target = std::fs::read_link(&path).unwrap_or_default();
+    let target = fs::read_link(&path).unwrap_or_default();
     let is_stream = ["pipe:", "socket:"].iter().any(|kind| target.to_string_lossy().starts_with(kind));
-    let is_file = || std::fs::metadata(&path).is_ok_and(|found| found.is_file());
+    let is_file = || fs::metadata(&path).is_ok_and(|found| found.is_file());
     let on = if is_stream {
         On::Stream
     } else if is_file() {
@@ -354,6 +376,39 @@ fn call(pid: Pid, number: i64) -> Call {
     Call { number, on }
 }
 
+/// How far up the stack callers are looked for.
+const STACK: usize = 4096;
+
+/// Names the place in its program from which a process makes the call that it enters, by the instruction, the depth of the
+/// stack, and what on it points into code: the return addresses. What an earlier call has left there can only make two
+/// equal places look different.
+fn place(pid: Pid) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let (instruction, stack) = registers::place(pid).ok()?;
+    (instruction, stack).hash(&mut hasher);
+    let code = code_of(pid)?;
+    let mut words = vec![0; STACK];
+    let read = fs::File::open(format!("/proc/{pid}/mem")).ok()?.read_at(&mut words, stack).ok()?;
+    let words = words[..read].chunks_exact(size_of::<u64>());
+    words
+        .filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)))
+        .filter(|word| code.iter().any(|range| range.contains(word)))
+        .for_each(|word| word.hash(&mut hasher));
+    Some(hasher.finish())
+}
+
+/// Returns where a process has executable code. Source: proc_pid_maps(5).
+fn code_of(pid: Pid) -> Option<Vec<Range<u64>>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+    let range = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        rest.starts_with("r-x").then_some(number(start)?..number(end)?)
+    };
+    Some(maps.lines().filter_map(range).collect())
+}
+
 /// Signals that a correct program does not end by.
 fn is_crash(signal: Signal) -> bool {
     use Signal as S;
@@ -362,7 +417,7 @@ fn is_crash(signal: Signal) -> bool {
 
 /// Returns the name of the program that a process runs.
 fn program(pid: Pid) -> Option<String> {
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = exe.file_name()?.to_string_lossy().into_owned();
     // Where a container's root has the caller's id, the monitor runs from a copy in memory.
     let name = name.trim_end_matches(" (deleted)");
@@ -390,6 +445,12 @@ mod registers {
 
     pub(super) fn first(pid: Pid) -> nix::Result<u64> {
         Ok(ptrace::getregs(pid)?.rdi)
+    }
+
+    /// Returns the instruction and the end of the stack.
+    pub(super) fn place(pid: Pid) -> nix::Result<(u64, u64)> {
+        let registers = ptrace::getregs(pid)?;
+        Ok((registers.rip, registers.rsp))
     }
 
     /// Puts another call with another first argument in place of the one that a process enters.
@@ -431,6 +492,10 @@ mod registers {
     }
 
     pub(super) fn first(_: Pid) -> nix::Result<u64> {
+        Err(Errno::ENOSYS)
+    }
+
+    pub(super) fn place(_: Pid) -> nix::Result<(u64, u64)> {
         Err(Errno::ENOSYS)
     }
 
