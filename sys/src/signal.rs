@@ -76,12 +76,12 @@ pub fn ignore(signals: &[i32]) {
     }
 }
 
-/// The last signal that [`note`] was asked for and that has arrived; 0 is none.
+/// The last of the signals of [`note`] that has arrived; 0 is none.
 static NOTED: AtomicI32 = AtomicI32::new(0);
 
-/// Lets the first of the given signals be noted where it would end the process; a second one of the same number ends it.
+/// Lets the given signals be noted where they would end the process, and returns where the number of the last one is.
 ///
-/// Unlike a blocked signal, one with a handler is not inherited by programs that the process starts.
+/// Unlike a blocked signal, one with a handler has its default action in the programs that the process starts.
 pub fn note(signals: &[i32]) -> Result<&'static AtomicI32> {
     extern "C" fn noted(signal: libc::c_int) {
         NOTED.store(signal, Ordering::Relaxed);
@@ -89,7 +89,7 @@ pub fn note(signals: &[i32]) -> Result<&'static AtomicI32> {
     // SAFETY: all members of sigaction are integers, or a function where zero is none.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = noted as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+    action.sa_flags = libc::SA_RESTART;
     for signal in signals {
         // SAFETY: the handler stores one number in an atomic, which may be done at any moment.
         let done = unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) };

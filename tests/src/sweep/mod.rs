@@ -152,13 +152,19 @@ impl<'a, 'lab> Sweep<'a, 'lab> {
     ) -> Result<()> {
         self.tally.points += points.len();
         let chosen = self.wanted.places(points.len());
-        let next = AtomicUsize::new(0);
+        let (next, given_up) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         let tally = Mutex::new(Tally::default());
         let lane = |stage: &Stage<'lab>| -> Result<()> {
             while !self.is_over() {
-                let Some(place) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let taken = next.fetch_add(1, Ordering::Relaxed);
+                let Some(place) = chosen.get(taken) else { break };
                 let tried = caught(|| attempt(stage, &points[*place]));
                 let failed = tried.verdict.is_err();
+                if failed && self.is_interrupted() {
+                    // The signal of a terminal may have met a command that was just being started.
+                    given_up.fetch_min(taken, Ordering::Relaxed);
+                    break;
+                }
                 let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                 self.count(&mut tally, tried, || describe(&points[*place]));
                 drop(tally);
@@ -172,8 +178,8 @@ impl<'a, 'lab> Sweep<'a, 'lab> {
             let lanes: Vec<_> = self.stages.iter().map(|stage| scope.spawn(move || lane(stage))).collect();
             lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| bail!("a lane panicked")))
         })?;
-        // What was taken was tried, so all before this place are done.
-        let cut = chosen.get(next.into_inner()).copied();
+        // All before this place are done.
+        let cut = chosen.get(next.into_inner().min(given_up.into_inner())).copied();
         self.tally.add(tally.into_inner().unwrap_or_else(PoisonError::into_inner));
         self.tally.cut = self.tally.cut.or(cut);
         Ok(())
@@ -181,8 +187,11 @@ impl<'a, 'lab> Sweep<'a, 'lab> {
 
     /// Tells whether no further point is to be begun.
     fn is_over(&self) -> bool {
-        let interrupted = self.wanted.interrupted.is_some_and(|noted| noted.load(Ordering::Relaxed) != 0);
-        interrupted || self.wanted.time.is_some_and(|time| self.started.elapsed() > time)
+        self.is_interrupted() || self.wanted.time.is_some_and(|time| self.started.elapsed() > time)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.wanted.interrupted.is_some_and(|noted| noted.load(Ordering::Relaxed) != 0)
     }
 
     fn count(&self, tally: &mut Tally, tried: Tried, describe: impl Fn() -> (String, String)) {
