@@ -47,9 +47,9 @@ fn one(stage: &Stage<'_>, verb: Verb, name: &str, value: u64) -> Tried {
     let output = limited(verb.words());
     let said = verb::shown(&output);
     // The kernel ends by a signal what has used up its time.
-    let killed = name == "cpu" && output.status() > 128;
+    let died = (name == "cpu" && output.status() > 128).then_some("cli");
     let verdict = verb
-        .judge(stage, &output, Fate { killed, outlived: false })
+        .judge(stage, &output, Fate { died, outlived: false })
         .map_err(|what| format!("{what} (the command itself: {said})"));
     Tried { fired: true, felt: output.status() != 0, verdict }
 }

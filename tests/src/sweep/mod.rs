@@ -296,7 +296,7 @@ fn verdict(stage: &Stage<'_>, verb: Verb, aim: &Aim, output: &Output, trace: &Tr
     if let Some(crash) = trace.crashes.first().filter(|_| !excused) {
         return Err(crash.clone());
     }
-    let hit = aim.process == "cli" && trace.hit.is_some();
-    let killed = hit && (aim.injection == Injection::Kill || excused && !trace.crashes.is_empty());
-    verb.judge(stage, output, Fate { killed, outlived: trace.hit_after_end })
+    let died = aim.injection == Injection::Kill || excused && !trace.crashes.is_empty();
+    let died = trace.hit.filter(|_| died).map(|_| aim.process.as_str());
+    verb.judge(stage, output, Fate { died, outlived: trace.hit_after_end })
 }

@@ -3,22 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::Verb;
 use crate::command::wait_until;
 use crate::{Lab, Output, Process, User, cgroups, leaks, processes};
 
 /// The container.
 pub(crate) const WEB: &str = "web";
 
-/// Makes the archive that `web` is created from: small, so that unpacking it makes few system calls, but of every kind.
-const ARCHIVE: &str = include_str!("archive.sh");
+/// What it is created from, in the user's home: small, so that unpacking it makes few system calls, but of every kind.
+pub(crate) const ARCHIVE: &str = "small.tar.zst";
+const MAKE_ARCHIVE: &str = include_str!("archive.sh");
+
+/// By how many ids the files of a container lie elsewhere that is remapped.
+const SHIFT: u32 = 1000;
 
 /// How long the kernel may take to let go of what has ended.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
@@ -38,12 +43,12 @@ pub(crate) struct Stage<'lab> {
 pub(crate) type Manifest = BTreeMap<PathBuf, String>;
 
 impl<'lab> Stage<'lab> {
-    /// Creates the container once, keeps a copy of it, and leaves nothing in the user's lxcpath.
-    pub(crate) fn set(lab: &'lab Lab, _verb: super::Verb) -> Result<Self> {
+    /// Creates the container once, keeps a copy of it as the verb finds it, and leaves nothing in the user's lxcpath.
+    pub(crate) fn set(lab: &'lab Lab, verb: Verb) -> Result<Self> {
         let ana = lab.user("ana");
         let home = ana.home();
-        shell(ARCHIVE, &[&home.join("small.tar.zst")])?;
-        ana.bryo(["create", WEB, "small.tar.zst"]).succeeds();
+        shell(MAKE_ARCHIVE, &[&home.join(ARCHIVE)])?;
+        ana.bryo(Verb::Create.words()).succeeds();
         let mut stage = Self {
             lab,
             ana,
@@ -53,9 +58,52 @@ impl<'lab> Stage<'lab> {
         };
         copy(&stage.web(), &stage.reference)?;
         stage.whole = manifest(&stage.reference)?;
-        ana.bryo(["destroy", WEB]).succeeds();
+        if verb == Verb::Remap {
+            stage.shift_reference()?;
+            stage.remap_undisturbed()?;
+        }
+        ana.bryo(Verb::Destroy.words()).succeeds();
         stage.look();
         Ok(stage)
+    }
+
+    /// Gives the copy to other ids of its user, as if those had been granted when it was made.
+    fn shift_reference(&self) -> Result<()> {
+        let first = [&self.ana.account().subuids, &self.ana.account().subgids].map(|range| range.start);
+        let [uids, gids] = first;
+        let mut seen = BTreeSet::new();
+        for path in manifest(&self.reference)?.keys() {
+            let path = self.reference.join(path);
+            let found = fs::symlink_metadata(&path)?;
+            if !seen.insert(found.ino()) {
+                continue;
+            }
+            let moved = |id: u32, first: u32| (id >= first).then_some(id + SHIFT);
+            lchown(&path, moved(found.uid(), uids), moved(found.gid(), gids))?;
+            // A change of owner takes the setuid bit away.
+            if !found.is_symlink() {
+                fs::set_permissions(&path, found.permissions())?;
+            }
+        }
+        let config = self.reference.join("config");
+        let mut text = fs::read_to_string(&config)?;
+        for (letter, range) in [("u", &self.ana.account().subuids), ("g", &self.ana.account().subgids)] {
+            let line = |first: u32, count: u32| format!("lxc.idmap = {letter} 0 {first} {count}\n");
+            let (count, today) = (range.end - range.start, line(range.start, range.end - range.start));
+            ensure!(text.contains(&today), "{} has no line {today}", config.display());
+            text = text.replace(&today, &line(range.start + SHIFT, count - SHIFT));
+        }
+        Ok(fs::write(config, text)?)
+    }
+
+    /// Takes the configuration that a remap writes for the whole one; every other file must be as it was made.
+    fn remap_undisturbed(&mut self) -> Result<()> {
+        self.place()?;
+        self.ana.bryo(Verb::Remap.words()).succeeds();
+        let config = Path::new("config");
+        let written = manifest(&self.web())?.remove(config).context("a remap keeps the configuration")?;
+        self.whole.insert(config.to_owned(), written);
+        self.damage().map_or(Ok(()), |damage| bail!("{damage}"))
     }
 
     /// Remembers what there is now: nothing else may be there later.
@@ -66,6 +114,16 @@ impl<'lab> Stage<'lab> {
     /// Puts a container there, stopped and whole.
     pub(crate) fn place(&self) -> Result<()> {
         copy(&self.reference, &self.web())
+    }
+
+    /// Puts it there unless it is whole.
+    pub(crate) fn make_whole(&self) -> Result<()> {
+        if self.damage().is_some() { self.place() } else { Ok(()) }
+    }
+
+    /// Waits until init has come to its loop, where it hears signals.
+    pub(crate) fn init_listens(&self) -> bool {
+        wait_until(SETTLE, || self.ana.processes().iter().any(|process| process.command == "sleep 1000"))
     }
 
     /// Returns the directory of the container, as the lab sees it.
@@ -107,6 +165,11 @@ impl<'lab> Stage<'lab> {
     /// Tells whether the container's files say that there is one: a configuration, and nothing that takes it back.
     pub(crate) fn looks_whole(&self) -> bool {
         self.web().join("config").exists() && !self.web().join("partial").exists()
+    }
+
+    /// Tells whether the files are being given to other ids: the root file system then has another name.
+    pub(crate) fn is_half_shifted(&self) -> bool {
+        self.web().join("rootfs.remap").exists()
     }
 
     /// Returns the monitor of the container: the first of its name, since the others are its forks.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::stage::{SETTLE, Stage, WEB};
+use super::stage::{ARCHIVE, SETTLE, Stage, WEB};
 use crate::command::wait_until;
 use crate::{Command, Output};
 
@@ -16,23 +16,46 @@ pub enum Verb {
     Create,
     /// `bryo start web`
     Start,
+    /// `bryo exec web -- true`
+    Exec,
+    /// `bryo stop web`: init halts when it is asked to.
+    Halt,
     /// `bryo stop -k web`
     Stop,
+    /// `bryo remap web`, of a container that was made with other ids of its user.
+    Remap,
+    /// `bryo run -n web small.tar.zst -- true`
+    Run,
     /// `bryo destroy web`
     Destroy,
 }
 
-/// All of them, in the order of a container's life.
-pub const VERBS: [Verb; 4] = [Verb::Create, Verb::Start, Verb::Stop, Verb::Destroy];
+/// Each with its name and its command line, in the order of a container's life.
+const TABLE: [(Verb, &str, &[&str]); 8] = [
+    (Verb::Create, "create", &["create", WEB, ARCHIVE]),
+    (Verb::Start, "start", &["start", WEB]),
+    (Verb::Exec, "exec", &["exec", WEB, "--", "true"]),
+    (Verb::Halt, "halt", &["stop", "-t", "10", WEB]),
+    (Verb::Stop, "stop", &["stop", "-k", WEB]),
+    (Verb::Remap, "remap", &["remap", WEB]),
+    (Verb::Run, "run", &["run", "-n", WEB, ARCHIVE, "--", "true"]),
+    (Verb::Destroy, "destroy", &["destroy", WEB]),
+];
+
+/// All of them.
+pub const VERBS: [Verb; TABLE.len()] = {
+    let mut verbs = [Verb::Create; TABLE.len()];
+    let mut at = 0;
+    while at < verbs.len() {
+        verbs[at] = TABLE[at].0;
+        at += 1;
+    }
+    verbs
+};
 
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Destroy => "destroy",
-        })
+        f.write_str(self.row().1)
     }
 }
 
@@ -49,22 +72,28 @@ impl FromStr for Verb {
 
 /// What befell a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// It was killed itself, so its exit status says nothing.
-    pub(crate) killed: bool,
-    /// Something happened to others after it had ended, so its success may be over.
+pub(crate) struct Fate<'a> {
+    /// The process that died of it.
+    pub(crate) died: Option<&'a str>,
+    /// Something happened to others after the command had ended, so its success may be over.
     pub(crate) outlived: bool,
 }
 
+impl Fate<'_> {
+    /// The command was killed itself, so its exit status says nothing.
+    fn is_killed(self) -> bool {
+        self.died == Some("cli")
+    }
+}
+
 impl Verb {
+    fn row(self) -> &'static (Self, &'static str, &'static [&'static str]) {
+        &TABLE[self as usize]
+    }
+
     /// The command line.
     pub(crate) fn words(self) -> &'static [&'static str] {
-        match self {
-            Self::Create => &["create", WEB, "small.tar.zst"],
-            Self::Start => &["start", WEB],
-            Self::Stop => &["stop", "-k", WEB],
-            Self::Destroy => &["destroy", WEB],
-        }
+        self.row().2
     }
 
     /// Prepares the command.
@@ -75,34 +104,38 @@ impl Verb {
     /// Brings the container into the state that the verb finds.
     pub(crate) fn prepare(self, stage: &Stage<'_>) -> Result<()> {
         match self {
-            Self::Create => {}
-            Self::Destroy => stage.place()?,
-            Self::Start if stage.damage().is_none() => {}
-            Self::Start => stage.place()?,
-            Self::Stop => {
-                if stage.damage().is_some() {
-                    stage.place()?;
-                }
-                ok(&stage.bryo(&["start", WEB]), "preparing").map_err(anyhow::Error::msg)?;
+            Self::Create | Self::Run => Ok(()),
+            Self::Destroy | Self::Remap => stage.place(),
+            Self::Start => stage.make_whole(),
+            Self::Exec | Self::Halt | Self::Stop => {
+                stage.make_whole()?;
+                ok(&stage.bryo(Self::Start.words()), "preparing").map_err(anyhow::Error::msg)?;
+                ensure!(self != Self::Halt || stage.init_listens(), "init does not come so far");
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Judges what the command did, and requires that the next commands work and nothing is left.
-    pub(crate) fn judge(self, stage: &Stage<'_>, output: &Output, fate: Fate) -> Result<(), String> {
+    pub(crate) fn judge(self, stage: &Stage<'_>, output: &Output, fate: Fate<'_>) -> Result<(), String> {
         no_panic(output)?;
-        if !fate.killed && output.status() != 0 && output.stderr.trim().is_empty() {
+        // A program that was killed inside is told by its status alone, as a shell does.
+        let program_died = [Self::Exec, Self::Run].contains(&self) && fate.died.is_some();
+        let excused = fate.is_killed() || program_died && output.status() == 128 + libc::SIGKILL;
+        if !excused && output.status() != 0 && output.stderr.trim().is_empty() {
             return Err(format!("exit status {} without a word", output.status()));
         }
-        if !fate.killed && output.status() > 128 {
+        if !excused && output.status() > 128 {
             return Err(format!("it died by signal {}", output.status() - 128));
         }
-        let succeeded = !fate.killed && output.status() == 0;
+        let succeeded = !fate.is_killed() && output.status() == 0;
         match self {
             Self::Create => created(stage, succeeded),
             Self::Start => started(stage, succeeded && !fate.outlived),
-            Self::Stop => stopped(stage, succeeded),
+            Self::Exec => answered(stage, fate),
+            Self::Halt | Self::Stop => stopped(stage, succeeded),
+            Self::Remap => remapped(stage, succeeded),
+            Self::Run => ran(stage, succeeded),
             Self::Destroy => destroyed(stage, succeeded),
         }
     }
@@ -155,6 +188,61 @@ fn stopped(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
     stage.require_clean(true)?;
     lives(stage)?;
     stage.require_clean(true)
+}
+
+/// Requires that the container goes on running unless its monitor died: then the next command says so.
+fn answered(stage: &Stage<'_>, fate: Fate<'_>) -> Result<(), String> {
+    let again = stage.bryo(Verb::Exec.words());
+    no_panic(&again)?;
+    if again.status() != 0 && fate.died != Some("monitor") {
+        return Err(format!("the next exec: {}", shown(&again)));
+    }
+    if again.status() != 0 && again.stderr.trim().is_empty() {
+        return Err(format!("the next exec: exit status {} without a word", again.status()));
+    }
+    ok(&stage.bryo(Verb::Stop.words()), "stop after it")?;
+    stage.require_clean(true)
+}
+
+/// Requires that half shifted files are never started, and that the next remap ends what was begun.
+fn remapped(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
+    if succeeded && let Some(damage) = stage.damage() {
+        return Err(format!("it succeeded, and {damage}"));
+    }
+    if !is_listed(stage)? {
+        return Err("the container is not listed any more".to_owned());
+    }
+    if !succeeded {
+        let start = stage.bryo(Verb::Start.words());
+        no_panic(&start)?;
+        match start.status() {
+            0 => ok(&stage.bryo(Verb::Stop.words()), "stop after it")?,
+            1 if stage.is_half_shifted() && start.stderr.contains("bryo remap web") => {}
+            _ => return Err(format!("the next start: {}", shown(&start))),
+        }
+        ok(&stage.bryo(Verb::Remap.words()), "the next remap")?;
+    }
+    if let Some(damage) = stage.damage() {
+        return Err(format!("after the next remap {damage}"));
+    }
+    lives(stage)?;
+    stage.require_clean(true)
+}
+
+/// Requires that nothing is left: by the command itself where it tells, else by the end of its container and the next command.
+fn ran(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
+    if succeeded {
+        stage.require_clean(false)?;
+    }
+    if !wait_until(SETTLE, || stage.monitor().is_none()) {
+        return Err("its container goes on running".to_owned());
+    }
+    if is_listed(stage)? {
+        return Err("its container is listed, after it and the next command".to_owned());
+    }
+    stage.require_clean(false)?;
+    ok(&stage.bryo(Verb::Run.words()), "the next run")?;
+    stage.require_clean(false)
 }
 
 fn destroyed(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
@@ -215,4 +303,14 @@ pub(crate) fn no_panic(output: &Output) -> Result<(), String> {
 pub(crate) fn shown(output: &Output) -> String {
     let said = output.stderr.lines().map(str::trim).collect::<Vec<_>>().join(" | ");
     format!("exit status {}: {said}", output.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verb_has_its_own_row() {
+        assert!(VERBS.iter().all(|verb| verb.row().0 == *verb));
+    }
 }
