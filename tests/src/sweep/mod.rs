@@ -230,7 +230,7 @@ pub fn calls(labs: &[Lab], verb: Verb, wanted: &Wanted, heard: Heard<'_>) -> Res
     let first = sweep.stages.first().context("a sweep needs a lab")?;
     let (points, coalesced) = points::points(&record(first, verb)?, wanted);
     let describe = |point: &Point| {
-        let Aim { process, at, injection } = &point.aim;
+        let Aim { process, at, injection, .. } = &point.aim;
         (
             format!("{verb}: {process} at call {at} ({}), {injection}", point.name()),
             format!("cargo xtask sweep --verb {verb} --process {process} --at {at} --inject {injection}"),

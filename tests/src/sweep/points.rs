@@ -49,7 +49,7 @@ fn all(recorded: &Trace, wanted: &Wanted) -> Vec<Point> {
             let kills = wanted.kill.then_some(Injection::Kill);
             let errors = errors::possible(seen.call).map(Injection::Fail).filter(|_| wanted.errors);
             let point = |injection| {
-                let aim = Aim { process: process.clone(), at, injection };
+                let aim = Aim { process: process.clone(), at, number: seen.call.number, injection };
                 Point { aim, call: seen.call, place: seen.place }
             };
             points.extend(kills.into_iter().chain(errors).map(point));
@@ -89,7 +89,8 @@ mod tests {
 
     fn in_a_loop(count: u32, place: impl Fn(u32) -> Option<u64>) -> Vec<Point> {
         let call = Call { number: libc::SYS_unlinkat, on: On::Other };
-        let aim = |at| Aim { process: "cli".to_owned(), at, injection: Injection::Kill };
+        let (number, injection) = (call.number, Injection::Kill);
+        let aim = |at| Aim { process: "cli".to_owned(), at, number, injection };
         (1..=count).map(|at| Point { aim: aim(at), call, place: place(at) }).collect()
     }
 

@@ -42,6 +42,9 @@ pub struct Aim {
     pub process: String,
     /// Which of its system calls, from 1.
     pub at: u32,
+    /// The number of that call. A process does not make the same calls each time, so an error waits for the next one of this
+    /// number that can have it.
+    pub number: i64,
     /// What happens.
     pub injection: Injection,
 }
@@ -307,11 +310,11 @@ impl<'a> Tracer<'a> {
                 self.trace.calls.entry(tracee.name.clone()).or_default().push(recorded);
             }
             Task::Inject(aim)
-                if aim.process == tracee.name && aim.at == tracee.calls && self.trace.hit.is_none() =>
+                if aim.process == tracee.name && aim.at <= tracee.calls && self.trace.hit.is_none() =>
             {
                 match aim.injection {
                     Injection::Kill => drop(kill(pid, Signal::SIGKILL)),
-                    // This time it is another call, one that never fails like this.
+                    Injection::Fail(_) if number != aim.number => return,
                     Injection::Fail(errno) if !is_possible(call(pid, number), errno) => return,
                     Injection::Fail(errno) => tracee.failing = tamper(pid, number, errno).ok(),
                 }
