@@ -31,7 +31,10 @@ fn holds(lab: &[Lab], name: &str, kind: Kind, verbs: &[Verb], wanted: &Wanted) {
     let mut total = Tally::default();
     for verb in verbs {
         match kind(lab, *verb, wanted, &|_| {}) {
-            Ok(tally) => total.add(tally),
+            Ok(tally) => {
+                assert!(tally.injections > 0, "{name} {verb}: nothing was injected");
+                total.add(tally);
+            }
             Err(error) => panic!("{name} {verb}: {error:#}"),
         }
     }
@@ -55,7 +58,7 @@ fn every_verb_meets_an_error_anywhere_and_the_next_command_works(lab: &Lab) {
 
 fn a_full_disk_is_told_and_leaves_nothing(lab: &Lab) {
     let sample = Wanted { sample: Some(SAMPLE), ..Wanted::default() };
-    holds(from_ref(lab), "disk", sweep::disk, &[Verb::Create, Verb::Stop], &sample);
+    holds(from_ref(lab), "disk", sweep::disk, &VERBS, &sample);
     holds(from_ref(lab), "disk", sweep::disk, &[Verb::Start, Verb::Destroy], &Wanted::default());
 }
 

@@ -22,8 +22,8 @@ const PLENTY: u64 = 100_000;
 /// How many more there are in each try. The small root file system takes some 500 blocks and 30 files.
 fn steps(verb: Verb, scarce: Scarce) -> Vec<u64> {
     match (verb, scarce) {
-        (Verb::Create, Scarce::Blocks) => (0..16).chain((16..560).step_by(16)).collect(),
-        (Verb::Create, Scarce::Inodes) => (0..48).collect(),
+        (Verb::Create | Verb::Run, Scarce::Blocks) => (0..16).chain((16..560).step_by(16)).collect(),
+        (Verb::Create | Verb::Run, Scarce::Inodes) => (0..48).collect(),
         _ => (0..10).collect(),
     }
 }
@@ -77,8 +77,10 @@ fn one(stage: &Stage<'_>, verb: Verb, scarce: Scarce, left: u64) -> Result<Tried
 /// says why.
 fn cleaned_up(stage: &Stage<'_>, verb: Verb, status: i32) -> Result<(), String> {
     match verb {
-        Verb::Stop | Verb::Destroy if status != 0 => Err("it fails for want of space".to_owned()),
-        Verb::Create if status != 0 => stage.require_clean(false),
+        Verb::Exec | Verb::Halt | Verb::Stop | Verb::Destroy if status != 0 => {
+            Err("it fails for want of space".to_owned())
+        }
+        Verb::Create | Verb::Run if status != 0 => stage.require_clean(false),
         Verb::Start if status != 0 => stage.require_clean(true),
         _ => Ok(()),
     }

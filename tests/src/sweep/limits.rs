@@ -1,9 +1,10 @@
 //! Small limits: each verb under each of a list of resource limits, set by prlimit(1).
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::verb::{self, Fate};
 use super::{Stage, Sweep, Tally, Tried, Verb};
+use crate::Output;
 
 /// The limits by prlimit's option, with the values that are tried.
 fn limits() -> Vec<(&'static str, u64)> {
@@ -20,7 +21,8 @@ fn limits() -> Vec<(&'static str, u64)> {
 
 /// Sweeps one verb over all limits.
 pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
-    let points = limits();
+    let first = sweep.stages.first().context("a sweep needs a lab")?;
+    let points: Vec<_> = limits().into_iter().filter(|(name, value)| starts(first, name, *value)).collect();
     let describe = |(name, value): &(&'static str, u64)| {
         let place = points.iter().position(|point| point == &(*name, *value)).unwrap_or_default();
         (
@@ -32,19 +34,24 @@ pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
     sweep.end()
 }
 
+/// Tells whether a program starts at all: under some limits the kernel and the loader cannot, and Bryo has no say.
+fn starts(stage: &Stage<'_>, name: &str, value: u64) -> bool {
+    limited(stage, name, value, &["--version"]).status() == 0
+}
+
+fn limited(stage: &Stage<'_>, name: &str, value: u64, words: &[&str]) -> Output {
+    let limit = format!("--{name}={value}");
+    stage.ana.run("prlimit", [&[&limit, "bryo"], words].concat()).seconds(40).output()
+}
+
 fn one(stage: &Stage<'_>, verb: Verb, name: &str, value: u64) -> Tried {
-    let limited = |words: &[&str]| {
-        let limit = format!("--{name}={value}");
-        stage.ana.run("prlimit", [&[&limit, "bryo"], words].concat()).seconds(40).output()
-    };
-    // Under some limits the kernel and the loader cannot even start a program.
-    if limited(&["--version"]).status() != 0 {
+    if !starts(stage, name, value) {
         return Tried::MISSED;
     }
     if let Err(error) = verb.prepare(stage) {
         return Tried::failed(format!("{error:#}"));
     }
-    let output = limited(verb.words());
+    let output = limited(stage, name, value, verb.words());
     let said = verb::shown(&output);
     // The kernel ends by a signal what has used up its time.
     let died = (name == "cpu" && output.status() > 128).then_some("cli");
