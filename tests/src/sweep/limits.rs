@@ -56,7 +56,7 @@ fn one(stage: &Stage<'_>, verb: Verb, name: &str, value: u64) -> Tried {
     // The kernel ends by a signal what has used up its time.
     let died = (name == "cpu" && output.status() > 128).then_some("cli");
     let verdict = verb
-        .judge(stage, &output, Fate { died, outlived: false })
+        .judge(stage, &output, Fate { died, limited: true, ..Fate::default() })
         .map_err(|what| format!("{what} (the command itself: {said})"));
     Tried { fired: true, felt: output.status() != 0, verdict }
 }

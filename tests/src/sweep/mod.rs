@@ -298,5 +298,5 @@ fn verdict(stage: &Stage<'_>, verb: Verb, aim: &Aim, output: &Output, trace: &Tr
     }
     let died = aim.injection == Injection::Kill || excused && !trace.crashes.is_empty();
     let died = trace.hit.filter(|_| died).map(|_| aim.process.as_str());
-    verb.judge(stage, output, Fate { died, outlived: trace.hit_after_end })
+    verb.judge(stage, output, Fate { died, outlived: trace.hit_too_late, ..Fate::default() })
 }

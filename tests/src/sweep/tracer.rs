@@ -74,8 +74,8 @@ pub struct Trace {
     pub calls: BTreeMap<String, Vec<Recorded>>,
     /// The number of the system call that was tampered with; none when the process did not come so far.
     pub hit: Option<i64>,
-    /// The command had ended before that.
-    pub hit_after_end: bool,
+    /// The command had ended before that, or had what it waits for from a monitor.
+    pub hit_too_late: bool,
     /// Processes of Bryo that crashed, and how.
     pub crashes: Vec<String>,
     /// How the command ended, as a shell shows it; none when it took too long.
@@ -319,7 +319,8 @@ impl<'a> Tracer<'a> {
                     Injection::Fail(errno) => tracee.failing = tamper(pid, number, errno).ok(),
                 }
                 self.trace.hit = Some(number);
-                self.trace.hit_after_end = self.trace.status.is_some();
+                let outside = aim.process.starts_with("monitor");
+                self.trace.hit_too_late = self.trace.status.is_some() || outside && !waits(self.root);
             }
             Task::Inject(_) => {}
         }
@@ -410,6 +411,13 @@ fn code_of(pid: Pid) -> Option<Vec<Range<u64>>> {
         rest.starts_with("r-x").then_some(number(start)?..number(end)?)
     };
     Some(maps.lines().filter_map(range).collect())
+}
+
+/// Tells whether a process sleeps in a system call. Who was sent what it waits for does not sleep any more, even before it
+/// runs. Source: proc_pid_stat(5).
+fn waits(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S'))
 }
 
 /// Signals that a correct program does not end by.

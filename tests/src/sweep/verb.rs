@@ -77,6 +77,8 @@ pub(crate) struct Fate<'a> {
     pub(crate) died: Option<&'a str>,
     /// Something happened to others after the command had ended, so its success may be over.
     pub(crate) outlived: bool,
+    /// It had a limit, which a container that it has started keeps.
+    pub(crate) limited: bool,
 }
 
 impl Fate<'_> {
@@ -131,7 +133,7 @@ impl Verb {
         let succeeded = !fate.is_killed() && output.status() == 0;
         match self {
             Self::Create => created(stage, succeeded),
-            Self::Start => started(stage, succeeded && !fate.outlived),
+            Self::Start => started(stage, succeeded && !fate.outlived, fate.limited),
             Self::Exec => answered(stage, fate),
             Self::Halt | Self::Stop => stopped(stage, succeeded),
             Self::Remap => remapped(stage, succeeded),
@@ -168,9 +170,19 @@ fn created(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
     stage.require_clean(false)
 }
 
-fn started(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
+fn started(stage: &Stage<'_>, succeeded: bool, limited: bool) -> Result<(), String> {
     if succeeded {
-        ok(&stage.bryo(&["exec", WEB, "--", "true"]), "it succeeded, and exec")?;
+        let exec = stage.bryo(Verb::Exec.words());
+        if !limited {
+            ok(&exec, "it succeeded, and exec")?;
+        }
+        no_panic(&exec)?;
+        if exec.status() != 0 && exec.stderr.trim().is_empty() {
+            return Err(format!("it succeeded, and exec: exit status {} without a word", exec.status()));
+        }
+    }
+    if limited {
+        ok(&stage.bryo(Verb::Stop.words()), "the next stop")?;
     }
     if !is_listed(stage)? {
         return Err("the container is not listed any more".to_owned());
