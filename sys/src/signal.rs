@@ -115,3 +115,19 @@ fn set_mask(mask: &libc::sigset_t) -> Result<()> {
     let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
     cvt(done.into(), || "sigprocmask(SIG_SETMASK)".to_owned()).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_noted_does_not_end_the_process() {
+        let noted = note(&[libc::SIGUSR2]).unwrap();
+        for _ in 0..2 {
+            noted.store(0, Ordering::Relaxed);
+            // SAFETY: the signal has a handler.
+            unsafe { libc::raise(libc::SIGUSR2) };
+            assert_eq!(noted.load(Ordering::Relaxed), libc::SIGUSR2);
+        }
+    }
+}

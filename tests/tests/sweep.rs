@@ -3,6 +3,8 @@
 
 use std::io::Write;
 use std::slice::from_ref;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use tests::sweep::{self, Heard, Tally, VERBS, Verb, Wanted};
 use tests::{Lab, User};
@@ -17,6 +19,7 @@ tests::claims! {
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
     a_container_that_cannot_be_looked_at_is_not_taken_for_stopped: hybrid, needs Bryo Strace;
+    a_sweep_that_is_interrupted_says_how_far_it_came: hybrid, needs Bryo;
     a_limit_on_the_size_of_files_is_an_error_with_words: hybrid, needs Bryo;
 }
 
@@ -132,6 +135,22 @@ fn a_host_that_cannot_be_read_makes_no_other_container(lab: &Lab) {
             ana.destroy("web");
         }
     }
+}
+
+/// As a signal does it: before the first point, and after some.
+fn a_sweep_that_is_interrupted_says_how_far_it_came(lab: &Lab) {
+    static NOTED: AtomicI32 = AtomicI32::new(0);
+    let wanted = Wanted { kill: true, interrupted: Some(&NOTED), ..Wanted::default() };
+    let lab = from_ref(lab);
+    NOTED.store(libc::SIGTERM, Ordering::Relaxed);
+    let tally = sweep::calls(lab, Verb::Destroy, &wanted, &|_| {}).expect("the stage can be set");
+    assert_eq!((tally.injections, tally.cut), (0, Some(0)));
+    assert!(!tally.has_fired());
+    NOTED.store(0, Ordering::Relaxed);
+    let wanted = Wanted { time: Some(Duration::from_millis(200)), ..wanted };
+    let tally = sweep::calls(lab, Verb::Destroy, &wanted, &|_| {}).expect("the stage can be set");
+    let tried = tally.injections + tally.missed;
+    assert!(tried > 0 && tally.cut == Some(tried), "{tally}");
 }
 
 fn a_limit_on_the_size_of_files_is_an_error_with_words(lab: &Lab) {

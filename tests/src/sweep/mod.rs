@@ -133,6 +133,7 @@ struct Sweep<'a, 'lab> {
     stages: Vec<Stage<'lab>>,
     wanted: &'a Wanted,
     heard: Heard<'a>,
+    /// When the first point was begun.
     started: Instant,
     tally: Tally,
 }
@@ -151,6 +152,7 @@ impl<'a, 'lab> Sweep<'a, 'lab> {
         attempt: impl Fn(&Stage<'lab>, &P) -> Tried + Sync,
     ) -> Result<()> {
         self.tally.points += points.len();
+        self.started = Instant::now();
         let chosen = self.wanted.places(points.len());
         let (next, given_up) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         let tally = Mutex::new(Tally::default());
@@ -195,11 +197,8 @@ impl<'a, 'lab> Sweep<'a, 'lab> {
     }
 
     fn count(&self, tally: &mut Tally, tried: Tried, describe: impl Fn() -> (String, String)) {
-        let Tried { fired, felt, verdict } = tried;
-        tally.injections += usize::from(fired);
-        tally.missed += usize::from(!fired);
-        tally.felt += usize::from(fired && felt);
-        if let Err(what) = verdict {
+        tally.count(tried.fired, tried.felt);
+        if let Err(what) = tried.verdict {
             let (point, again) = describe();
             let failure = Failure { point, what, again };
             (self.heard)(&failure);

@@ -52,6 +52,13 @@ impl Tally {
         self.failures.extend(other.failures);
     }
 
+    /// Counts a point that was tried, by whether it fired and whether the command succeeded all the same.
+    pub(super) fn count(&mut self, fired: bool, felt: bool) {
+        self.injections += usize::from(fired);
+        self.missed += usize::from(!fired);
+        self.felt += usize::from(fired && felt);
+    }
+
     /// Tells whether most of what was tried fired.
     pub fn has_fired(&self) -> bool {
         let tried = self.injections + self.missed;
@@ -75,6 +82,15 @@ mod tests {
 
     fn tried(injections: usize, missed: usize) -> Tally {
         Tally { injections, missed, ..Tally::default() }
+    }
+
+    #[test]
+    fn a_point_that_is_not_reached_is_no_injection() {
+        let mut tally = Tally::default();
+        [(true, true), (true, false), (false, true)]
+            .into_iter()
+            .for_each(|(fired, felt)| tally.count(fired, felt));
+        assert_eq!((tally.injections, tally.missed, tally.felt), (2, 1, 1));
     }
 
     #[test]

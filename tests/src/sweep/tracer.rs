@@ -72,7 +72,8 @@ pub struct Recorded {
 pub struct Trace {
     /// The system calls of each process, when they were recorded.
     pub calls: BTreeMap<String, Vec<Recorded>>,
-    /// The number of the system call that was tampered with; none when the process did not come so far.
+    /// The number of the system call at which the process was seen to die, or the call to fail; none when the process did not
+    /// come so far.
     pub hit: Option<i64>,
     /// The command had ended before that, or had what it waits for from a monitor.
     pub hit_too_late: bool,
@@ -120,6 +121,8 @@ pub(crate) struct Tracer<'a> {
     early: HashSet<Pid>,
     /// How many children of a kind each process has had.
     children: HashMap<String, u32>,
+    /// Who was tampered with, in which call. It counts as a hit when the kernel tells that it had its effect.
+    tampered: Option<(Pid, i64)>,
     trace: Trace,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Tracer<'a> {
             tracees: HashMap::new(),
             early: HashSet::new(),
             children: HashMap::new(),
+            tampered: None,
             trace: Trace::default(),
         };
         let _stops = waitpid(root, Some(WaitPidFlag::WUNTRACED));
@@ -207,6 +211,9 @@ impl<'a> Tracer<'a> {
         match status {
             WaitStatus::Exited(pid, code) => self.ended(pid, code, (code == PANICKED).then_some("a panic")),
             WaitStatus::Signaled(pid, signal, _) => {
+                if signal == Signal::SIGKILL && self.trace.hit.is_none() {
+                    self.trace.hit = self.number_tampered_with(pid);
+                }
                 let crash = is_crash(signal).then_some(signal.as_str());
                 self.ended(pid, 128 + signal as i32, crash);
             }
@@ -215,6 +222,10 @@ impl<'a> Tracer<'a> {
             WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal)),
             _ => {}
         }
+    }
+
+    fn number_tampered_with(&self, pid: Pid) -> Option<i64> {
+        self.tampered.filter(|(who, _)| *who == pid).map(|(_, number)| number)
     }
 
     fn ended(&mut self, pid: Pid, status: i32, crash: Option<&str>) {
@@ -310,7 +321,7 @@ impl<'a> Tracer<'a> {
                 self.trace.calls.entry(tracee.name.clone()).or_default().push(recorded);
             }
             Task::Inject(aim)
-                if aim.process == tracee.name && aim.at <= tracee.calls && self.trace.hit.is_none() =>
+                if aim.process == tracee.name && aim.at <= tracee.calls && self.tampered.is_none() =>
             {
                 match aim.injection {
                     Injection::Kill => drop(kill(pid, Signal::SIGKILL)),
@@ -318,7 +329,7 @@ impl<'a> Tracer<'a> {
                     Injection::Fail(errno) if !is_possible(call(pid, number), errno) => return,
                     Injection::Fail(errno) => tracee.failing = tamper(pid, number, errno).ok(),
                 }
-                self.trace.hit = Some(number);
+                self.tampered = Some((pid, number));
                 let outside = aim.process.starts_with("monitor");
                 self.trace.hit_too_late = self.trace.status.is_some() || outside && !waits(self.root);
             }
@@ -328,8 +339,10 @@ impl<'a> Tracer<'a> {
 
     fn leaves(&mut self, pid: Pid) {
         let failing = self.tracees.get_mut(&pid).and_then(|tracee| tracee.failing.take());
-        if let Some(Failing { errno, first }) = failing {
-            let _dies = registers::restore(pid, errno, first);
+        if let Some(Failing { errno, first }) = failing
+            && registers::restore(pid, errno, first).is_ok()
+        {
+            self.trace.hit = self.number_tampered_with(pid);
         }
     }
 
@@ -339,7 +352,7 @@ impl<'a> Tracer<'a> {
         let counts = tracee.is_some_and(|tracee| match self.task {
             Task::Record => !tracee.name.is_empty(),
             Task::Inject(aim) => {
-                tracee.failing.is_some() || self.trace.hit.is_none() && tracee.name == aim.process
+                tracee.failing.is_some() || self.tampered.is_none() && tracee.name == aim.process
             }
         });
         let _gone = if counts { ptrace::syscall(pid, signal) } else { ptrace::cont(pid, signal) };
