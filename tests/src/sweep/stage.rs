@@ -189,8 +189,11 @@ impl<'lab> Stage<'lab> {
         }
         let expected = if kept { vec!["config".to_owned(), "rootfs".to_owned()] } else { Vec::new() };
         let found = names(&self.web());
-        if found != expected || !kept && self.web().exists() {
+        if found != expected {
             return Err(format!("the container's directory holds {found:?}, not {expected:?}"));
+        }
+        if !kept && self.web().exists() {
+            return Err("the container's directory is empty, and there".to_owned());
         }
         let others: Vec<_> = names(&self.lxcpath()).into_iter().filter(|name| name != WEB).collect();
         if others.is_empty() { Ok(()) } else { Err(format!("left behind in the lxcpath: {others:?}")) }
