@@ -52,8 +52,8 @@ pub struct Command<'lab> {
 /// What strace does with the command.
 #[derive(Clone, Debug)]
 enum Trace {
-    /// Tampers with it, by an `inject` expression.
-    Inject(String),
+    /// Tampers with it, by an `inject` expression, and writes into a file what it saw.
+    Inject(String, PathBuf),
     /// Prints each system call on standard error.
     Print,
 }
@@ -61,11 +61,14 @@ enum Trace {
 impl Trace {
     fn options(&self) -> Vec<String> {
         match self {
-            Self::Inject(expression) => ["-o", "/dev/null", "-e"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([format!("inject={expression}")])
-                .collect(),
+            Self::Inject(expression, log) => {
+                vec![
+                    "-o".to_owned(),
+                    log.display().to_string(),
+                    "-e".to_owned(),
+                    format!("inject={expression}"),
+                ]
+            }
             Self::Print => Vec::new(),
         }
     }
@@ -149,8 +152,27 @@ impl<'lab> Command<'lab> {
     /// Runs the command under strace, which keeps file capabilities, with one `inject` expression of strace(1), such
     /// as `all:signal=KILL:when=20`. Only the first process is traced.
     pub fn inject(mut self, expression: &str) -> Self {
-        self.strace = Some(Trace::Inject(expression.to_owned()));
+        self.strace = Some(Trace::Inject(expression.to_owned(), PathBuf::from("/dev/null")));
         self
+    }
+
+    /// Runs the command to its end, tampered with as by [`inject`](Self::inject), and tells whether that came to pass: a
+    /// command that makes fewer calls proves nothing.
+    ///
+    /// # Panics
+    /// As [`output`](Self::output), or strace writes nothing.
+    pub fn injected(mut self, expression: &str) -> (Output, bool) {
+        let log = self.member.account.home.join("strace.log");
+        let seen = self.lab.outside(&log);
+        self.strace = Some(Trace::Inject(expression.to_owned(), log));
+        let output = self.output();
+        let text = match std::fs::read_to_string(&seen)
+            .and_then(|text| std::fs::remove_file(&seen).map(|()| text))
+        {
+            Ok(text) => text,
+            Err(error) => panic!("{}: {error}", seen.display()),
+        };
+        (output, text.contains("(INJECTED)") || text.contains("+++ killed by SIGKILL +++"))
     }
 
     /// Runs the command as root of a container of a common engine, with the few capabilities that it has there, as most jobs

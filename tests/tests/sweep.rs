@@ -81,17 +81,29 @@ fn an_init_that_dies_before_its_program_runs_is_no_success(lab: &Lab) {
 fn a_container_that_cannot_be_looked_at_is_not_taken_for_stopped(lab: &Lab) {
     let ana = lab.user("ana");
     ana.busybox("web");
-    for open in 1..=12 {
+    let stops = each("open:error=ENOMEM", |inject| {
         ana.bryo(["start", "web"]).succeeds();
-        let inject = format!("open:error=ENOMEM:when={open}");
-        if ana.bryo(["stop", "-k", "web"]).inject(&inject).output().status() == 0 {
+        let (stop, fired) = ana.bryo(["stop", "-k", "web"]).injected(inject);
+        if stop.status() == 0 {
             ana.lxc("info", ["-n", "web", "-sH"]).succeeds().stdout_is("STOPPED\n");
         }
-        ana.bryo(["start", "web"]).succeeds();
-        assert_ne!(ana.bryo(["destroy", "web"]).inject(&inject).output().status(), 0, "{inject}");
+        fired
+    });
+    ana.bryo(["start", "web"]).succeeds();
+    let destroys = each("open:error=ENOMEM", |inject| {
+        let (destroy, fired) = ana.bryo(["destroy", "web"]).injected(inject);
+        assert_ne!(destroy.status(), 0, "{inject}");
         ana.bryo(["exec", "web", "--", "true"]).succeeds();
-    }
+        fired
+    });
+    assert!(stops > 1 && destroys > 1, "only {stops} of stop and {destroys} of destroy were injected");
     ana.destroy("web");
+}
+
+/// Injects something at the first call of a kind, the second and so on, until a command makes no such call any more; returns
+/// how often it fired, as `attempt` tells.
+fn each(what: &str, mut attempt: impl FnMut(&str) -> bool) -> usize {
+    (1..).take_while(|call| attempt(&format!("{what}:when={call}"))).count()
 }
 
 const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";
@@ -101,40 +113,43 @@ fn a_removal_that_was_killed_is_ended_by_the_next_command(lab: &Lab) {
     let ana = lab.user("ana");
     for removal in 1..=4 {
         ana.busybox("web");
-        ana.bryo(["destroy", "web"]).inject(&format!("unlinkat:signal=KILL:when={removal}")).output();
+        ana.bryo(["destroy", "web"]).inject(&format!("unlinkat:signal=KILL:when={removal}")).exits(137);
         ana.bryo(["ls"]).succeeds().stdout_lacks("web");
         assert!(!ana.lxcpath().join("web").exists(), "removal {removal}: something is left");
     }
     ana.busybox("web");
-    ana.bryo(["destroy", "web"]).inject("unlinkat:signal=KILL:when=1").output();
+    ana.bryo(["destroy", "web"]).inject("unlinkat:signal=KILL:when=1").exits(137);
     ana.bryo(["destroy", "web"]).succeeds();
 }
 
 fn a_creation_that_was_killed_is_never_taken_for_lxcs(lab: &Lab) {
     let ana = lab.user("ana");
-    for write in 1..=4 {
-        ana.bryo(["create", "web", "-t", "none"]).inject(&format!("write:signal=KILL:when={write}")).output();
+    let writes = each("write:signal=KILL", |inject| {
+        let (_, fired) = ana.bryo(["create", "web", "-t", "none"]).injected(inject);
         if ana.bryo(["ls"]).succeeds().stdout.contains("web") {
             ana.destroy("web");
         }
         ana.bryo(["create", "web", "-t", "none"]).succeeds();
         ana.destroy("web");
-    }
+        fired
+    });
+    assert!(writes > 1, "only {writes} writes were injected");
 }
 
 /// Fails each read of a creation in turn: the container is made with all of the caller's ids, or not at all.
 fn a_host_that_cannot_be_read_makes_no_other_container(lab: &Lab) {
     let ana = lab.user("ana");
     let config = ana.lxcpath().join("web/config");
-    for read in 1..=40 {
-        let inject = format!("read:error=EIO:when={read}");
-        let made = ana.bryo(["create", "web", "-t", "none"]).inject(&inject).output();
+    let reads = each("read:error=EIO", |inject| {
+        let (made, fired) = ana.bryo(["create", "web", "-t", "none"]).injected(inject);
         if made.status() == 0 {
             let text = std::fs::read_to_string(&config).unwrap_or_default();
             assert!(text.contains(" 65536"), "{inject}: {text}");
             ana.destroy("web");
         }
-    }
+        fired
+    });
+    assert!(reads > 20, "only {reads} reads were injected");
 }
 
 /// As a signal does it: before the first point, and after some.
