@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::account::{Account, CROWD, HOMES, PEOPLE};
+use crate::command::wait_until;
 use crate::leaks::{self, Snapshot};
 use crate::subject::{self, Subject};
 use crate::{User, View, cgroups, processes, rootfs};
@@ -177,16 +178,14 @@ fn clear(slot: usize) -> Result<()> {
     Ok(())
 }
 
-/// A cgroup stays busy for a moment after its last process was reaped.
+/// A cgroup stays busy for a moment after its last process was reaped, and where the machine's init has much to reap that
+/// takes seconds.
 fn remove_cgroup_when_empty(directory: &std::path::Path) -> Result<()> {
     let mut last = Ok(());
-    for _ in 0..100 {
+    wait_until(Duration::from_secs(30), || {
         last = cgroups::remove(directory);
-        if last.is_ok() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+        last.is_ok()
+    });
     last.with_context(|| format!("removing cgroup {}", directory.display()))
 }
 
