@@ -187,7 +187,7 @@ impl<'a> Tracer<'a> {
         loop {
             match waitpid(any, Some(flags)) {
                 Ok(WaitStatus::StillAlive) => {
-                    if self.trace.status.is_some() && last.elapsed() > QUIET {
+                    if self.trace.status.is_some() && last.elapsed() > QUIET && !self.awaits_effect() {
                         return self.trace;
                     }
                     if Instant::now() > deadline {
@@ -205,6 +205,11 @@ impl<'a> Tracer<'a> {
                 Err(_) => return self.trace,
             }
         }
+    }
+
+    /// Tells whether the kernel still owes the effect of what was injected: on a busy machine even a kill takes time.
+    fn awaits_effect(&self) -> bool {
+        self.trace.hit.is_none() && self.tampered.is_some_and(|(pid, _)| self.tracees.contains_key(&pid))
     }
 
     fn take(&mut self, status: WaitStatus) {
