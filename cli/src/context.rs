@@ -82,7 +82,9 @@ impl Context {
     }
 
     fn settle(&self, place: &Place, patience: Duration) -> Result<()> {
-        if place.state_dir()?.is_some() && !has_monitor(place, patience)? {
+        if place.state_dir()?.is_none() {
+            place.remove_empty_dir();
+        } else if !has_monitor(place, patience)? {
             let facts = self.facts()?;
             monitor::recover(place, &facts.id_writer, &facts.caller)?;
         }

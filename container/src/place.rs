@@ -176,19 +176,24 @@ impl Place {
         }
     }
 
+    /// Removes the container's directory when nothing is in it: a creation that was killed before its first file left it.
+    pub fn remove_empty_dir(&self) {
+        let _holds_something = std::fs::remove_dir(self.dir());
+    }
+
     fn try_to_lock(&self) -> Result<(StateDir, Lock)> {
+        let mut why = Error::new(Kind::Busy, format!("another command works on {}", self.name));
         for _ in 0..10 {
-            let state = self.make_state_dir()?;
-            match state.try_lock() {
-                Ok(Some(lock)) => return Ok((state, lock)),
-                Ok(None) => {}
-                // The directory went between the two calls.
-                Err(e) if e.errno() == Some(Errno::ENOENT) => {}
+            match self.make_state_dir().and_then(|state| Ok((state.try_lock()?, state))) {
+                Ok((Some(lock), state)) => return Ok((state, lock)),
+                Ok((None, _)) => {}
+                // A directory went between two calls: another command has removed it, empty as it was.
+                Err(e) if e.errno() == Some(Errno::ENOENT) => why = e,
                 Err(e) => return Err(e),
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        Err(Error::new(Kind::Busy, format!("another command works on {}", self.name)))
+        Err(why)
     }
 
     fn state_path(&self) -> String {

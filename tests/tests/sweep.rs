@@ -19,6 +19,7 @@ tests::claims! {
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
     a_container_that_cannot_be_looked_at_is_not_taken_for_stopped: hybrid, needs Bryo Strace;
+    a_run_that_was_killed_before_its_first_file_leaves_no_directory: hybrid, needs Bryo Strace;
     a_sweep_that_is_interrupted_says_how_far_it_came: hybrid, needs Bryo;
     a_limit_on_the_size_of_files_is_an_error_with_words: hybrid, needs Bryo;
 }
@@ -150,6 +151,20 @@ fn a_host_that_cannot_be_read_makes_no_other_container(lab: &Lab) {
         fired
     });
     assert!(reads > 20, "only {reads} reads were injected");
+}
+
+/// Kills `bryo run` at each directory that it makes: its container has another name in each run, so only what removes the
+/// remains of any container finds them.
+fn a_run_that_was_killed_before_its_first_file_leaves_no_directory(lab: &Lab) {
+    let ana = lab.user("ana");
+    let directories = each("mkdirat:signal=KILL", |inject| {
+        let (_, fired) = ana.bryo(["run", ARCHIVE, "--", "true"]).injected(inject);
+        ana.bryo(["ls"]).succeeds();
+        let left = std::fs::read_dir(ana.lxcpath()).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{inject}");
+        fired
+    });
+    assert!(directories > 0, "no directory was made");
 }
 
 /// As a signal does it: before the first point, and after some.
