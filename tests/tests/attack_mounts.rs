@@ -207,14 +207,20 @@ fn no_mount_of_an_entry_leaves_the_root(lab: &Lab) {
 /// How many targets one start mounts on: the real code path, many times.
 const TARGETS: usize = 500;
 
-/// CVE-2021-30465: another container that shares a directory exchanges the target with a link, over and over.
-fn a_target_that_is_swapped_meanwhile_leads_nowhere(lab: &Lab) {
-    let ana = lab.user("ana");
+/// Makes the container web, a hostile one beside it, and the directory that must stay as it is.
+fn beside_a_hostile_one(ana: &User<'_>) -> (PathBuf, Fingerprint) {
     ana.append(".config/lxc/default.conf", &attacker_entry());
     ana.busybox("web");
     ana.busybox("hostile");
-    let victim = victim(&ana);
+    let victim = victim(ana);
     let before = Fingerprint::of(&victim);
+    (victim, before)
+}
+
+/// CVE-2021-30465: another container that shares a directory exchanges the target with a link, over and over.
+fn a_target_that_is_swapped_meanwhile_leads_nowhere(lab: &Lab) {
+    let ana = lab.user("ana");
+    let (victim, before) = beside_a_hostile_one(&ana);
     let home = ana.home().display().to_string();
     ana.sh("mkdir source shared && echo source >source/marker && chmod 777 shared").succeeds();
     let shared = format!("lxc.mount.entry = {home}/shared shared none bind,create=dir 0 0\n");
@@ -276,11 +282,7 @@ fn a_target_that_is_swapped_meanwhile_leads_nowhere(lab: &Lab) {
 /// The same for the mounts of the runtime: another container has the whole root file system.
 fn a_root_that_is_swapped_meanwhile_leads_nowhere(lab: &Lab) {
     let ana = lab.user("ana");
-    ana.append(".config/lxc/default.conf", &attacker_entry());
-    ana.busybox("web");
-    ana.busybox("hostile");
-    let victim = victim(&ana);
-    let before = Fingerprint::of(&victim);
+    let (victim, before) = beside_a_hostile_one(&ana);
     let root = rootfs(&ana).display().to_string();
     let entry = format!("lxc.mount.entry = {root} victim none bind,create=dir 0 0\n");
     ana.append(".local/share/lxc/hostile/config", &entry);
