@@ -32,6 +32,7 @@ fn remove_slot(slot: usize) -> Result<()> {
         let login = account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
             cgroups::thaw(slot);
+            cgroups::kill(slot);
             processes::end_all(&[&account])?;
             account.remove_home()?;
         }

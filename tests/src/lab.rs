@@ -138,6 +138,7 @@ impl Lab {
 
     fn tear_down(&mut self) -> Result<()> {
         cgroups::thaw(self.slot.number);
+        cgroups::kill(self.slot.number);
         processes::end_all(&self.accounts())?;
         drop(self.holder.stdin.take());
         self.holder.wait()?;
@@ -167,6 +168,7 @@ fn clear(slot: usize) -> Result<()> {
         let login = crate::account::login(slot, person);
         if let Some(account) = Account::look_up(person, &login)? {
             cgroups::thaw(slot);
+            cgroups::kill(slot);
             processes::end_all(&[&account])?;
             account.remove_home()?;
             leaks::remove_stray_files(&account);
