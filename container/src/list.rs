@@ -118,10 +118,10 @@ impl Found {
         Self { pid: status.init_pid, rungs: status.rungs, ..found }
     }
 
-    /// Takes what the run file of a silent monitor says: it names init as soon as that runs.
+    /// Takes what the run file of a silent monitor says: it tells when init runs.
     fn written_down(place: &Place) -> Self {
         let run = place.state_dir().ok().flatten().and_then(|state| RunFile::read(&state));
-        let init = run.filter(|run| run.living_init().is_some()).and_then(|run| run.init);
+        let init = run.filter(|run| run.has_run && run.living_init().is_some()).and_then(|run| run.init);
         let state = if init.is_some() { State::Running } else { State::Starting };
         Self { pid: init.map(|init| init.pid), ..Self::new(place, state, Some(Runtime::Bryo)) }
     }

@@ -232,6 +232,18 @@ pub fn reap_ended() {
     {}
 }
 
+/// Returns the pids of all processes of the PID namespace that /proc shows.
+pub fn pids() -> Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc").call(|| "readdir(\"/proc\")".to_owned())?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Returns the pid that was given last in the PID namespace. None where the kernel is built without checkpoints. Source:
+/// proc_sys_kernel(5), `ns_last_pid`.
+pub fn last_pid() -> Option<i32> {
+    std::fs::read_to_string("/proc/sys/kernel/ns_last_pid").ok()?.trim().parse().ok()
+}
+
 fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),

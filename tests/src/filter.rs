@@ -19,11 +19,19 @@ pub enum Filter {
     OldMounts,
     /// There is no mount_setattr, as before Linux 5.12, and nothing else is refused.
     NoMountSetattr,
+    /// As [`Open`](Self::Open), on a kernel without Landlock, whose scope of signals came with Linux 6.12.
+    NoLandlock,
 }
 
 /// All filters.
-const ALL: [Filter; 5] =
-    [Filter::NoClone3, Filter::Open, Filter::Closed, Filter::OldMounts, Filter::NoMountSetattr];
+const ALL: [Filter; 6] = [
+    Filter::NoClone3,
+    Filter::Open,
+    Filter::Closed,
+    Filter::OldMounts,
+    Filter::NoMountSetattr,
+    Filter::NoLandlock,
+];
 
 /// A call, and what is done with it.
 struct Rule(c_long, Answer);
@@ -49,7 +57,7 @@ const NEW_NAMESPACES: u32 = 0x7E02_0000;
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, u32::MAX];
 
 const NO_CLONE3: [Rule; 1] = [Rule(libc::SYS_clone3, Fails(libc::ENOSYS))];
-
+const NO_LANDLOCK: [Rule; 1] = [Rule(libc::SYS_landlock_create_ruleset, Fails(libc::ENOSYS))];
 const NO_MOUNT_SETATTR: [Rule; 1] = [Rule(libc::SYS_mount_setattr, Fails(libc::ENOSYS))];
 
 /// What both kinds of list refuse.
@@ -119,6 +127,7 @@ impl Filter {
             Self::Closed => "closed",
             Self::OldMounts => "old-mounts",
             Self::NoMountSetattr => "no-mount-setattr",
+            Self::NoLandlock => "no-landlock",
         }
     }
 
@@ -134,6 +143,7 @@ impl Filter {
             Self::Closed => &[&NO_CLONE3, &ALWAYS, &NAMESPACES_AND_MOUNTS, &NEW_MOUNT_CALLS],
             Self::OldMounts => &[&NO_CLONE3, &ALWAYS, &NEW_MOUNT_CALLS],
             Self::NoMountSetattr => &[&NO_MOUNT_SETATTR],
+            Self::NoLandlock => &[&NO_CLONE3, &ALWAYS, &NO_LANDLOCK],
         };
         lists.iter().copied().flatten().collect()
     }

@@ -1,10 +1,11 @@
 //! Confined: inside a container of a common engine, as continuous integration often runs, and on kernels or under filters
 //! that lack one call.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use tests::attack::attacker_entry;
-use tests::{Filter, Lab, User, View, eventually};
+use tests::{Background, Filter, Lab, User, View, eventually};
 
 tests::claims! {
     the_cell_is_as_confined_as_it_says: cell closed_cell;
@@ -14,9 +15,14 @@ tests::claims! {
     a_command_has_what_a_cell_allows: cell, needs Bryo;
     what_a_command_leaves_running_ends_with_it: cell, needs Bryo;
     what_forks_its_way_on_ends_with_the_command: cell, needs Bryo;
+    what_forks_its_way_on_ends_after_a_killed_monitor: cell, needs Bryo;
     a_command_signals_nobody_outside: cell, needs Bryo;
     what_was_attached_ends_with_the_command: cell, needs Bryo;
     what_a_killed_monitor_leaves_is_ended_by_the_next_command: cell, needs Bryo;
+    nothing_hides_from_the_command_after_a_killed_monitor: cell, needs Bryo;
+    a_stranger_with_the_number_of_its_user_namespace_is_left_alone: cell, needs Bryo;
+    what_a_start_leaves_whose_monitor_is_killed_is_ended: cell, needs Bryo;
+    what_does_not_end_is_left_to_the_next_command: cell, needs Bryo;
     processes_outside_are_left_alone: cell, needs Bryo;
     an_overlay_can_be_mounted: cell, needs Bryo;
     an_init_is_refused_with_what_unmasks_proc: cell, needs Bryo;
@@ -113,23 +119,65 @@ fn what_a_command_leaves_running_ends_with_it(lab: &Lab) {
     assert_eq!(ana.processes(), [], "processes are left");
 }
 
-/// Each process makes the next and is gone before anybody finds it. It would end by itself after a minute or so.
+/// Each process makes the next and is gone before anybody finds it. It would end by itself after a minute or so. Where
+/// Landlock keeps signals in, Bryo's init ends all that it started at once; a kernel without it leaves that to the monitor, and
+/// so do programs that were attached.
 fn what_forks_its_way_on_ends_with_the_command(lab: &Lab) {
     let ana = lab.user("ana");
-    ana.busybox("web");
-    ana.append(".local/share/lxc/web/config", &attacker_entry());
-    let script = "/attacker forking 1000000; sleep 0.2; exit 3";
-    let run = ana.bryo(["execute", "web", "--", "sh", "-c", script]).exits(3);
-    if run.stderr.contains("and cannot signal them") {
+    with_attacker(&ana);
+    let fork_on = "/attacker forking 1000000; sleep 0.2; exit 3";
+    for filter in [Filter::Open, Filter::NoLandlock] {
+        ana.bryo(["execute", "web", "--", "sh", "-c", fork_on]).under(filter).exits(3);
         eventually("nothing of the user runs", || !has_processes(&ana));
     }
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", WAIT_UNTIL_DONE]).background();
+    exec_when_it_runs(&ana, &["/attacker", "forking", "1000000"]);
+    ana.bryo(["exec", "web", "--", "touch", "/done"]).succeeds();
+    run.wait().exits(0);
+    eventually("nothing of the user runs", || !has_processes(&ana));
     ana.destroy("web");
+}
+
+fn what_forks_its_way_on_ends_after_a_killed_monitor(lab: &Lab) {
+    let ana = lab.user("ana");
+    with_attacker(&ana);
+    let script = "/attacker forking 1000000; exec sleep 1001 <&- >&- 2>&-";
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", script]).background();
+    eventually("the command runs", || runs(&ana, "sleep 1001"));
+    kill_the_monitor(&ana, run);
+    assert!(has_processes(&ana), "nothing is left to clean up");
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    eventually("nothing of the user runs", || !has_processes(&ana));
+    ana.destroy("web");
+}
+
+/// Makes a container that has the hostile program as `/attacker`.
+fn with_attacker(ana: &User<'_>) {
+    ana.busybox("web");
+    ana.append(".local/share/lxc/web/config", &attacker_entry());
+}
+
+const WAIT_UNTIL_DONE: &str = "while ! test -e /done; do sleep 0.1; done; rm /done";
+
+fn exec_when_it_runs(ana: &User<'_>, words: &[&str]) {
+    let exec = || ana.bryo([&["exec", "web", "--"], words].concat()).output();
+    eventually("the command runs", || exec().status() == 0);
 }
 
 /// Tells whether a process of the user is left, which a list of processes may miss.
 fn has_processes(user: &User<'_>) -> bool {
     let events = |cgroup: &PathBuf| std::fs::read_to_string(cgroup.join("cgroup.events")).ok();
-    user.cgroups().iter().filter_map(events).any(|events| events.contains("populated 1"))
+    let events: Vec<String> = user.cgroups().iter().filter_map(events).collect();
+    assert!(!events.is_empty(), "no cgroup of the user tells whether anybody is in it");
+    events.iter().any(|events| events.contains("populated 1"))
+}
+
+/// Kills the monitor and the command that started it.
+fn kill_the_monitor(ana: &User<'_>, run: Background) {
+    let monitor = ana.monitors()[0].pid;
+    // Stopped first, or it would end the container as soon as the command that started it is gone.
+    ana.sh(&format!("kill -STOP {monitor} && kill -KILL {} {monitor}", run.pid())).succeeds();
+    run.wait().exits(137);
 }
 
 /// Landlock keeps signals in since Linux 6.12; before it a note says that they may leave.
@@ -170,13 +218,156 @@ fn what_a_killed_monitor_leaves_is_ended_by_the_next_command(lab: &Lab) {
     let script = "setsid sleep 1001 <&- >&- 2>&- & exec sleep 1002 <&- >&- 2>&-";
     let run = ana.bryo(["run", "--", "sh", "-c", script]).background();
     eventually("the commands run", || runs(&ana, "sleep 1001") && runs(&ana, "sleep 1002"));
-    let monitor = ana.monitors()[0].pid;
-    // Stopped first, or it would end the container as soon as the command that started it is gone.
-    ana.sh(&format!("kill -STOP {monitor} && kill -KILL {} {monitor}", run.pid())).succeeds();
-    run.wait().exits(137);
+    kill_the_monitor(&ana, run);
     assert!(runs(&ana, "sleep 1001"), "nothing is left to clean up");
     ana.bryo(["run", "--", "true"]).succeeds();
     assert_eq!(ana.processes(), [], "processes are left");
+}
+
+/// Not below another root, not in a user namespace of its own, and not by a program that nobody in the container may read:
+/// the kernel then lets nobody look into its process, the container's owner included.
+fn nothing_hides_from_the_command_after_a_killed_monitor(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let unreadable = ana.home().join("unreadable");
+    let outside = lab.outside(&unreadable);
+    std::fs::copy(tests::subject::prefix().join("attack/attacker"), &outside)
+        .and_then(|_| std::fs::set_permissions(&outside, PermissionsExt::from_mode(0o711)))
+        .unwrap_or_else(|e| panic!("{}: {e}", outside.display()));
+    let entry =
+        format!("lxc.mount.entry = {} opt/attacker none bind,ro,create=file 0 0\n", unreadable.display());
+    ana.append(".local/share/lxc/web/config", &entry);
+    for (hides, command) in [
+        ("exec chroot /jail /sleep 1001", "/sleep 1001"),
+        ("exec unshare --user --map-root-user chroot /jail /sleep 1001", "/sleep 1001"),
+        ("/opt/attacker lingering; exec sleep 1002", "/opt/attacker lingering"),
+    ] {
+        let jail = "mkdir -p /jail && cp /bin/busybox /jail/sleep";
+        let script = format!("{jail}; {hides} <&- >&- 2>&- & exec sleep 1003 <&- >&- 2>&-");
+        let run = ana.bryo(["execute", "web", "--", "sh", "-c", &script]).background();
+        eventually("both run", || runs(&ana, command) && runs(&ana, "sleep 1003"));
+        kill_the_monitor(&ana, run);
+        // What does not hide tells where the rest is.
+        let plain = ana.processes().into_iter().filter(|process| process.command != command);
+        plain.for_each(|process| process.kill());
+        eventually("the one that hides is alone", || ana.processes().iter().all(|p| p.command == command));
+        assert!(runs(&ana, command), "nothing is left to clean up");
+        ana.bryo(["execute", "web", "--", "true"]).succeeds();
+        assert_eq!(ana.processes(), [], "{hides}");
+    }
+    ana.destroy("web");
+}
+
+/// The kernel gives the number of a user namespace again as soon as nobody is in it.
+fn a_stranger_with_the_number_of_its_user_namespace_is_left_alone(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", "exec sleep 1003 <&- >&- 2>&-"]).background();
+    eventually("the command runs", || runs(&ana, "sleep 1003"));
+    let number = ana.namespace_of(ana.init_of("web"), "user");
+    kill_the_monitor(&ana, run);
+    eventually("nothing of the container runs", || {
+        ana.processes().iter().for_each(|process| process.kill());
+        !has_processes(&ana)
+    });
+    // Each takes the lowest number that is free and keeps it from the next.
+    let mut strangers = Vec::new();
+    let user_of = |stranger: &Background| ana.namespace_of(stranger.pid() as i32, "user");
+    let found = (0..100).any(|known| {
+        strangers.push(ana.run("unshare", ["--user", "sleep", "1004"]).background());
+        let all_run = || ana.processes().iter().filter(|p| p.command == "sleep 1004").count() > known;
+        eventually("the stranger runs", all_run);
+        strangers.last().is_some_and(|last| user_of(last) == number)
+    });
+    if !found {
+        let name = "cell::a_stranger_with_the_number_of_its_user_namespace_is_left_alone::cell";
+        tests::skip(name, "the kernel gave the number to somebody else on this machine");
+    }
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    for mut stranger in strangers {
+        assert!(stranger.runs(), "a stranger was killed");
+        stranger.kill();
+        stranger.wait().exits(137);
+    }
+    ana.destroy("web");
+}
+
+/// Between the moment when programs of the container begin to run and the one when its init does.
+fn what_a_start_leaves_whose_monitor_is_killed_is_ended(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(".local/share/lxc/web/config", "lxc.hook.start = /hook\n");
+    let hook = ".local/share/lxc/web/rootfs/hook";
+    let script = "test -e /begun && exit 0; touch /begun; setsid sleep 1001 <&- >&- 2>&- & exec sleep 1002 <&- >&- 2>&-";
+    ana.write(hook, &format!("#!/bin/sh\n{script}\n"));
+    ana.sh(&format!("chmod 755 {hook}")).succeeds();
+    let run = ana.bryo(["execute", "web", "--", "true"]).background();
+    eventually("the hook runs", || runs(&ana, "sleep 1001") && runs(&ana, "sleep 1002"));
+    kill_the_monitor(&ana, run);
+    assert!(runs(&ana, "sleep 1001"), "nothing is left to clean up");
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    assert_eq!(ana.processes(), [], "processes are left");
+    ana.destroy("web");
+}
+
+/// A process that somebody outside has frozen ends when it is thawed, whatever it was sent.
+fn what_does_not_end_is_left_to_the_next_command(lab: &Lab) {
+    let ana = lab.user("ana");
+    let Some(freezer) = Freezer::make(&ana) else {
+        let name = "cell::what_does_not_end_is_left_to_the_next_command::cell";
+        return tests::skip(
+            name,
+            "this machine has no freezer of cgroup v1, and that of v2 holds nobody from being killed",
+        );
+    };
+    ana.busybox("web");
+    let script = format!("setsid sleep 1001 <&- >&- 2>&- & {WAIT_UNTIL_DONE}");
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", &script]).background();
+    eventually("the command runs", || runs(&ana, "sleep 1001"));
+    let pid = ana.processes().into_iter().find(|p| p.command == "sleep 1001").map_or(0, |p| p.pid);
+    freezer.freeze(pid);
+    exec_when_it_runs(&ana, &["touch", "/done"]);
+    run.wait().exits(0);
+    assert!(runs(&ana, "sleep 1001"), "nothing is left");
+    let next = ana.bryo(["execute", "web", "--", "true"]).output();
+    assert!(
+        next.status() != 0 && next.stderr.contains(&format!("still there: process {pid};")),
+        "{}",
+        next.stderr
+    );
+    freezer.thaw();
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    assert_eq!(ana.processes(), [], "processes are left");
+    ana.destroy("web");
+}
+
+/// A cgroup whose processes the machine can freeze.
+struct Freezer(PathBuf);
+
+impl Freezer {
+    fn make(ana: &User<'_>) -> Option<Self> {
+        let own = ana.cgroups().iter().find(|path| path.join("freezer.state").exists())?;
+        let directory = own.join("frozen");
+        std::fs::create_dir(&directory).ok()?;
+        Some(Self(directory))
+    }
+
+    fn freeze(&self, pid: i32) {
+        self.write("cgroup.procs", &pid.to_string());
+        self.write("freezer.state", "FROZEN");
+        let state = || std::fs::read_to_string(self.0.join("freezer.state")).unwrap_or_default();
+        eventually("it is frozen", || state().trim() == "FROZEN");
+    }
+
+    fn thaw(&self) {
+        self.write("freezer.state", "THAWED");
+        eventually("the frozen cgroup is empty", || std::fs::remove_dir(&self.0).is_ok());
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let file = self.0.join(file);
+        std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
 }
 
 fn processes_outside_are_left_alone(lab: &Lab) {

@@ -27,7 +27,7 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
     };
     let left = clean(&state, writer, caller)?;
     // One that was to live only once, and has.
-    if let Some(run) = left.filter(|run| run.ephemeral && run.init.is_some()) {
+    if let Some(run) = left.filter(|run| run.ephemeral && run.has_run) {
         crate::destroy::remove_files(place, &run.idmap, writer, caller)?;
     }
     place.remove_state_dir()?;
@@ -39,17 +39,19 @@ pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Res
     let Some(run) = RunFile::read(state) else { return Ok(None) };
     if run.is_of_this_boot() {
         end_init(&run)?;
+        let cgroups = cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller);
+        // The others, where they do not end with init and not with a cgroup.
         run.traces.as_ref().map_or(Ok(()), leftovers::end_by)?;
-        cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller)
-            .doing("cleaning up after a killed monitor")?;
+        cgroups.doing("cleaning up after a killed monitor")?;
     }
     Ok(Some(run))
 }
 
-/// Tells whether cgroups of the run file are still there, or may be.
-pub(super) fn has_left_cgroups(state: &StateDir) -> bool {
-    let run = RunFile::read(state);
-    run.is_some_and(|run| cgroups::any_is_left(&run.host, &run.names).unwrap_or(true))
+/// Tells whether processes or cgroups of the run file are still there, or may be.
+pub(super) fn has_left_something(state: &StateDir) -> bool {
+    let Some(run) = RunFile::read(state) else { return false };
+    run.traces.as_ref().is_some_and(leftovers::are_left)
+        || cgroups::any_is_left(&run.host, &run.names).unwrap_or(true)
 }
 
 /// Ends an init whose monitor died without taking it along (`lxc.monitor.signal.pdeath = 0`).

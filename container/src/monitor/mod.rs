@@ -29,7 +29,7 @@ use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
-use crate::start::{self, Running};
+use crate::start::{self, Begun, Running};
 
 /// What the monitor holds for its whole life.
 #[derive(Debug)]
@@ -102,11 +102,11 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     Ok(status)
 }
 
-/// Removes what tells of the run, unless some of its cgroups could not be removed: then the next command tries again, with
-/// what the run file says.
+/// Removes what tells of the run, unless some of its processes could not be ended or cgroups not be removed: then the next
+/// command tries again, with what the run file says.
 fn finish(plan: &StartPlan, state: &StateDir, has_run: bool) -> Result<()> {
-    if cleanup::has_left_cgroups(state) {
-        log::warn!("the next command removes the cgroups that are left");
+    if cleanup::has_left_something(state) {
+        log::warn!("the next command ends the processes and removes the cgroups that are left");
         return Ok(());
     }
     let destroyed = if plan.ephemeral && has_run { cleanup::destroy_ephemeral(plan) } else { Ok(()) };
@@ -181,13 +181,14 @@ fn run_until_stopped(
     let run_file = RunFile::of(plan, names.clone());
     run_file.write(&held.state)?;
     let mut cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
+    let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
     let result = loop {
-        let running = match start::start(plan, &cgroups, stdio) {
+        let running = match start::start(plan, &cgroups, stdio, &record) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
         log::info!("init runs as process {}", running.pid);
-        let written = run_file.with(plan, &running).and_then(|file| file.write(&held.state));
+        let written = run_file.with_running(plan, &running).and_then(|file| file.write(&held.state));
         let end = written.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
@@ -218,13 +219,14 @@ fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
             log::warn!("ending init: {e}");
         }
     }
-    if plan.shares_pids()
-        && let Err(e) = leftovers::end(running.user.as_fd())
-    {
-        log::warn!("ending what is left in the container: {e}");
-    }
+    // First by the cgroups, where there are any: the kernel ends all that is in one, and what it forks meanwhile.
     if let Err(e) = running.cgroup.end_all(|| inside(plan, &running)) {
         log::warn!("ending what is left in the container: {e}");
+    }
+    if plan.shares_pids()
+        && let Err(e) = leftovers::end(running.user.as_fd(), running.mark.as_ref())
+    {
+        log::warn!("{e}");
     }
     let told = Told { init_pid: None, target: Some(target) };
     if let Err(e) = hooks::run(plan, Hook::Stop, &told, &TakenHooks::default()) {

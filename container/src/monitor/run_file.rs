@@ -16,11 +16,11 @@ use crate::error::{Error, Kind, Result};
 use crate::leftovers::Traces;
 use crate::place::StateDir;
 use crate::plan::StartPlan;
-use crate::start::Running;
+use crate::start::{Begun, Running};
 
 const NAME: &str = "run";
 /// The first byte of the file.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const CAP: u64 = 1 << 20;
 
 /// What it says.
@@ -34,9 +34,11 @@ pub struct RunFile {
     pub names: cgroup::Names,
     /// The id map, since what systemd made inside its cgroups belongs to container root.
     pub idmap: IdMap,
-    /// The container is to be destroyed when it stops.
+    /// The container is to be destroyed when it has run.
     pub ephemeral: bool,
-    /// Init, once it runs.
+    /// It runs, or has.
+    pub has_run: bool,
+    /// Init, once there is one.
     pub init: Option<InitProcess>,
     /// Which cgroups the names meant then; somebody else may have the names by now.
     pub cgroups: Identity,
@@ -62,22 +64,28 @@ impl RunFile {
             names,
             idmap: plan.idmap.clone(),
             ephemeral: plan.ephemeral,
+            has_run: false,
             init: None,
             cgroups: Identity::default(),
             traces: None,
         }
     }
 
-    /// Returns the file with a container that runs in it.
-    pub(super) fn with(&self, plan: &StartPlan, running: &Running) -> Result<Self> {
-        let pid = running.pid;
-        let traces = || Traces::of(running.user.as_fd(), &plan.rootfs.path);
+    /// Returns the file with a container in it of which nothing runs yet: the monitor may be killed at any moment from now.
+    pub(super) fn with(&self, plan: &StartPlan, begun: &Begun<'_>) -> Result<Self> {
+        let pid = begun.pid;
+        let traces = || Traces::of(begun.user, begun.mark.cloned(), &plan.rootfs.path);
         Ok(Self {
             init: process::start_time(pid).map(|start| InitProcess { pid, start }),
-            cgroups: running.cgroup.identity(),
+            cgroups: begun.cgroup.identity(),
             traces: plan.shares_pids().then(traces).transpose()?,
             ..self.clone()
         })
+    }
+
+    /// Returns the file with a container in it that runs.
+    pub(super) fn with_running(&self, plan: &StartPlan, running: &Running) -> Result<Self> {
+        Ok(Self { has_run: true, ..self.with(plan, &running.begun())? })
     }
 
     /// Writes the file into Bryo's directory of the container, as a whole.

@@ -6,7 +6,7 @@
 
 mod handshake;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use config::Hook;
 use sys::namespace;
@@ -19,7 +19,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
-use crate::leftovers;
+use crate::leftovers::{self, Mark};
 use crate::plan::StartPlan;
 
 /// Hooks have run and the cgroups stand.
@@ -53,6 +53,8 @@ pub struct Running {
     pub pidfd: OwnedFd,
     /// The user namespace, for cleaning up as container root.
     pub user: OwnedFd,
+    /// The mark on it.
+    pub mark: Option<Mark>,
     /// The cgroups.
     pub cgroup: Payload,
     /// The root of its devpts.
@@ -70,11 +72,33 @@ struct Child {
     pid: i32,
     pidfd: OwnedFd,
     user: OwnedFd,
+    mark: Option<Mark>,
 }
 
-/// Starts the container, from nothing to running.
-pub fn start(plan: &StartPlan, cgroups: &Cgroups, stdio: Option<&[OwnedFd; 3]>) -> Result<Running> {
-    Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run()
+/// What a later command must know of a container before anything of it runs.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    /// Init's pid on the host.
+    pub pid: i32,
+    /// The user namespace.
+    pub user: BorrowedFd<'a>,
+    /// The mark on it.
+    pub mark: Option<&'a Mark>,
+    /// The cgroups.
+    pub cgroup: &'a Payload,
+}
+
+/// Writes it down.
+pub type Record<'a> = dyn Fn(&Begun<'_>) -> Result<()> + 'a;
+
+/// Starts the container, from nothing to running. `record` is called before anything of the container runs.
+pub fn start(
+    plan: &StartPlan,
+    cgroups: &Cgroups,
+    stdio: Option<&[OwnedFd; 3]>,
+    record: &Record<'_>,
+) -> Result<Running> {
+    Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run(record)
 }
 
 impl<'a> Prepared<'a> {
@@ -116,9 +140,10 @@ impl<'a> Prepared<'a> {
             }
             Cloned::Parent { pid, pidfd } => {
                 drop(theirs);
-                let user =
-                    namespace::proc_dir(pid).and_then(|proc| namespace::of_process(proc.as_fd(), "user"));
-                Ok((Child { pid, pidfd, user: user.doing("opening the namespaces")? }, ours))
+                let proc = namespace::proc_dir(pid).doing("opening the namespaces")?;
+                let user = namespace::of_process(proc.as_fd(), "user").doing("opening the namespaces")?;
+                let mark = if self.plan.shares_pids() { Mark::set(proc.as_fd()) } else { None };
+                Ok((Child { pid, pidfd, user, mark }, ours))
             }
         }
     }
@@ -168,11 +193,24 @@ impl<'a> Spawned<'a> {
         }
         // A start hook of the container's may have left something, which no PID namespace ends.
         if self.prepared.plan.shares_pids()
-            && let Err(e) = leftovers::end(self.child.user.as_fd())
+            && let Err(e) = leftovers::end(self.child.user.as_fd(), self.child.mark.as_ref())
         {
-            log::warn!("ending what is left in the container: {e}");
+            log::warn!("{e}");
         }
         remove_cgroups(self.prepared.plan, &self.prepared.cgroup, self.child.user);
+    }
+}
+
+impl Running {
+    /// Returns what a later command must know of it.
+    pub fn begun(&self) -> Begun<'_> {
+        Begun { pid: self.pid, user: self.user.as_fd(), mark: self.mark.as_ref(), cgroup: &self.cgroup }
+    }
+}
+
+impl Child {
+    fn begun<'a>(&'a self, cgroup: &'a Payload) -> Begun<'a> {
+        Begun { pid: self.pid, user: self.user.as_fd(), mark: self.mark.as_ref(), cgroup }
     }
 }
 
@@ -194,8 +232,8 @@ struct Sent {
 
 impl Mapped<'_> {
     /// Lets the child finish, and sees it exec.
-    fn run(self) -> Result<Running> {
-        match self.wire() {
+    fn run(self, record: &Record<'_>) -> Result<Running> {
+        match self.wire(record) {
             Ok(sent) => Ok(self.into_running(sent)),
             Err(e) => {
                 self.spawned.end();
@@ -204,8 +242,10 @@ impl Mapped<'_> {
         }
     }
 
-    fn wire(&self) -> Result<Sent> {
+    fn wire(&self, record: &Record<'_>) -> Result<Sent> {
         let Spawned { prepared, child, channel, .. } = &self.spawned;
+        // While the child mounts, and long before it waits for the last message.
+        record(&child.begun(&prepared.cgroup))?;
         let mut sent = self.root_mounted()?;
         sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
         write_procs(prepared.plan, child.pid)?;
@@ -265,6 +305,7 @@ impl Mapped<'_> {
             pid: child.pid,
             pidfd: child.pidfd,
             user: child.user,
+            mark: child.mark,
             cgroup: prepared.cgroup,
             devpts: sent.devpts,
             console: sent.console,

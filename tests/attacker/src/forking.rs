@@ -1,4 +1,5 @@
-//! A process that is gone before anybody finds it, since each makes the next, in a session of its own.
+//! Processes that stay when all is to end: one that is gone before anybody finds it, since each makes the next, in a session
+//! of its own; and one that only waits.
 
 use crate::sys;
 
@@ -16,4 +17,16 @@ pub(crate) fn attack(times: &str) -> String {
         }
     }
     std::process::exit(0)
+}
+
+/// Leaves a process that waits for ever beside the caller; what it has open it closes.
+pub(crate) fn linger() -> String {
+    if sys::fork_on() {
+        return String::new();
+    }
+    sys::leave_session();
+    sys::close_streams();
+    loop {
+        std::thread::park();
+    }
 }

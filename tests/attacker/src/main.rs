@@ -49,7 +49,7 @@ impl Attempts {
 }
 
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
-       sockets | cgroups | devices | forking N | writing DIR... | commands SOCKET HOW | calls | calls-32";
+       sockets | cgroups | devices | forking N | lingering | writing DIR... | commands SOCKET HOW | calls | calls-32";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         ["calls"] => Ok(calls::attack().text()),
         ["calls-32"] => Ok(calls::attack_in_32_bits().text()),
         ["forking", times] => Ok(forking::attack(times)),
+        ["lingering"] => Ok(forking::linger()),
         ["devices"] => Ok(devices::attack().text()),
         ["writing", ref directories @ ..] => Ok(writing::attack(directories).text()),
         ["commands", socket, how] => commands::attack(socket, how),
