@@ -143,6 +143,7 @@ enum Moving {
 /// begins when the container runs. Into those of v1 the monitor goes by itself, at once.
 #[derive(Debug)]
 struct Mover {
+    pid: i32,
     pidfd: OwnedFd,
 }
 
@@ -154,7 +155,7 @@ impl Mover {
         }
         let monitor = process::own_pid();
         match process::fork()? {
-            process::Cloned::Parent { pidfd, .. } => Ok(Some(Self { pidfd })),
+            process::Cloned::Parent { pid, pidfd } => Ok(Some(Self { pid, pidfd })),
             process::Cloned::Child => {
                 let moved =
                     process::die_with_parent(monitor).is_ok() && group.place_in_unified(monitor).is_ok();
@@ -198,6 +199,11 @@ impl Cgroups {
             let _left = self.monitor.remove(Duration::ZERO);
             failed(e)
         })
+    }
+
+    /// Returns the pid of the process that moves the monitor, while there is one.
+    pub fn mover(&self) -> Option<i32> {
+        if let Moving::By(mover) = &self.moving { Some(mover.pid) } else { None }
     }
 
     /// Reaps the process that moved the monitor, once it has ended.

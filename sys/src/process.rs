@@ -227,9 +227,30 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Exit> {
 
 /// Reaps every child that has ended. For a process that adopts orphans.
 pub fn reap_ended() {
-    while let Ok(Some(_)) =
-        rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
-    {}
+    reap_ended_but(&[]);
+}
+
+/// Reaps children that have ended, until it meets one of `kept`, for which somebody else waits.
+pub fn reap_ended_but(kept: &[i32]) {
+    while let Some(pid) = ended_child().filter(|pid| !kept.contains(pid)) {
+        let Some(pid) = Pid::from_raw(pid) else { return };
+        let reaped = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        if reaped.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns a child that has ended, and leaves it to be reaped.
+fn ended_child() -> Option<i32> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all members of siginfo_t are integers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one siginfo_t to the pointer, which outlives the call.
+    let found = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    // SAFETY: waitid has filled the members of a SIGCHLD in, or left zeros where no child has ended.
+    let pid = unsafe { info.si_pid() };
+    (found == 0 && pid > 0).then_some(pid)
 }
 
 /// Returns the pids of all processes of the PID namespace that /proc shows.

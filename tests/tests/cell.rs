@@ -18,6 +18,7 @@ tests::claims! {
     what_forks_its_way_on_ends_after_a_killed_monitor: cell, needs Bryo;
     a_command_signals_nobody_outside: cell, needs Bryo;
     what_was_attached_ends_with_the_command: cell, needs Bryo;
+    what_an_attached_program_leaves_is_reaped_when_it_ends: cell, needs Bryo;
     what_a_killed_monitor_leaves_is_ended_by_the_next_command: cell, needs Bryo;
     nothing_hides_from_the_command_after_a_killed_monitor: cell, needs Bryo;
     a_stranger_with_the_number_of_its_user_namespace_is_left_alone: cell, needs Bryo;
@@ -211,6 +212,22 @@ fn what_was_attached_ends_with_the_command(lab: &Lab) {
 
 fn runs(ana: &User<'_>, command: &str) -> bool {
     ana.processes().iter().any(|process| process.command == command)
+}
+
+/// The container's init is not above it and cannot; on a machine with few pids they would be used up.
+fn what_an_attached_program_leaves_is_reaped_when_it_ends(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", WAIT_UNTIL_DONE]).background();
+    let script = "for n in 1 2 3; do setsid sleep 0.5 <&- >&- 2>&- & done";
+    exec_when_it_runs(&ana, &["sh", "-c", script]);
+    let monitor = ana.monitors()[0].pid;
+    eventually("the programs have ended", || !runs(&ana, "sleep 0.5"));
+    let zombies = format!("ps -o stat= --ppid {monitor} | grep Z");
+    eventually("nobody waits to be reaped", || ana.sh(&zombies).output().status() == 1);
+    ana.bryo(["exec", "web", "--", "touch", "/done"]).succeeds();
+    run.wait().exits(0);
+    ana.destroy("web");
 }
 
 fn what_a_killed_monitor_leaves_is_ended_by_the_next_command(lab: &Lab) {

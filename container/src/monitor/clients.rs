@@ -170,6 +170,11 @@ impl Clients {
         }
     }
 
+    /// Returns the pids of the attaching processes.
+    pub(super) fn attached(&self) -> impl Iterator<Item = i32> {
+        self.attached.iter().map(|child| child.id() as i32)
+    }
+
     /// Reaps attaching processes that have ended.
     pub(super) fn reap_attached(&mut self) {
         self.attached.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

@@ -203,8 +203,7 @@ impl Server {
         while let Some(number) = signal::next(self.signals.as_fd()) {
             let asked = match number {
                 SIGCHLD => {
-                    self.reap();
-                    cgroups.reap();
+                    self.reap(running, cgroups);
                     continue;
                 }
                 SIGIO => {
@@ -225,9 +224,13 @@ impl Server {
         }
     }
 
-    /// Reaps attaching processes that have ended; init is left for the loop, which waits for it by its pidfd.
-    fn reap(&mut self) {
+    /// Reaps what has ended: attaching processes, the one that moves the monitor, and what programs have left to the monitor
+    /// where the container has no PID namespace. Init is left for the loop, which waits for it by its pidfd.
+    fn reap(&mut self, running: &Running, cgroups: &mut Cgroups) {
         self.clients.reap_attached();
+        cgroups.reap();
+        let awaited = self.clients.attached().chain(cgroups.mover()).chain([running.pid]);
+        process::reap_ended_but(&awaited.collect::<Vec<_>>());
     }
 
     /// Reads what init writes to a console that nobody looks at; it would block else.
