@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use tests::attack::attacker_entry;
+use tests::attack::{attacker_entry, resisted};
 use tests::{Background, Filter, Lab, User, View, eventually};
 
 tests::claims! {
@@ -17,6 +17,7 @@ tests::claims! {
     what_forks_its_way_on_ends_with_the_command: cell, needs Bryo;
     what_forks_its_way_on_ends_after_a_killed_monitor: cell, needs Bryo;
     a_command_signals_nobody_outside: cell, needs Bryo;
+    a_command_slows_and_limits_nobody_outside: cell, needs Bryo;
     what_was_attached_ends_with_the_command: cell, needs Bryo;
     what_an_attached_program_leaves_is_reaped_when_it_ends: cell, needs Bryo;
     what_a_killed_monitor_leaves_is_ended_by_the_next_command: cell, needs Bryo;
@@ -195,6 +196,22 @@ fn a_command_signals_nobody_outside(lab: &Lab) {
     }
     outside.terminate();
     outside.wait();
+}
+
+/// All that the kernel allows to a process of the same user, without any right over it.
+fn a_command_slows_and_limits_nobody_outside(lab: &Lab) {
+    let ana = lab.user("ana");
+    with_attacker(&ana);
+    let mut outside = ana.run("sleep", ["1004"]).background();
+    let shown = format!("ps -o nice=,cls= -p {0}; ionice -p {0}; grep size /proc/{0}/limits", outside.pid());
+    let before = ana.sh(&shown).succeeds().stdout;
+    let pid = outside.pid().to_string();
+    resisted(&ana.bryo(["execute", "web", "--", "/attacker", "others", &pid]).output());
+    ana.sh(&shown).succeeds().stdout_is(&before);
+    ana.bryo(["execute", "web", "--", "taskset", "1", "true"]).succeeds();
+    outside.terminate();
+    outside.wait();
+    ana.destroy("web");
 }
 
 fn what_was_attached_ends_with_the_command(lab: &Lab) {

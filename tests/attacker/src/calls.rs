@@ -1,8 +1,6 @@
 //! System calls that no container may make, by every way into the kernel that a program has.
 
-use std::io;
-
-use crate::{Attempts, sys};
+use crate::{Attempts, sys, unless_refused};
 
 /// A call that is to be refused: its name, its numbers on x86_64 and on 32-bit x86, arguments, and the errno of the refusal.
 type Refused = (&'static str, i64, i32, [u64; 3], i32);
@@ -70,12 +68,4 @@ pub(crate) fn attack_in_32_bits() -> Attempts {
         found.count(name, unless_refused(made, ENOSYS));
     }
     found
-}
-
-/// Turns a call that reached the kernel, whatever the kernel said, into a success of the attack.
-fn unless_refused(made: io::Result<i64>, refusal: i32) -> io::Result<()> {
-    match made {
-        Err(error) if error.raw_os_error() == Some(refusal) => Err(error),
-        _ => Ok(()),
-    }
 }

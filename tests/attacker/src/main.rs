@@ -16,6 +16,7 @@ mod exchange;
 mod executables;
 mod forking;
 mod kernel_files;
+mod others;
 mod report;
 mod sockets;
 #[allow(unsafe_code, reason = "the one place of this crate that calls the kernel")]
@@ -48,8 +49,16 @@ impl Attempts {
     }
 }
 
+/// Turns a call that reached the kernel, whatever the kernel said, into a success of the attack.
+fn unless_refused(made: io::Result<i64>, refusal: i32) -> io::Result<()> {
+    match made {
+        Err(error) if error.raw_os_error() == Some(refusal) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
-       sockets | cgroups | devices | forking N | lingering | writing DIR... | commands SOCKET HOW | calls | calls-32";
+       sockets | cgroups | devices | forking N | lingering | others PID | writing DIR... | commands SOCKET HOW | calls | calls-32";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -68,6 +77,7 @@ fn main() -> ExitCode {
         ["cgroups"] => Ok(kernel_files::attack_cgroups().text()),
         ["calls"] => Ok(calls::attack().text()),
         ["calls-32"] => Ok(calls::attack_in_32_bits().text()),
+        ["others", pid] => Ok(others::attack(pid).text()),
         ["forking", times] => Ok(forking::attack(times)),
         ["lingering"] => Ok(forking::linger()),
         ["devices"] => Ok(devices::attack().text()),

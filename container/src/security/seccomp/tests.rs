@@ -77,10 +77,27 @@ fn with_one_id_owners_are_changed_in_name_only() {
 }
 
 #[test]
-fn where_pids_are_shared_the_limits_of_others_stay() {
+fn where_pids_are_shared_others_keep_their_limits_and_their_share_of_the_machine() {
+    /// In the upper half of an argument of which the kernel looks at the lower one.
+    const GARBAGE: u64 = 1 << 32;
     let (shared, baseline) = (shipped(share::SHARED_PIDS).unwrap(), shipped(share::BASELINE).unwrap());
-    let prlimit = |pid| answer(&[&shared, &baseline], Abi::X8664, "prlimit64", [pid, 7, 0, 0, 0, 0]);
-    assert_eq!((prlimit(0), prlimit(17)), (ALLOW, errno(1)));
+    let call =
+        |abi, name, args: [u64; 2]| answer(&[&shared, &baseline], abi, name, [args[0], args[1], 0, 0, 0, 0]);
+    for abi in [Abi::X8664, Abi::X86] {
+        let garbage: &[u64] = if abi.is_64bit() { &[0, GARBAGE] } else { &[0] };
+        for name in
+            ["prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr"]
+        {
+            assert_eq!(call(abi, name, [0, 7]), ALLOW, "{name}");
+            garbage.iter().for_each(|more| assert_eq!(call(abi, name, [17 | more, 7]), errno(1), "{name}"));
+        }
+        for (name, one, group, user) in [("setpriority", 0, 1, 2), ("ioprio_set", 1, 2, 3)] {
+            for which in [one, group] {
+                assert_eq!((call(abi, name, [which, 0]), call(abi, name, [which, 17])), (ALLOW, errno(1)));
+            }
+            garbage.iter().for_each(|more| assert_eq!(call(abi, name, [user | more, 0]), errno(1), "{name}"));
+        }
+    }
     let of = |shares_pids| {
         let circumstances = Circumstances { shares_pids, ..Circumstances::default() };
         decide(&Config::default(), circumstances, false).unwrap().len()
@@ -90,7 +107,7 @@ fn where_pids_are_shared_the_limits_of_others_stay() {
 
 #[test]
 fn every_name_of_the_shipped_profiles_is_a_call_somewhere() {
-    for file in [share::BASELINE, share::ONE_ID, share::SECCOMP] {
+    for file in [share::BASELINE, share::ONE_ID, share::SECCOMP, share::SHARED_PIDS] {
         for rule in shipped(file).unwrap().rules {
             let Call::Name(name) = &rule.call else { panic!("{}: a number", file.name) };
             let known = ABIS.iter().any(|abi| abi.is_in(rule.section) && abi.number(name).is_some());
