@@ -5,6 +5,7 @@
 
 mod idmap;
 mod ids;
+mod ifname;
 mod mountinfo;
 mod name;
 mod signal;
@@ -12,6 +13,7 @@ mod state;
 
 pub use idmap::{IdExtent, IdKind, IdMap, IdMapError};
 pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
+pub use ifname::{IfName, IfNameError};
 pub use mountinfo::MountLine;
 pub use name::{ContainerName, NameError};
 pub use signal::{Signal, SignalError};

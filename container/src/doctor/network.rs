@@ -95,8 +95,12 @@ fn quota(survey: &Survey) -> Seen<Verdict> {
     }
     let text = survey.identity.usernet.as_ref()?.as_bytes();
     let user = survey.host.caller.label();
-    let asker = Asker { name: &user, groups: &survey.identity.groups };
-    let is_refused = |bridge: &&Bridge| usernet::granted(text, &asker, "veth", &bridge.name) == 0;
+    let asker =
+        Asker { uid: survey.host.caller.uid.0, name: Some(user.as_bytes()), groups: &survey.identity.groups };
+    let is_refused = |bridge: &&Bridge| match bridge.name.parse() {
+        Ok(name) => usernet::grants(text, &name, &asker).is_empty(),
+        Err(_) => true,
+    };
     match bridges.iter().find(is_refused) {
         Some(bridge) => found(format!("/etc/lxc/lxc-usernet grants {user} no veth on {}", bridge.name))
             .with("bridge", &bridge.name)

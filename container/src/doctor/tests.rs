@@ -85,7 +85,7 @@ fn healthy() -> Survey {
             passwd: Ok("root:x:0:0::/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n".into()),
             group: Ok("root:x:0:\nana:x:1000:\n".into()),
             usernet: Ok("ana veth lxcbr0 10\n".into()),
-            groups: vec!["ana".into()],
+            groups: vec![policy::usernet::Group { gid: 1000, name: Some(b"ana".to_vec()) }],
         },
         session: Session {
             has_systemd: true,

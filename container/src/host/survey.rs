@@ -4,6 +4,7 @@
 //! What cannot be seen is kept with the reason, so that nobody takes it for fine.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use config::NetKind;
@@ -104,8 +105,8 @@ pub struct Identity {
     pub group: Seen<String>,
     /// `/etc/lxc/lxc-usernet`.
     pub usernet: Seen<String>,
-    /// The names of the caller's groups.
-    pub groups: Vec<String>,
+    /// The caller's groups.
+    pub groups: Vec<policy::usernet::Group>,
 }
 
 /// The caller's session.
@@ -230,14 +231,17 @@ fn process() -> Process {
 
 fn identity() -> Identity {
     let text = |file| text_if_there(file).map(Option::unwrap_or_default);
-    let name = |group: &uzers::Group| group.name().to_str().map(str::to_owned);
+    let member = |group: &uzers::Group| policy::usernet::Group {
+        gid: group.gid(),
+        name: Some(group.name().as_bytes().to_vec()),
+    };
     Identity {
         subuid: text("/etc/subuid"),
         subgid: text("/etc/subgid"),
         passwd: text("/etc/passwd"),
         group: text("/etc/group"),
         usernet: text("/etc/lxc/lxc-usernet"),
-        groups: uzers::group_access_list().unwrap_or_default().iter().filter_map(name).collect(),
+        groups: uzers::group_access_list().unwrap_or_default().iter().map(member).collect(),
     }
 }
 

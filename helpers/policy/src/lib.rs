@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod decimal;
+pub mod lines;
 pub mod nsswitch;
+pub mod slots;
 pub mod subid;
 pub mod usernet;

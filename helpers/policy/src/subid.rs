@@ -8,12 +8,8 @@ use std::fmt;
 use types::{IdRange, IdRangeError};
 
 use crate::decimal;
-
-/// The largest file that is read, in bytes. A longer one is no policy that somebody wrote.
-pub const FILE_CAP: usize = 1 << 20;
-
-/// The longest line that can grant, in bytes.
-const LINE_CAP: usize = 4096;
+pub use crate::lines::FILE_CAP;
+use crate::lines::{self, LINE_CAP};
 
 /// A user, as a line may name one.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +21,7 @@ pub struct Owner<'a> {
 }
 
 /// A line that grants nothing because it cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadLine {
-    /// The number of the line, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: Reason,
-}
+pub type BadLine = lines::BadLine<Reason>;
 
 /// Why a line grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +57,7 @@ pub fn others<'a>(text: &'a [u8], owner: &Owner<'_>) -> Vec<(&'a [u8], IdRange)>
 
 /// Returns the lines that cannot be read, for messages: none of them grants anything.
 pub fn bad_lines(text: &[u8]) -> Vec<BadLine> {
-    lines(text).filter_map(|(line, parsed)| parsed.err().map(|reason| BadLine { line, reason })).collect()
+    lines::bad(text, grant).collect()
 }
 
 /// Tells whether each id of `wanted` is in one of `ranges`.
@@ -126,16 +116,7 @@ impl Owner<'_> {
 }
 
 fn grants(text: &[u8]) -> impl Iterator<Item = Grant<'_>> {
-    lines(text).filter_map(|(_, parsed)| parsed.ok())
-}
-
-/// Returns each line that is neither blank nor a comment, with its number.
-fn lines(text: &[u8]) -> impl Iterator<Item = (usize, Result<Grant<'_>, Reason>)> {
-    text.split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .zip(1..)
-        .filter(|(line, _)| !matches!(line.trim_ascii_start().first(), None | Some(b'#')))
-        .map(|(line, number)| (number, grant(line)))
+    lines::lines(text).filter_map(|(_, line)| grant(line).ok())
 }
 
 fn grant(line: &[u8]) -> Result<Grant<'_>, Reason> {
@@ -170,12 +151,6 @@ impl fmt::Display for Reason {
             Self::Count => "the count is not a plain decimal number",
             Self::Range(error) => return error.fmt(f),
         })
-    }
-}
-
-impl fmt::Display for BadLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
     }
 }
 
