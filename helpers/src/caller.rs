@@ -1,5 +1,6 @@
-//! Who asks: the real ids of the process, and the login name that the name services know for them.
+//! Who asks: the real ids of the process, and the names that the name services know for them.
 
+use std::ffi::CString;
 use std::fmt;
 use std::io;
 
@@ -17,8 +18,8 @@ pub struct Caller {
     pub name: Option<Vec<u8>>,
 }
 
-/// The largest entry of a user that is read, in bytes.
-const ENTRY_CAP: usize = 1 << 20;
+/// The largest entry of a user or group that is read, in bytes: a group of 50,000 members takes half a MiB.
+const ENTRY_CAP: usize = 16 << 20;
 
 impl Caller {
     /// Returns who started the process. The environment ($USER, $LOGNAME) has no say.
@@ -28,13 +29,34 @@ impl Caller {
     }
 }
 
+/// Returns the groups of this process: the real one and the supplementary ones.
+///
+/// # Errors
+/// The kernel refuses, for which it has no reason.
+pub fn groups() -> io::Result<Vec<u32>> {
+    let mut groups = sys::groups()?;
+    groups.push(sys::real_group());
+    Ok(groups)
+}
+
+/// Returns the gid of a group, if the name services know one. One that fails counts as in [`login_name`].
+pub fn group_id(name: &[u8]) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    look_up(|buffer| sys::group_id(&name, buffer))
+}
+
 /// Returns the login name of a uid, if the name services know one.
 ///
 /// A service that fails counts as one that does not know: the caller then has fewer grants, never more.
 fn login_name(uid: u32) -> Option<Vec<u8>> {
+    look_up(|buffer| sys::login_name(uid, buffer))
+}
+
+/// Asks with a buffer that grows until the entry fits.
+fn look_up<T>(mut ask: impl FnMut(&mut [u8]) -> io::Result<Option<T>>) -> Option<T> {
     let mut buffer = vec![0; 1024];
     loop {
-        match sys::login_name(uid, &mut buffer) {
+        match ask(&mut buffer) {
             Err(error) if error.raw_os_error() == Some(libc::ERANGE) && buffer.len() < ENTRY_CAP => {
                 buffer.resize(buffer.len() * 2, 0);
             }
@@ -61,6 +83,9 @@ mod tests {
     fn names_come_from_the_name_services() {
         assert_eq!(login_name(0).as_deref(), Some(&b"root"[..]));
         assert_eq!(login_name(u32::MAX - 7), None);
+        assert_eq!(group_id(b"root"), Some(0));
+        assert_eq!(group_id(b"no such group"), None);
+        assert_eq!(group_id(b"root\0"), None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn run<V: Verdict>(program: &Program, act: impl FnOnce(Entered) -> Result<St
             sys::exit_now(0)
         }
         Err(verdict) => {
-            if verdict.kind() == VerdictKind::Refused {
+            if verdict.kind() != VerdictKind::Usage {
                 log.refused(&verdict.to_string());
             }
             report::finish(program.name, &verdict)

@@ -29,6 +29,8 @@ pub enum VerdictKind {
     Refused,
     /// The request was not understood: exit status 2.
     Usage,
+    /// All that is granted is in use, for now: exit status 3. A later try can succeed.
+    Full,
 }
 
 /// Bytes shown as printable ASCII, everything else and the backslash as `\xNN`: one line stays one line.
@@ -86,7 +88,15 @@ pub fn finish(program: &str, verdict: &dyn Verdict) -> ! {
     match verdict.kind() {
         VerdictKind::Refused => sys::exit_now(1),
         VerdictKind::Usage => sys::exit_now(2),
+        VerdictKind::Full => sys::exit_now(3),
     }
+}
+
+/// Writes a line of results to stdout, once. As with [`finish`], the file is the caller's: the work is done whether it
+/// takes the line or not, and the exit status says so.
+pub fn answer(line: &str) {
+    use std::os::fd::AsFd;
+    let _ = sys::write_once(std::io::stdout().as_fd(), line.as_bytes());
 }
 
 /// Makes a panic end the process with a fixed line: nothing of the state goes to the caller's terminal.

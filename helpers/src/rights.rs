@@ -24,6 +24,8 @@ pub enum Capability {
     Setgid = 6,
     /// CAP_SETUID: any user id in a uid map.
     Setuid = 7,
+    /// CAP_NET_ADMIN: interfaces, in the network namespaces that the user namespace owns.
+    NetAdmin = 12,
 }
 
 /// In which user namespaces a helper does its work.
@@ -198,6 +200,7 @@ mod tests {
     #[test]
     fn capabilities_have_the_bits_that_the_kernel_shows_in_proc_status() {
         assert_eq!(bit(Capability::Setgid) | bit(Capability::Setuid), 0xc0);
+        assert_eq!(bit(Capability::NetAdmin), 0x1000);
     }
 
     #[test]

@@ -284,6 +284,36 @@ pub fn login_name(uid: u32, buffer: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Returns the supplementary groups of the process.
+pub fn groups() -> io::Result<Vec<u32>> {
+    // SAFETY: with a size of 0 the call only counts, and writes nothing.
+    let count = check(unsafe { libc::getgroups(0, null_mut()) })?;
+    let mut groups = vec![0; count as usize];
+    // SAFETY: the buffer has room for `count` groups, which no other thread changes meanwhile.
+    let count = check(unsafe { libc::getgroups(count as c_int, groups.as_mut_ptr()) })?;
+    groups.truncate(count as usize);
+    Ok(groups)
+}
+
+/// Looks up the gid of a group with `buffer` to put the entry in. `Ok(None)`: there is no such group.
+///
+/// # Errors
+/// ERANGE when the buffer is too small for the entry.
+pub fn group_id(name: &CStr, buffer: &mut [u8]) -> io::Result<Option<u32>> {
+    // SAFETY: group is pointers and numbers, for which zero is valid.
+    let mut entry: libc::group = unsafe { zeroed() };
+    let mut found = null_mut();
+    // SAFETY: the name is a terminated string, the other pointers are to live locals or to the buffer, whose
+    // true length is passed.
+    let error = unsafe {
+        libc::getgrnam_r(name.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found)
+    };
+    match error {
+        0 => Ok((!found.is_null()).then_some(entry.gr_gid)),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Puts a seccomp filter in force. The process must have no_new_privs set.
 pub fn set_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let length = program.len().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;

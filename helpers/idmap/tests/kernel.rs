@@ -8,9 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use lab::Install::{FileCapabilities, Plain, SetuidRoot};
-use lab::{ANA, BOB, Install, Lab};
+use lab::{ANA, BOB, BOTH, Lab};
 
-const BOTH: [Install; 2] = [FileCapabilities, SetuidRoot];
 const GRANTED: &str = "u:0:100000:65536 g:0:100000:65536";
 
 #[test]
@@ -155,8 +154,10 @@ fn at_each_write_one_capability_is_in_force_and_the_uid_is_the_callers() {
         let outcome = lab.root(&enter, install, &script);
         assert_eq!(outcome.status, 0, "{outcome:#?}");
         let log = fs::read_to_string(&trace).unwrap();
-        let lines: Vec<_> =
-            log.lines().skip_while(|line| !line.contains("bryo-idmap") && !line.contains("idmap-")).collect();
+        let lines: Vec<_> = log
+            .lines()
+            .skip_while(|line| !line.contains("bryo-idmap") && !line.contains("helper-"))
+            .collect();
         for capability in ["CAP_SETUID", "CAP_SETGID"] {
             let raised = format!("{{effective=1<<{capability}, ");
             let write = lines.windows(2).filter(|pair| pair[1].contains("\"0 100000 65536\\n\""));

@@ -1,0 +1,293 @@
+//! The host's interfaces: what is there, and the three changes that this helper makes.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use helpers::rights::{Capability, Rights};
+use helpers::sys::Syscall;
+use libc::{c_int, c_ushort};
+use types::IfName;
+
+use crate::netlink::{self, Builder, Head, Message};
+use crate::sys;
+
+/// The system calls that this helper makes beside the common ones.
+pub const SYSCALLS: &[Syscall] = &[libc::SYS_recvfrom, libc::SYS_capset];
+
+/// Attributes that the C library has no names for. Sources: linux/veth.h, linux/if_link.h.
+const VETH_INFO_PEER: c_ushort = 1;
+const IFLA_BRPORT_GUARD: c_ushort = 5;
+const IFLA_BRPORT_ISOLATED: c_ushort = 33;
+const IFLA_INET6_ADDR_GEN_MODE: c_ushort = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+
+/// The longest datagram that the kernel makes of a list of links. Source: `netlink_dump`.
+const DATAGRAM: usize = 64 << 10;
+
+/// How often the links are listed anew when some came or went meanwhile.
+const LISTINGS: usize = 8;
+
+/// An interface, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its other names, by which the kernel finds it too.
+    pub others: Vec<String>,
+    /// What it is (`bridge`, `veth`).
+    pub kind: String,
+    /// The number of the interface that it is a port of.
+    pub master: Option<u32>,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The number by which the administrator may speak of several; here the uid of who asked.
+    pub group: u32,
+}
+
+/// What a pair is to be.
+#[derive(Debug)]
+pub struct Pair<'a> {
+    /// The name of the host's end.
+    pub slot: &'a str,
+    /// The bridge of the host's end.
+    pub bridge: &'a Link,
+    /// The address of the host's end.
+    pub address: [u8; 6],
+    /// The uid of who asks.
+    pub uid: u32,
+    /// The name of the other end.
+    pub peer: &'a IfName,
+    /// Where the other end goes.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// How the host's end is put to work.
+#[derive(Debug)]
+pub struct Port<'a> {
+    /// Its number.
+    pub index: u32,
+    /// Whether it reaches no other port of its kind.
+    pub isolated: bool,
+    /// What the administrator reads about it.
+    pub alias: &'a str,
+}
+
+/// A connection to the kernel's table of links.
+///
+/// The kernel looks at the capabilities of who opened the socket and at those of who sends.
+#[derive(Debug)]
+pub struct Links<'a> {
+    socket: OwnedFd,
+    rights: &'a Rights,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Links<'a> {
+    /// Opens the connection.
+    ///
+    /// # Errors
+    /// The kernel refuses, for which it has no reason.
+    pub fn open(rights: &'a Rights) -> io::Result<Self> {
+        let socket = rights.with(Capability::NetAdmin, sys::route_socket)??;
+        Ok(Self { socket, rights, sequence: 0, buffer: vec![0; DATAGRAM] })
+    }
+
+    /// Returns the interface that has this name, or has it among its others.
+    ///
+    /// # Errors
+    /// The kernel cannot answer.
+    pub fn find(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let request = self.message(libc::RTM_GETLINK, libc::NLM_F_ACK, Head::default());
+        let request = request.text(libc::IFLA_IFNAME, name).number(libc::IFLA_EXT_MASK, SKIP_STATISTICS);
+        let mut found = None;
+        match self.ask(request, |message| found = link(message.content)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            result => result.map(|()| found),
+        }
+    }
+
+    /// Returns all interfaces. Where some come and go meanwhile, those that were seen at any time.
+    ///
+    /// # Errors
+    /// The kernel cannot answer.
+    pub fn all(&mut self) -> io::Result<Vec<Link>> {
+        let mut links: Vec<Link> = Vec::new();
+        for _ in 0..LISTINGS {
+            let mut changed = false;
+            let request = self.message(libc::RTM_GETLINK, libc::NLM_F_DUMP, Head::default());
+            self.ask(request.number(libc::IFLA_EXT_MASK, SKIP_STATISTICS), |message| {
+                changed |= c_int::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
+                links.extend(link(message.content));
+            })?;
+            if !changed {
+                break;
+            }
+        }
+        links.sort_by(|a, b| (a.index, &a.name).cmp(&(b.index, &b.name)));
+        links.dedup_by(|a, b| (a.index, &a.name) == (b.index, &b.name));
+        Ok(links)
+    }
+
+    /// Makes a pair: one end on the bridge and down, the other in the namespace under its final name. All of it, or
+    /// nothing.
+    ///
+    /// It stays down, so that nothing passes before the port is guarded, also when this program ends here.
+    ///
+    /// # Errors
+    /// EEXIST when one of the two names is taken, and what else the kernel has against it.
+    pub fn create(&mut self, pair: &Pair<'_>) -> io::Result<()> {
+        let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mtu = pair.bridge.mtu;
+        let request = self
+            .message(libc::RTM_NEWLINK, flags, Head::default())
+            .text(libc::IFLA_IFNAME, pair.slot)
+            .number(libc::IFLA_MASTER, pair.bridge.index)
+            // A bridge takes the smallest MTU of its ports, so one of 9000 would shrink by a port of 1500.
+            .number(libc::IFLA_MTU, mtu)
+            .number(libc::IFLA_GROUP, pair.uid)
+            .bytes(libc::IFLA_ADDRESS, &pair.address)
+            .nested(libc::IFLA_LINKINFO, |info| {
+                let peer = |peer: Builder| {
+                    peer.head(Head::default())
+                        .text(libc::IFLA_IFNAME, pair.peer.as_str())
+                        .number(libc::IFLA_MTU, mtu)
+                        .number(libc::IFLA_NET_NS_FD, pair.namespace.as_raw_fd() as u32)
+                };
+                info.text(libc::IFLA_INFO_KIND, "veth")
+                    .nested(libc::IFLA_INFO_DATA, |data| data.nested(VETH_INFO_PEER, peer))
+            });
+        self.change(request)
+    }
+
+    /// Guards a port and puts it to work, in this order and in one step: no spanning tree of the container's, no
+    /// neighbour where ports are kept apart, no address of the host's own on it.
+    ///
+    /// # Errors
+    /// ENODEV when it is gone, and what else the kernel has against it.
+    pub fn raise(&mut self, port: &Port<'_>) -> io::Result<()> {
+        match self.raise_with(port, true) {
+            // A host without IPv6 gives no address on its own, and does not know the question.
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => self.raise_with(port, false),
+            result => result,
+        }
+    }
+
+    fn raise_with(&mut self, port: &Port<'_>, ipv6: bool) -> io::Result<()> {
+        let head = Head { index: port.index, flags: libc::IFF_UP, change: libc::IFF_UP };
+        let mut request = self
+            .message(libc::RTM_NEWLINK, libc::NLM_F_ACK, head)
+            .text(libc::IFLA_IFALIAS, port.alias)
+            .nested(libc::IFLA_LINKINFO, |info| {
+                info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge").nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
+                    data.bytes(IFLA_BRPORT_GUARD, &[1])
+                        .bytes(IFLA_BRPORT_ISOLATED, &[u8::from(port.isolated)])
+                })
+            });
+        if ipv6 {
+            request = request.nested(libc::IFLA_AF_SPEC, |families| {
+                families.nested(libc::AF_INET6 as c_ushort, |family| {
+                    family.bytes(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+                })
+            });
+        }
+        self.change(request)
+    }
+
+    /// Removes an interface that this program has made.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn remove(&mut self, index: u32) -> io::Result<()> {
+        let head = Head { index, ..Head::default() };
+        let request = self.message(libc::RTM_DELLINK, libc::NLM_F_ACK, head);
+        self.change(request)
+    }
+
+    fn message(&mut self, kind: u16, flags: c_int, head: Head) -> Builder {
+        self.sequence += 1;
+        Builder::new(kind, libc::NLM_F_REQUEST | flags, self.sequence, head)
+    }
+
+    /// Asks for a change, which takes the capability.
+    fn change(&mut self, request: Builder) -> io::Result<()> {
+        let request = request.finish();
+        self.rights.with(Capability::NetAdmin, || sys::send(self.socket.as_fd(), &request))??;
+        self.read(|_| ())
+    }
+
+    /// Asks a question, which takes none.
+    fn ask(&mut self, request: Builder, take: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        sys::send(self.socket.as_fd(), &request.finish())?;
+        self.read(take)
+    }
+
+    /// Reads the answers to the last request, up to the one that says how it ended.
+    fn read(&mut self, mut take: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        loop {
+            let (length, sender) = sys::receive(self.socket.as_fd(), &mut self.buffer)?;
+            if sender != KERNEL {
+                continue;
+            }
+            let datagram = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+            for message in netlink::messages(datagram).filter(|message| message.sequence == self.sequence) {
+                match c_int::from(message.kind) {
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => return status(&message),
+                    _ => take(&message),
+                }
+            }
+        }
+    }
+}
+
+/// The sender of what the kernel sends.
+const KERNEL: u32 = 0;
+
+/// Leaves out of an answer the counters that nobody reads here.
+const SKIP_STATISTICS: u32 = libc::RTEXT_FILTER_SKIP_STATS as u32;
+
+/// Returns what the last message of an answer says.
+fn status(message: &Message<'_>) -> io::Result<()> {
+    match netlink::number(message.content, 0).map(|status| status as i32) {
+        Some(0) => Ok(()),
+        Some(error) if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Reads what the kernel says of a link.
+fn link(content: &[u8]) -> Option<Link> {
+    let (index, attributes) = netlink::link(content)?;
+    let mut link = Link { index, ..Link::default() };
+    for (kind, content) in netlink::attributes(attributes) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = netlink::text(content),
+            libc::IFLA_MASTER => link.master = netlink::number(content, 0),
+            libc::IFLA_MTU => link.mtu = netlink::number(content, 0)?,
+            libc::IFLA_GROUP => link.group = netlink::number(content, 0)?,
+            libc::IFLA_LINKINFO => link.kind = kind_of(content),
+            libc::IFLA_PROP_LIST => link.others = other_names(content),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn kind_of(info: &[u8]) -> String {
+    let kind = netlink::attributes(info).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
+    kind.map(|(_, content)| netlink::text(content)).unwrap_or_default()
+}
+
+fn other_names(properties: &[u8]) -> Vec<String> {
+    let names = netlink::attributes(properties).filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
+    names.map(|(_, content)| netlink::text(content)).collect()
+}
+
+impl Link {
+    /// Tells whether it has this name, or has it among its others.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.others.iter().any(|other| other == name)
+    }
+}

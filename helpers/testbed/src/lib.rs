@@ -1,0 +1,258 @@
+//! A small lab for the privileged helpers: its own /etc and /dev/log in a mount namespace of its own, two ordinary users,
+//! and a helper installed both ways. The machine's files and interfaces are not touched.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "this crate is a part of tests")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The user who asks in the tests.
+pub const ANA: User = User { name: "ana", id: 61_001 };
+/// Somebody else.
+pub const BOB: User = User { name: "bob", id: 61_002 };
+
+/// Both ways to install a helper that work.
+pub const BOTH: [Install; 2] = [Install::FileCapabilities, Install::SetuidRoot];
+
+/// A user of the lab; the gid equals the uid.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    /// Login name.
+    pub name: &'static str,
+    /// Uid and gid.
+    pub id: u32,
+}
+
+/// How the helper is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// By setcap.
+    FileCapabilities,
+    /// Owned by root, mode 4755.
+    SetuidRoot,
+    /// Neither.
+    Plain,
+}
+
+/// The helper that is tested.
+#[derive(Clone, Copy, Debug)]
+pub struct Helper {
+    /// The program, as cargo has built it.
+    pub built: &'static str,
+    /// What setcap gives it.
+    pub capabilities: &'static str,
+    /// The namespaces beside the mount namespace that a scenario has for itself, as options of unshare.
+    pub namespaces: &'static [&'static str],
+    /// The programs that its scenarios need beside those of the lab.
+    pub tools: &'static [&'static str],
+}
+
+/// A directory with an `etc` to be mounted over /etc, a socket for /dev/log, and copies of the helper.
+#[derive(Debug)]
+pub struct Lab {
+    directory: PathBuf,
+    helper: Helper,
+    log: UnixDatagram,
+}
+
+/// What a scenario said.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The status that the scenario printed as `status=N`, else its own.
+    pub status: i32,
+    /// What went to stderr.
+    pub said: String,
+    /// What went to stdout.
+    pub printed: String,
+}
+
+/// What every lab needs.
+const TOOLS: [&str; 4] = ["setcap", "setpriv", "unshare", "bash"];
+
+impl Lab {
+    /// Makes the lab, or prints why it cannot be made here.
+    pub fn new(test: &str, helper: Helper) -> Option<Self> {
+        if let Err(reason) = possible(helper.tools) {
+            // Not by eprintln, which libtest hides of a test that passes.
+            let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
+            return None;
+        }
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("bryo-helper-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        run("cp", &["-a", "/etc", directory.join("etc").to_str().unwrap()]);
+        let log = UnixDatagram::bind(directory.join("log")).unwrap();
+        log.set_nonblocking(true).unwrap();
+        fs::set_permissions(directory.join("log"), fs::Permissions::from_mode(0o666)).unwrap();
+        let lab = Self { directory, helper, log };
+        [ANA, BOB].iter().for_each(|user| lab.add_user(user));
+        for install in [Install::FileCapabilities, Install::SetuidRoot, Install::Plain] {
+            lab.install(install);
+        }
+        lab.etc("nsswitch.conf", "passwd: files\ngroup: files\n");
+        Some(lab)
+    }
+
+    /// Returns the path of a file in the lab.
+    pub fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes a file of the lab's /etc, root's and mode 0644.
+    pub fn etc(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.directory.join("etc").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&path);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    /// Adds lines to a file of the lab's /etc.
+    pub fn add_to_etc(&self, name: &str, lines: &str) {
+        let text = fs::read_to_string(self.directory.join("etc").join(name)).unwrap_or_default();
+        self.etc(name, text + lines);
+    }
+
+    /// Returns the path of the helper, installed one way.
+    pub fn helper(&self, install: Install) -> String {
+        self.path(match install {
+            Install::FileCapabilities => "helper-caps",
+            Install::SetuidRoot => "helper-setuid",
+            Install::Plain => "helper-plain",
+        })
+    }
+
+    /// Runs a shell script as a user of the lab, with the helper as $HELPER.
+    pub fn user(&self, user: User, install: Install, script: &str) -> Outcome {
+        let id = user.id;
+        self.through(&format!("setpriv --reuid {id} --regid {id} --clear-groups bash"), install, script)
+    }
+
+    /// Runs a shell script in the lab as root, with the helper as $HELPER.
+    pub fn root(&self, install: Install, script: &str) -> Outcome {
+        self.through("bash", install, script)
+    }
+
+    /// Runs a shell script in the lab through `enter`, a command that takes `-c SCRIPT`.
+    pub fn through(&self, enter: &str, install: Install, script: &str) -> Outcome {
+        // A /dev of the lab's own, since the machine's own log may be on the machine's own /dev.
+        let mounts = format!(
+            "mount --bind {etc} /etc && mkdir -p {dev}/pts {dev}/shm && \
+             for node in null zero full random urandom tty; do \
+               touch {dev}/$node && mount --bind /dev/$node {dev}/$node || exit 99; done && \
+             ln -sfT /proc/self/fd {dev}/fd && touch {dev}/log && mount --bind {log} {dev}/log && \
+             mount --rbind {dev} /dev && exec {enter} -c \"$SCRIPT\"",
+            etc = self.path("etc"),
+            dev = self.path("dev"),
+            log = self.path("log"),
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .args(self.helper.namespaces)
+            .args(["sh", "-c", &mounts])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("SCRIPT", script)
+            .env("HELPER", self.helper(install))
+            .current_dir("/")
+            .output()
+            .unwrap();
+        Outcome::read(&output)
+    }
+
+    /// Returns what the helper has sent to the log, an entry a line, and forgets it.
+    pub fn logged(&self) -> String {
+        let mut entry = [0; 4096];
+        let next = || {
+            let length = self.log.recv(&mut entry).ok()?;
+            Some(format!("{}\n", String::from_utf8_lossy(&entry[..length])))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Adds a user, and a group of the same name and number.
+    pub fn add_user(&self, user: &User) {
+        let User { name, id } = user;
+        self.add_to_etc("passwd", &format!("{name}:x:{id}:{id}::/:/bin/sh\n"));
+        self.add_to_etc("group", &format!("{name}:x:{id}:\n"));
+    }
+
+    fn install(&self, install: Install) {
+        let path = self.helper(install);
+        fs::copy(self.helper.built, &path).unwrap();
+        let mode = if install == Install::SetuidRoot { 0o4755 } else { 0o755 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if install == Install::FileCapabilities {
+            run("setcap", &[self.helper.capabilities, &path]);
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Outcome {
+    fn read(output: &Output) -> Self {
+        let mut outcome = Self {
+            status: 0,
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+        };
+        let own = output.status.code().unwrap_or(-1);
+        outcome.status = outcome.value("status").parse().unwrap_or(own);
+        outcome
+    }
+
+    /// Returns what the scenario printed as `key=VALUE`.
+    pub fn value(&self, key: &str) -> &str {
+        let found = self.printed.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        found.unwrap_or_default()
+    }
+
+    /// Returns what the scenario printed as `key=VALUE` each time.
+    pub fn values(&self, key: &str) -> Vec<&str> {
+        let lines = self.printed.lines();
+        lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+    }
+}
+
+/// Tells whether the lab can be made on this machine, by this user.
+fn possible(tools: &[&str]) -> Result<(), String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !status.lines().any(|line| line.starts_with("Uid:\t0\t")) {
+        return Err("installing a privileged helper takes root".to_owned());
+    }
+    if let Some(tool) = TOOLS.iter().chain(tools).find(|tool| !is_there(tool)) {
+        return Err(format!("{tool} is needed"));
+    }
+    let unshared = Command::new("setpriv")
+        .args(["--reuid", "61001", "--regid", "61001", "--clear-groups", "unshare", "-U", "true"])
+        .status();
+    if unshared.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err("an ordinary user may not make user namespaces here".to_owned())
+    }
+}
+
+/// Tells whether a program is in PATH.
+pub fn is_there(tool: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':').any(|directory| Path::new(directory).join(tool).exists())
+}
+
+/// Runs a command that has to succeed.
+pub fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
