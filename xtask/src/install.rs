@@ -1,4 +1,4 @@
-//! Installs Bryo: programs, the lxc-* names, the helper's capabilities, and where the host asks for it a profile.
+//! Installs Bryo: programs, the lxc-* names, the helpers' capabilities, and where the host asks for it a profile.
 
 use std::env;
 use std::fs;
@@ -26,8 +26,27 @@ const LXC_NAMES: [&str; 11] = [
     "lxc-destroy",
 ];
 
-/// What `bryo-idmap` needs to write the maps that the policy files grant, and nothing more.
-const IDMAP_CAPABILITIES: &str = "cap_setuid,cap_setgid=ep";
+/// A program that does for its caller what the kernel does not let it do itself.
+struct Helper {
+    name: &'static str,
+    /// What it needs to do what the policy files grant, and nothing more.
+    capabilities: &'static str,
+    /// What happens while it has none.
+    without: &'static str,
+}
+
+const HELPERS: [Helper; 2] = [
+    Helper {
+        name: "bryo-idmap",
+        capabilities: "cap_setuid,cap_setgid=ep",
+        without: "Bryo uses the system's newuidmap where there is one",
+    },
+    Helper {
+        name: "bryo-netdev",
+        capabilities: "cap_net_admin=ep",
+        without: "containers get no device on a bridge",
+    },
+];
 
 /// Whether the host lets ordinary programs make user namespaces only under an AppArmor profile that says so.
 const RESTRICTED: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
@@ -80,44 +99,37 @@ pub(crate) fn attacker(prefix: &Path, speed: Speed) -> Result<()> {
     place(&built, &directory(prefix, ATTACKER.place), ATTACKER.name)
 }
 
-/// Gives the installed helper its capabilities, and the programs a profile where the host restricts user namespaces.
+/// Gives the installed helpers their capabilities, and the programs a profile where the host restricts user namespaces.
 /// What cannot be done is said, with what to do.
 ///
 /// # Errors
 /// The rights cannot be set although the caller is root.
 pub(crate) fn grant(prefix: &Path) -> Result<()> {
-    let helper = idmap(prefix);
     if is_root() {
-        give_capabilities(&helper)?;
-        allow_user_namespaces(prefix)
-    } else {
-        println!(
-            "not root: bryo-idmap has no capabilities, so Bryo uses the system's newuidmap where there is one"
-        );
-        println!("  to give them: sudo setcap {IDMAP_CAPABILITIES} {}", helper.display());
-        if restricted() {
-            println!(
-                "this host restricts user namespaces: run this task as root to install an AppArmor profile"
-            );
-        }
-        Ok(())
+        HELPERS.iter().try_for_each(|helper| helper.give_capabilities(prefix))?;
+        return allow_user_namespaces(prefix);
     }
+    for helper in &HELPERS {
+        println!("not root: {} has no capabilities, so {}", helper.name, helper.without);
+        println!("  to give them: sudo setcap {} {}", helper.capabilities, helper.path(prefix).display());
+    }
+    if restricted() {
+        println!("this host restricts user namespaces: run this task as root to install an AppArmor profile");
+    }
+    Ok(())
 }
 
-/// Returns the path of the installed `bryo-idmap`.
-fn idmap(prefix: &Path) -> PathBuf {
-    directory(prefix, Place::Libexec).join("bryo-idmap")
-}
-
-/// Sets the helper's capabilities by way of sudo, which must not ask for a password.
+/// Sets the helpers' capabilities by way of sudo, which must not ask for a password.
 ///
 /// # Errors
 /// sudo or setcap fails.
 pub(crate) fn grant_by_sudo(prefix: &Path) -> Result<()> {
-    let helper = idmap(prefix);
-    println!("sudo asks for no password: used once, to give {} {IDMAP_CAPABILITIES}", helper.display());
-    let helper = helper.to_str().context("the prefix is text")?;
-    read(&mut program("sudo", &["-n", "setcap", IDMAP_CAPABILITIES, helper]))?;
+    for helper in &HELPERS {
+        let (path, capabilities) = (helper.path(prefix), helper.capabilities);
+        println!("sudo asks for no password: used to give {} {capabilities}", path.display());
+        let path = path.to_str().context("the prefix is text")?;
+        read(&mut program("sudo", &["-n", "setcap", capabilities, path]))?;
+    }
     say_if_restricted();
     Ok(())
 }
@@ -157,24 +169,32 @@ fn link(path: &Path) -> Result<()> {
     symlink("bryo", path).with_context(|| format!("linking {}", path.display()))
 }
 
-/// File capabilities, or the setuid bit where the file system or the host has none: the helper then drops at once to
-/// the same rights.
-fn give_capabilities(helper: &Path) -> Result<()> {
-    let path = helper.to_str().context("the prefix is text")?;
-    let why = if !has("setcap") {
-        "setcap is not installed (package libcap2-bin)".to_owned()
-    } else {
-        match read(&mut program("setcap", &[IDMAP_CAPABILITIES, path])) {
-            Ok(_) => {
-                println!("gave {path} {IDMAP_CAPABILITIES}");
-                return Ok(());
+impl Helper {
+    /// Returns where it is installed.
+    fn path(&self, prefix: &Path) -> PathBuf {
+        directory(prefix, Place::Libexec).join(self.name)
+    }
+
+    /// File capabilities, or the setuid bit where the file system or the host has none: the helper then drops at once
+    /// to the same rights.
+    fn give_capabilities(&self, prefix: &Path) -> Result<()> {
+        let helper = self.path(prefix);
+        let path = helper.to_str().context("the prefix is text")?;
+        let why = if !has("setcap") {
+            "setcap is not installed (package libcap2-bin)".to_owned()
+        } else {
+            match read(&mut program("setcap", &[self.capabilities, path])) {
+                Ok(_) => {
+                    println!("gave {path} {}", self.capabilities);
+                    return Ok(());
+                }
+                Err(error) => error.to_string(),
             }
-            Err(error) => error.to_string(),
-        }
-    };
-    fs::set_permissions(helper, fs::Permissions::from_mode(0o4755))?;
-    println!("made {path} setuid root: {why}");
-    Ok(())
+        };
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o4755))?;
+        println!("made {path} setuid root: {why}");
+        Ok(())
+    }
 }
 
 fn restricted() -> bool {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::shell::{cargo, has, read, root, step};
 
 /// Which crates of the tree each crate may import. A crate without a line here may not exist.
-const IMPORTS: [(&str, &[&str]); 14] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("sys", &["types"]),
     ("policy", &["types"]),
@@ -21,17 +21,19 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("bryo", &["types", "sys", "config", "cgroup", "policy", "container"]),
     ("helpers", &["types"]),
     ("idmap", &["types", "policy", "helpers"]),
+    ("netdev", &["types", "policy", "helpers"]),
     ("init", &["helpers"]),
+    ("testbed", &[]),
     ("tests", &["sys"]),
     ("attacker", &[]),
     ("xtask", &["tests"]),
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.
-const HELPERS: [&str; 4] = ["helpers", "policy", "idmap", "init"];
+const HELPERS: [&str; 5] = ["helpers", "policy", "idmap", "netdev", "init"];
 
 /// All that a helper may be made of.
-const HELPERS_MAY_USE: [&str; 6] = ["libc", "types", "policy", "helpers", "idmap", "init"];
+const HELPERS_MAY_USE: [&str; 7] = ["libc", "types", "policy", "helpers", "idmap", "netdev", "init"];
 
 /// Directories whose crates may say `unsafe`.
 const UNSAFE_MAY_STAND: [&str; 3] = ["sys", "helpers", "tests/attacker"];

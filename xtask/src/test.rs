@@ -51,8 +51,9 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
 const ATTACKS_IN_THE_LAB: [&str; 4] = ["attack_syscalls", "attack_mounts", "attack_attach", "attack_files"];
 
 /// Tests outside the lab whose every test is an attack: package, test target, and a filter of names.
-const ATTACKS_BESIDE: [(&str, &str, &str); 5] = [
+const ATTACKS_BESIDE: [(&str, &str, &str); 6] = [
     ("idmap", "--test=kernel", ""),
+    ("netdev", "--test=attack", ""),
     ("image", "--test=program", "hostile"),
     ("sys", "--lib", "attack"),
     ("container", "--lib", "attack"),

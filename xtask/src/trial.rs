@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Gives the helper its capabilities when the caller may.
+/// Gives the helpers their capabilities when the caller may.
 fn set_up(prefix: &Path) -> Result<()> {
     if !is_root() && has("sudo") && read(&mut program("sudo", &["-n", "true"])).is_ok() {
         return install::grant_by_sudo(prefix);

@@ -221,9 +221,6 @@ impl Finding {
     }
 }
 
-/// The id that a start names which leaves veth out.
-pub const NO_VETH: &str = network::NO_VETH;
-
 /// Returns all checks, in the order of a start.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     let topics = [

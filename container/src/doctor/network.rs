@@ -7,19 +7,16 @@ use super::Who::Administrator;
 use super::{Check, Verdict, fine, found, list};
 use crate::host::{Bridge, Seen, Survey};
 
-/// The id of the check that a start names when it leaves a veth device out.
-pub(super) const NO_VETH: &str = "net.helper";
-
 const LOOPBACK: &str = "the loopback device alone";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: NO_VETH,
+        id: "net.helper",
         severity: Costs,
         seen: "new containers ask for veth, and no bryo-netdev with cap_net_admin is installed",
         why: "the kernel lets only a privileged helper put a device on the host's bridge",
-        mend: "",
-        advice: "this version of Bryo has no such helper yet; lxc.net.0.type = empty asks for none",
+        mend: "sudo setcap cap_net_admin=ep <helper>",
+        advice: "this version of Bryo does not start it yet; lxc.net.0.type = empty asks for no device",
         who: Administrator,
         meanwhile: LOOPBACK,
         look: helper,
@@ -71,7 +68,10 @@ fn helper(survey: &Survey) -> Seen<Verdict> {
     match bridges(survey)? {
         [] => fine(NOT_ASKED),
         _ if survey.network.has_helper => fine(survey.network.helper.display().to_string()),
-        _ => found(format!("there is no {} with cap_net_admin", survey.network.helper.display())).into(),
+        _ => {
+            let helper = survey.network.helper.display().to_string();
+            found(format!("there is no {helper} with cap_net_admin")).with("helper", helper).into()
+        }
     }
 }
 

@@ -358,8 +358,7 @@ fn network(config: &Config, notes: &mut Vec<String>) -> Result<bool> {
             NetKind::Empty => {}
             NetKind::None => host = true,
             NetKind::Veth => notes.push(format!(
-                "lxc.net.{index}: no helper for veth is installed, only loopback (bryo doctor: {})",
-                crate::doctor::NO_VETH
+                "lxc.net.{index}: veth devices are not made yet, only loopback (lxc.net.{index}.type = empty asks for none)"
             )),
             kind => {
                 let cause = format!("lxc.net.{index}.type = {kind} needs root; veth, empty and none do not");

@@ -4,6 +4,7 @@
 //! | word | does |
 //! |---|---|
 //! | `ana CMD`, `bob CMD` | runs a command as that user |
+//! | `user UID CMD` | the same, as any user |
 //! | `space USER` | makes a user and network namespace of that user's; its process is $REPLY |
 //! | `inside PID CMD` | runs a command as ana, as root of the namespaces of a process |
 //! | `veth PID NAME` | has ana ask for a device NAME on br0 in the namespace of a process |
@@ -12,7 +13,8 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-pub(crate) use testbed::{ANA, BOB, BOTH, Helper, Install, Outcome, User, is_there, run};
+#[allow(unused_imports, reason = "each suite uses some")]
+pub(crate) use testbed::{BOTH, Helper, Install, Outcome, User, is_there, run};
 
 const NETDEV: Helper = Helper {
     built: env!("CARGO_BIN_EXE_bryo-netdev"),
@@ -65,7 +67,10 @@ impl Lab {
 
     /// Has ana ask once, in a scenario whose words before that are `before`, and prints the status and the ports.
     pub(crate) fn ask(&self, install: Install, before: &str, ask: &str) -> Outcome {
-        self.story(install, &format!("space ana; A=$REPLY\n{before}\n{ask}\necho status=$?; echo ports=$(ports)"))
+        self.story(
+            install,
+            &format!("space ana; A=$REPLY\n{before}\n{ask}\necho status=$?; echo ports=$(ports)"),
+        )
     }
 }
 
@@ -98,7 +103,9 @@ pub(crate) struct Watched {
     pub(crate) most: usize,
     /// How many ports there were in all.
     pub(crate) ever: usize,
-    /// Ports that were up and not guarded.
+    /// How often the monitor told of a port that was up, with its flags.
+    pub(crate) up: usize,
+    /// What it told of ports that were up and not guarded.
     pub(crate) unguarded: Vec<String>,
 }
 
@@ -126,8 +133,10 @@ impl Watched {
             watched.ever += usize::from(present.insert(name));
             watched.most = watched.most.max(present.len());
             let flags = line.split(['<', '>']).nth(1).unwrap_or_default();
-            if flags.split(',').any(|flag| flag == "UP") && !line.contains(" guard on ") {
-                watched.unguarded.push(line.to_owned());
+            // The bridge tells of its ports as well, and says nothing of their flags then.
+            if flags.split(',').any(|flag| flag == "UP") && line.contains(" bridge_slave ") {
+                watched.up += 1;
+                watched.unguarded.extend((!line.contains(" guard on ")).then(|| line.to_owned()));
             }
         }
         watched

@@ -1,0 +1,525 @@
+//! What lxc-user-nic and its kind were broken by, tried on bryo-netdev. `docs/cves.md` has each.
+
+#[cfg(test)]
+mod lab;
+
+use std::fs;
+
+use lab::Install::{FileCapabilities, SetuidRoot};
+use lab::{BOTH, Lab, Watched, assert_made, assert_refused, is_there, watching};
+
+const NOT_YOURS: &str = "bryo-netdev: eth0: the file descriptor is not a network namespace of yours\n";
+
+/// A process in user and network namespaces that root has made, as $ROOTS.
+const OF_ROOT: &str = "unshare -n sleep 300 & ROOTS=$!; MADE=\"$MADE $!\"; until grep -q sleep /proc/$ROOTS/comm; do sleep 0.01; done\n";
+
+/// A process of ana's in user and network namespaces that she made inside a user namespace of bob's, as $NESTED.
+const INSIDE_BOBS: &str = "setpriv --reuid 61002 --regid 61002 --clear-groups unshare -U sleep 300 & B=$!; MADE=\"$MADE $B\"
+    until grep -q sleep /proc/$B/comm; do sleep 0.01; done
+    for map in uid_map gid_map; do cat >/proc/$B/$map <<<$'0 61002 1\\n1 61001 1' || exit 99; done
+    nsenter -U -t $B setpriv --reuid 1 --regid 1 --clear-groups unshare -Urn sleep 300 & NESTED=$!; MADE=\"$MADE $!\"
+    until grep -q sleep /proc/$NESTED/comm; do sleep 0.01; done\n";
+
+#[test]
+fn only_a_network_namespace_of_the_callers_own_gets_a_device() {
+    let Some(lab) = Lab::new("only_a_network_namespace_of_the_callers_own_gets_a_device") else { return };
+    for install in BOTH {
+        for (before, open) in [
+            ("", "/proc/self/ns/net"),
+            ("space bob", "/proc/$REPLY/ns/net"),
+            (OF_ROOT, "/proc/$ROOTS/ns/net"),
+            (INSIDE_BOBS, "/proc/$NESTED/ns/net"),
+            ("", "/proc/$A/ns/user"),
+            ("", "/proc/$A/ns/mnt"),
+            ("", "/proc/$A/ns/pid"),
+            ("", "/proc/$A/ns"),
+            ("", "/proc/$A/uid_map"),
+            ("", "/etc/passwd"),
+            ("", "/dev/zero"),
+            ("rm -f /dev/shm/fifo; mkfifo /dev/shm/fifo; exec 8<>/dev/shm/fifo", "/dev/shm/fifo"),
+            ("", "/proc/self/mem"),
+            ("exec 8< <(sleep 0)", "/dev/fd/8"),
+        ] {
+            let ask = format!(
+                "ip -o link >/dev/shm/before; ana $HELPER 3 br0 eth0 3<{open}; R=$?; \
+                               ip -o link | cmp - /dev/shm/before || exit 9; (exit $R)"
+            );
+            let outcome = lab.ask(install, before, &ask);
+            assert_refused(&outcome, NOT_YOURS);
+            assert_eq!(outcome.said, NOT_YOURS, "{open}: nothing else is said");
+        }
+        // Its own maker is ana, or the refusal above shows nothing.
+        let nested = lab.story(
+            install,
+            &format!("{INSIDE_BOBS} echo owner=$(stat -c %u /proc/$NESTED/ns); echo status=0"),
+        );
+        assert_eq!(nested.value("owner"), "61001", "{nested:#?}");
+        assert_refused(&lab.ask(install, "", "ana $HELPER 3 br0 eth0 3<&-"), "file descriptor 3 is not open");
+    }
+}
+
+#[test]
+fn a_namespace_nested_in_the_callers_own_is_the_callers() {
+    let Some(lab) = Lab::new("a_namespace_nested_in_the_callers_own_is_the_callers") else { return };
+    let nested = "inside $A unshare -Urn sleep 300 & until C=$(cat /proc/$!/task/$!/children 2>/dev/null) && \
+                  grep -qs sleep /proc/$!/comm; do sleep 0.01; done; MADE=\"$MADE $!\"; N=$!";
+    // Through the function there is a shell of its own between, whose child is the process.
+    let nested = nested.replace(
+        "inside $A",
+        "setpriv --reuid 61001 --regid 61001 --clear-groups nsenter --preserve-credentials -U -n -t $A",
+    );
+    for install in BOTH {
+        let outcome = lab.ask(install, &nested, "veth $N eth0");
+        assert_made(&outcome);
+    }
+}
+
+#[test]
+fn in_a_user_namespace_of_the_callers_the_helper_does_nothing() {
+    let Some(lab) = Lab::new("in_a_user_namespace_of_the_callers_the_helper_does_nothing") else { return };
+    for install in BOTH {
+        // With several ids mapped uid 0 inside is not the caller; the file's rights count, and only there.
+        let outcome = lab.ask(
+            install,
+            "printf '0 61001 1\\n' >/dev/null",
+            "inside $A $HELPER 3 br0 eth0 3</proc/$A/ns/net",
+        );
+        assert_refused(&outcome, "root needs no helper");
+        let outcome = lab.ask(
+            install,
+            "setpriv --reuid 61001 --regid 61001 --clear-groups unshare -Un --map-user=7 sleep 300 & S=$!; MADE=\"$MADE $S\"; \
+             until grep -q sleep /proc/$S/comm; do sleep 0.01; done",
+            "inside $S ip link add br0 type bridge 2>/dev/null; inside $S $HELPER 3 br0 eth0 3</proc/$A/ns/net",
+        );
+        assert_eq!((outcome.status, outcome.value("ports")), (1, ""), "{outcome:#?}");
+        let why = ["not started in the initial user namespace", "not installed correctly"];
+        assert!(why.iter().any(|why| outcome.said.contains(why)), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn a_user_cannot_forge_or_free_a_slot_from_namespaces_of_his_own() {
+    let Some(lab) = Lab::new("a_user_cannot_forge_or_free_a_slot_from_namespaces_of_his_own") else { return };
+    let outcome = lab.story(
+        FileCapabilities,
+        "sleep 300 & H=$!; MADE=\"$MADE $H\"; space ana; A=$REPLY; S=$(veth $A eth0 | cut -d' ' -f1); F=${S%0}1\n\
+         ip link add spare type bridge; all() { ip -o link | sed 's/: <.* master / /; s/: <.*//; s/ state .*//'; }; before=$(all)\n\
+         try() { inside $A ip \"$@\" >/dev/null 2>&1 && echo forged=\"$*\"; }\n\
+         try link add $F type veth peer name x netns $H\n\
+         try link add x type veth peer name $F netns $H\n\
+         try link add $F netns $H type bridge\n\
+         try link add $F netns $H type ifb\n\
+         try link add $F link eth0 netns $H type macvlan\n\
+         try link add $F netns $H type vxlan id 7 remote 127.0.0.1 dstport 4789\n\
+         inside $A ip link add moved type veth peer name stays\n\
+         try link set moved netns $H name $F\n\
+         try link set $S netns $A\n\
+         ana ip link del $S 2>/dev/null && echo forged=del\n\
+         ana ip link set $S name free 2>/dev/null && echo forged=rename\n\
+         ana ip link property add dev br0 altname $F 2>/dev/null && echo forged=altname\n\
+         ana ip link add $F type bridge 2>/dev/null && echo forged=bridge\n\
+         inside $A ip link set eth0 name other; inside $A ip link property add dev other altname more\n\
+         diff <(echo \"$before\") <(all) >&2; echo same=$?; echo status=$(count)",
+    );
+    assert_eq!(outcome.values("forged"), [""; 0], "{outcome:#?}");
+    assert_eq!((outcome.value("same"), outcome.status), ("0", 1), "{outcome:#?}");
+}
+
+#[test]
+fn a_device_moved_into_a_nested_namespace_keeps_its_slot() {
+    let Some(lab) = Lab::new("a_device_moved_into_a_nested_namespace_keeps_its_slot") else { return };
+    lab.grant("ana veth br0 1\n");
+    let outcome = lab.story(
+        FileCapabilities,
+        "space ana; A=$REPLY; veth $A eth0 >/dev/null\n\
+         setpriv --reuid 61001 --regid 61001 --clear-groups nsenter --preserve-credentials -U -n -t $A unshare -n sleep 300 & \
+         N=$!; MADE=\"$MADE $N\"; until grep -q sleep /proc/$N/comm; do sleep 0.01; done\n\
+         inside $A ip link set eth0 netns $N; echo moved=$?; veth $A eth0; echo status=$?; echo ports=$(count)",
+    );
+    assert_eq!(
+        (outcome.value("moved"), outcome.status, outcome.value("ports")),
+        ("0", 3, "1"),
+        "{outcome:#?}"
+    );
+}
+
+#[test]
+fn a_slot_that_something_else_holds_denies_and_is_named_and_not_removed() {
+    let Some(lab) = Lab::new("a_slot_that_something_else_holds_denies_and_is_named_and_not_removed") else {
+        return;
+    };
+    for hold in ["ip link add $S type bridge", "ip link property add dev br0 altname $S"] {
+        lab.grant("ana veth br0 2\n");
+        let outcome = lab.story(
+            FileCapabilities,
+            &format!(
+                "space ana; A=$REPLY; S=$(veth $A eth0 | cut -d' ' -f1); inside $A ip link del eth0; {hold}\n\
+                 veth $A eth1 >/dev/null; echo second=$?; veth $A eth2; echo status=$?; ip link show $S >/dev/null; \
+                 echo held=$?; echo slot=$S; echo ports=$(count)"
+            ),
+        );
+        let all = [outcome.value("second"), outcome.value("held"), outcome.value("ports")];
+        assert_eq!((all, outcome.status), (["0", "0", "1"], 3), "{outcome:#?}");
+        let said =
+            format!("held by a foreign interface that is no port of the bridge: {}\n", outcome.value("slot"));
+        assert!(outcome.said.ends_with(&said), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port() {
+    let Some(lab) = Lab::new("a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port")
+    else {
+        return;
+    };
+    if !is_there("strace") {
+        eprintln!(
+            "SKIP: a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port: strace is needed"
+        );
+        return;
+    }
+    for install in BOTH {
+        let outcome = lab.story(
+            install,
+            "space ana; A=$REPLY; T=/dev/shm/trace\n\
+             call() { strace -o $T -u ana \"$@\" $HELPER 3 br0 eth0 3</proc/$A/ns/net >/dev/null 2>&1; }\n\
+             call; inside $A ip link del eth0\n\
+             sed 's/(.*//' $T | grep -v '^[+-]' | sort | uniq -c >$T.calls\n\
+             while read times name; do for n in $(seq $times); do\n\
+               { call -e inject=$name:signal=KILL:when=$n; } 2>/dev/null; echo tried=$name\n\
+               port=$(ip -d -o link show master br0 | sed 's/.*<\\(.*\\)>.* guard \\([onf]*\\) .*/\\1:\\2/')\n\
+               [ \"$port\" ] && { echo left=$(count):$port; inside $A ip link del eth0; }\n\
+             done; done <$T.calls\n\
+             call; echo status=$?; echo ports=$(count)",
+        );
+        assert_eq!((outcome.status, outcome.value("ports")), (0, "1"), "{outcome:#?}");
+        let (tried, left) = (outcome.values("tried").len(), outcome.values("left"));
+        assert!(tried > 100, "{tried} calls were met by a kill");
+        // Pairs are left from the change that makes them to the end, first down, then guarded and up.
+        let up = |left: &&str| left.split([':', ',']).any(|word| word == "UP");
+        let (ups, downs): (Vec<&str>, Vec<&str>) = left.into_iter().partition(up);
+        assert!(ups.len() > 3 && downs.len() > 1, "{ups:?} {downs:?}");
+        assert!(ups.iter().all(|left| left.starts_with("1:") && left.ends_with(":on")), "{ups:?}");
+        assert!(downs.iter().all(|left| left.starts_with("1:")), "{downs:?}");
+    }
+}
+
+#[test]
+fn a_port_that_cannot_be_guarded_is_removed() {
+    let Some(lab) = Lab::new("a_port_that_cannot_be_guarded_is_removed") else { return };
+    if !is_there("strace") {
+        eprintln!("SKIP: a_port_that_cannot_be_guarded_is_removed: strace is needed");
+        return;
+    }
+    // Stopped when it has looked for its pair, it meets a port that is none any more.
+    let outcome = lab.ask(
+        FileCapabilities,
+        &stopped("$A", 4, "S=$(ports); ip link set $S nomaster; echo unplugged=$S"),
+        "ip link show $(sed 's/.*=//' <<<$S) 2>/dev/null && echo here; (exit $R)",
+    );
+    assert_eq!(outcome.value("unplugged").len(), 15, "{outcome:#?}");
+    assert_refused(&outcome, "guarding the port: ");
+    assert!(!outcome.printed.contains("here"), "{outcome:#?}");
+}
+
+/// Words that run the helper for ana, stop it behind its `message`-th one to the kernel, do something, and let it go on;
+/// its status is in $R. The messages ask for the bridge, for all links, for the pair, for its number, for the guard.
+fn stopped(process: &str, message: u32, meanwhile: &str) -> String {
+    format!(
+        "rm -f /dev/shm/trace; strace -o /dev/shm/trace -u ana -e trace=sendto -e inject=sendto:signal=STOP:when={message} \
+           $HELPER 3 br0 eth0 3</proc/{process}/ns/net >/dev/null & T=$!\n\
+         for n in $(seq 1000); do grep -qs 'stopped by SIGSTOP' /dev/shm/trace && break; sleep 0.02; done\n\
+         H=$(cat /proc/$T/task/$T/children)\n\
+         {meanwhile}\n\
+         kill -CONT $H; wait $T; R=$?"
+    )
+}
+
+#[test]
+fn two_hundred_callers_that_are_killed_at_random_never_exceed_the_quota() {
+    let Some(lab) = Lab::new("two_hundred_callers_that_are_killed_at_random_never_exceed_the_quota") else {
+        return;
+    };
+    lab.grant("ana veth br0 10\n");
+    let record = lab.path("record");
+    let script = watching(
+        "for n in 1 2 3 4; do space ana; S[$n]=$REPLY; done\n\
+         for n in $(seq 200); do\n\
+           ana $HELPER 3 br0 e$n 3</proc/${S[$((n % 4 + 1))]}/ns/net >/dev/null 2>&1 & P=$!; ASKED=\"$ASKED $P\"\n\
+           [ $((n % 2)) = 0 ] && { sleep 0.00$((RANDOM % 9)); for c in $P $(cat /proc/$P/task/$P/children 2>/dev/null); do \
+             kill -9 $c 2>/dev/null; done; }\n\
+           [ $((n % 10)) = 0 ] && { for m in $(seq $((n - 10)) $n); do inside ${S[$((m % 4 + 1))]} ip link del e$m 2>/dev/null; done; }\n\
+         done; wait $ASKED\n\
+         for n in $(seq 12); do veth ${S[1]} last$n >/dev/null 2>&1; done; echo ports=$(count)",
+    );
+    let outcome = lab.story(FileCapabilities, &format!("WATCHED={record}; {script}"));
+    assert_eq!(outcome.value("ports"), "10", "{outcome:#?}");
+    let watched = Watched::read(&fs::read_to_string(&record).unwrap(), "br0", "u0001b2h");
+    assert!(watched.most == 10 && watched.ever > 20, "{} at once, {} in all", watched.most, watched.ever);
+    assert_eq!(watched.unguarded, [""; 0]);
+}
+
+#[test]
+fn eight_users_on_two_bridges_at_once_have_five_each() {
+    let Some(lab) = Lab::new("eight_users_on_two_bridges_at_once_have_five_each") else { return };
+    let users: Vec<u32> = (61_020..61_028).collect();
+    lab.grant(users.iter().map(|id| format!("{id} veth br0 5\n{id} veth br1 5\n")).collect::<String>());
+    let record = lab.path("record");
+    // Five calls of each stay, all others come and go: 8 users, 2 bridges, 63 calls each are 1,008.
+    let script = watching(
+        "ip link add br1 type bridge\n\
+         one() { space $1; local A=$REPLY n b; for n in $(seq 21); do for b in br0 br1; do\n\
+             for k in 1 2 3; do user $1 $HELPER 3 $b e$n$b$k 3</proc/$A/ns/net >/dev/null 2>&1 & done; done; wait $(jobs -p | grep -v ^$A)\n\
+             echo here=$1:$(ip -o link show master br0 | wc -l):$(ip -o link show master br1 | wc -l)\n\
+             [ $n = 21 ] || for k in 1 2 3; do user $1 nsenter --preserve-credentials -U -n -t $A ip link del e${n}br0$k 2>/dev/null; done\n\
+           done; kill -9 $A; }\n\
+         for id in $(seq 61020 61027); do one $id & ALL=\"$ALL $!\"; done; wait $ALL",
+    );
+    let outcome = lab.story(FileCapabilities, &format!("WATCHED={record}; {script}"));
+    assert_eq!(outcome.values("here").len(), 8 * 21, "{outcome:#?}");
+    let text = fs::read_to_string(&record).unwrap();
+    for id in users {
+        let prefix = format!("u{}", base_36(id));
+        for bridge in ["br0", "br1"] {
+            let watched = Watched::read(&text, bridge, &prefix);
+            assert!((1..=5).contains(&watched.most), "{id} has {} at once on {bridge}", watched.most);
+            assert_eq!(watched.unguarded, [""; 0]);
+        }
+        assert!(Watched::read(&text, "br0", &prefix).ever > 5);
+    }
+}
+
+/// Returns a uid as a slot's name has it.
+fn base_36(mut id: u32) -> String {
+    let mut digits = [b'0'; 7];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(id % 36) as usize];
+        id /= 36;
+    }
+    String::from_utf8(digits.to_vec()).unwrap()
+}
+
+#[test]
+fn a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot() {
+    let Some(lab) = Lab::new("a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot") else {
+        return;
+    };
+    if !is_there("strace") {
+        eprintln!("SKIP: a_stopped_helper_holds_nobody_up: strace is needed");
+        return;
+    }
+    lab.add_to_etc("group", "staff2:x:61500:ana,bob\n");
+    lab.grant("@staff2 veth br0 1\n");
+    for message in [3, 4] {
+        let meanwhile = "inside $A ip link del eth0\n\
+            for n in $(seq 100); do setpriv --reuid 61002 --regid 61002 --groups 61500 $HELPER 3 br0 eth0 3</proc/$B/ns/net \
+              >/dev/null 2>&1 && break; sleep 0.1; done; echo bobs=$(ports)\n\
+            about() { ip -d -o link show master br0; }; before=$(about)";
+        let story = format!(
+            "space ana; A=$REPLY; space bob; B=$REPLY; {}; echo status=$R; [ \"$before\" = \"$(about)\" ]; echo same=$?",
+            stopped("$A", message, meanwhile)
+        );
+        let outcome = lab.story(FileCapabilities, &story);
+        assert!(outcome.value("bobs").starts_with("g0001bgc"), "{message}: {outcome:#?}");
+        assert_eq!((outcome.value("same"), outcome.status), ("0", 1), "{message}: {outcome:#?}");
+        assert!(
+            outcome.said.contains("it was removed, by the other end, before it was ready"),
+            "{outcome:#?}"
+        );
+    }
+}
+
+#[test]
+fn at_each_change_one_capability_is_in_force_and_the_uid_is_the_callers() {
+    let Some(lab) = Lab::new("at_each_change_one_capability_is_in_force_and_the_uid_is_the_callers") else {
+        return;
+    };
+    if !is_there("strace") {
+        eprintln!("SKIP: at_each_change_one_capability_is_in_force: strace is needed");
+        return;
+    }
+    for install in BOTH {
+        let trace = lab.path("trace");
+        let traced = "-e trace=capset,setresuid,sendto,ioctl,open,openat,socket";
+        let outcome = lab.ask(
+            install,
+            "",
+            &format!("strace -o {trace} {traced} -u ana $HELPER 3 br0 eth0 3</proc/$A/ns/net"),
+        );
+        assert_made(&outcome);
+        let log = fs::read_to_string(&trace).unwrap();
+        let mut effective = "none";
+        let (mut changes, mut settled) = (0, false);
+        for line in log.lines() {
+            if line.starts_with("capset(") {
+                let only = "{effective=1<<CAP_NET_ADMIN, permitted=1<<CAP_NET_ADMIN, inheritable=0}";
+                let all = line.split("}, {").nth(1).unwrap_or_default();
+                assert!(!all.contains("effective=1") || line.contains(only), "{line}");
+                effective = if line.contains(only) { "net_admin" } else { "none" };
+                settled = true;
+            }
+            // Files and the caller's descriptor are touched with nothing in force.
+            let on_callers =
+                line.starts_with("ioctl(") || line.contains("lxc-usernet") || line.contains("\"/etc/");
+            assert!(!(settled && on_callers && effective != "none"), "{line}");
+            let changing = line.contains("RTM_NEWLINK") || line.contains("nlmsg_type=0x10");
+            if line.starts_with("sendto(") && changing {
+                assert_eq!(effective, "net_admin", "{line}");
+                changes += 1;
+            }
+        }
+        assert_eq!((changes, effective), (2, "none"), "{log}");
+        let dropped = log.contains("setresuid(61001, 61001, 61001)");
+        assert_eq!(dropped, install == SetuidRoot, "{log}");
+    }
+}
+
+#[test]
+fn the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his() {
+    let Some(lab) = Lab::new("the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his")
+    else {
+        return;
+    };
+    lab.grant("ana veth br9 1\n");
+    // A full pipe as stderr holds the helper up at its last line: it is stopped there, with its whole state.
+    let script = "exec 8> >(exec sleep 60); sleeper=$!\n\
+                  dd if=/dev/zero bs=65536 count=1 >&8 2>/dev/null\n\
+                  space ana 8>&-; A=$REPLY\n\
+                  setpriv --reuid 61001 --regid 61001 --clear-groups \
+                    $HELPER 7 br9 eth0 2>&8 4</etc/passwd 7</proc/$A/ns/net 20>/dev/null & helper=$!\n\
+                  until grep -q '^Seccomp:.*2' /proc/$helper/status; do sleep 0.01; done; sleep 0.2\n\
+                  (ana cat /proc/$helper/environ) && echo readable\n\
+                  (ana ls /proc/$helper/fd) && echo listable\n\
+                  grep -E '^(Uid|Gid|CapInh|CapEff|CapAmb|NoNewPrivs|Seccomp):' /proc/$helper/status\n\
+                  ls -l /proc/$helper/fd /proc/$helper/cwd; kill $sleeper; wait $helper; echo status=$?";
+    for install in BOTH {
+        let outcome = lab.story(install, script);
+        for absent in ["readable", "listable", "/etc/passwd", " 20 ->"] {
+            assert!(!outcome.printed.contains(absent), "{absent:?} in {outcome:#?}");
+        }
+        for line in [
+            "Uid:\t61001\t61001\t61001\t61001",
+            "Gid:\t61001\t61001\t61001\t61001",
+            "CapInh:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+            "cwd -> /\n",
+        ] {
+            assert!(outcome.printed.contains(line), "{line:?} not in {outcome:#?}");
+        }
+        assert_eq!(outcome.status, 1);
+    }
+}
+
+#[test]
+fn a_hostile_environment_hostile_limits_and_hostile_descriptors_change_nothing() {
+    let Some(lab) = Lab::new("a_hostile_environment_hostile_limits_and_hostile_descriptors_change_nothing")
+    else {
+        return;
+    };
+    let hostile = "export LD_PRELOAD=/nonexistent LD_LIBRARY_PATH=/nonexistent GLIBC_TUNABLES=glibc.malloc.check=3 \
+                   LC_ALL=de_DE.UTF-8 TZ=:/dev/zero RUST_BACKTRACE=full USER=bob LOGNAME=bob HOME=/nonexistent; \
+                   trap '' HUP INT TERM CHLD; ulimit -S -f 0; ulimit -S -c unlimited; umask 0; cd /proc/$A;";
+    let ask = "veth $A eth0";
+    for install in BOTH {
+        assert_made(&lab.ask(install, "", &format!("({hostile} {ask})")));
+        for limit in ["-f 0", "-S -v 100000", "-n 64", "-S -t 1", "-s 512"] {
+            assert_made(&lab.ask(install, "", &format!("(ulimit {limit}; {ask})")));
+        }
+        let low = lab.ask(install, "", &format!("(ulimit -n 12; {ask})"));
+        assert_refused(&low, "the limit on open files is 12, and at least 16 is needed");
+        for closed in
+            ["<&-", "0<&- 1>&- 2>&-", "1>&-", "4</etc/passwd 9</etc/group 20>/dev/null", ">/dev/full 2>&1"]
+        {
+            assert_made(&lab.ask(install, "", &format!("{ask} {closed}")));
+        }
+    }
+}
+
+#[test]
+fn a_netlink_socket_as_output_changes_nothing() {
+    let Some(lab) = Lab::new("a_netlink_socket_as_output_changes_nothing") else { return };
+    if !is_there("perl") {
+        eprintln!("SKIP: a_netlink_socket_as_output_changes_nothing: perl is needed");
+        return;
+    }
+    let as_output = "perl -e 'socket(S, 16, 3, 0) or die; open(STDOUT, \">&S\") or die; open(STDERR, \">&S\") or die; exec @ARGV'";
+    for (name, status) in [("eth0", 0), ("br0", 0), ("lo", 2)] {
+        let outcome = lab.ask(
+            FileCapabilities,
+            "before=$(ip -o link | wc -l)",
+            &format!("ana {as_output} $HELPER 3 br0 {name} 3</proc/$A/ns/net; R=$?; echo more=$(($(ip -o link | wc -l) - before)); (exit $R)"),
+        );
+        assert_eq!(
+            (outcome.status, outcome.value("more")),
+            (status, if status == 0 { "1" } else { "0" }),
+            "{outcome:#?}"
+        );
+    }
+}
+
+#[test]
+fn many_groups_large_groups_and_groups_without_a_name_do_no_harm() {
+    let Some(lab) = Lab::new("many_groups_large_groups_and_groups_without_a_name_do_no_harm") else { return };
+    let members = (0..50_000).map(|n| format!("member{n}")).collect::<Vec<_>>().join(",");
+    let long = "g".repeat(255);
+    lab.add_to_etc("group", &format!("large:x:61501:{members}\n{long}:x:61502:\n"));
+    lab.grant(format!("@{long} veth br0 1\n@nobody-knows-it veth br0 1\n@large veth br0 1\n"));
+    let groups = |count: u32| {
+        (0..count).map(|n| (70_000 + n).to_string()).chain(["61501".to_owned()]).collect::<Vec<_>>()
+    };
+    for count in [0, 1, 64, 60_000] {
+        // So many are too long for a command line, so a program of the lab reads them.
+        let list = groups(count);
+        fs::write(lab.path("groups"), list.join(" ")).unwrap();
+        let outcome = lab.ask(
+            FileCapabilities,
+            "",
+            &format!(
+                "perl -e 'open(F, \"{0}\") or die; my $g = <F>; $) = \"61001 $g\"; die $! if $!; $( = 61001; $< = $> = 61001; exec @ARGV' \
+                 $HELPER 3 br0 eth0 3</proc/$A/ns/net",
+                lab.path("groups")
+            ),
+        );
+        assert_eq!(outcome.status, 0, "{count}: {outcome:#?}");
+        assert!(outcome.value("ports").starts_with("g0001bgd"), "{count}: {outcome:#?}");
+    }
+    assert_refused(
+        &lab.ask(FileCapabilities, "", "veth $A eth0"),
+        "no line of /etc/lxc/lxc-usernet grants it",
+    );
+}
+
+#[test]
+fn no_broken_line_grants_and_no_length_of_a_file_does_harm() {
+    let Some(lab) = Lab::new("no_broken_line_grants_and_no_length_of_a_file_does_harm") else { return };
+    let long = "a".repeat(100);
+    for text in [
+        format!("ana{long} veth br0 9"),
+        format!("ana veth br0 {}", "9".repeat(5000)),
+        "ana veth br0 -1".into(),
+        "ana veth br0 2147483648".into(),
+        "ana veth br0 4294967297".into(),
+        "ana veth br0 1 1".into(),
+        "ana\u{a0}veth br0 1".into(),
+        "ana veth br0\0 1".into(),
+        "@ veth br0 1\n veth br0 1".into(),
+        "an veth br0 1\nanabel veth br0 1\nANA veth br0 1".into(),
+        "ana".into(),
+        "\n".repeat(100_000),
+        "#".repeat(1_000_000),
+        "ana veth br1 1\n".repeat(60_000),
+    ] {
+        lab.grant(&text);
+        assert_refused(
+            &lab.ask(FileCapabilities, "", "veth $A eth0"),
+            "no line of /etc/lxc/lxc-usernet grants it",
+        );
+        if text.len() < 900_000 {
+            lab.grant(format!("{text}\nana veth br0 1"));
+            assert_made(&lab.ask(FileCapabilities, "", "veth $A eth0"));
+        }
+    }
+}
