@@ -360,7 +360,7 @@ fn policy_files_that_others_could_have_written_are_not_used() {
         lab.etc(file, &before);
         lab::run("chown", &["61001", &path]);
         lab.map(SetuidRoot, GRANTED).assert_refused(&format!("{own}: it belongs to uid 61001"));
-        lab.etc(file, &"# long\n".repeat(200_000));
+        lab.etc(file, "# long\n".repeat(200_000));
         lab.map(FileCapabilities, GRANTED).assert_refused(&format!("{own}: it is longer than 1048576 bytes"));
         // libc itself, and so every tool of the lab, would wait for a FIFO at nsswitch.conf.
         if file != "nsswitch.conf" {
