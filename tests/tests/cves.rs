@@ -6,25 +6,29 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 9] = [
+const SUITES: [(&str, &str); 12] = [
     ("attack_attach", "tests/tests/attack_attach.rs"),
     ("attack_mounts", "tests/tests/attack_mounts.rs"),
     ("attack_files", "tests/tests/attack_files.rs"),
     ("attack_syscalls", "tests/tests/attack_syscalls.rs"),
     ("hostile", "image/tests/program/hostile.rs"),
     ("kernel", "helpers/idmap/tests/kernel.rs"),
+    ("netdev", "helpers/netdev/tests/kernel.rs"),
+    ("netdev_attack", "helpers/netdev/tests/attack.rs"),
+    ("netlink", "helpers/netdev/src/netlink.rs"),
     ("injection", "config/tests/injection.rs"),
     ("path::attack", "sys/src/path.rs"),
     ("handshake::attack", "container/src/start/handshake.rs"),
 ];
 
-/// Suites of which every test must be named. `kernel` tests more than holes.
-const COMPLETE: [&str; 8] = [
+/// Suites of which every test must be named. `kernel`, `netdev` and `netlink` test more than holes.
+const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",
     "attack_files",
     "attack_syscalls",
     "hostile",
+    "netdev_attack",
     "injection",
     "path::attack",
     "handshake::attack",

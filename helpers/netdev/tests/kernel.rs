@@ -396,3 +396,91 @@ fn missing_rights_are_explained() {
     run("setcap", &["cap_net_admin,cap_sys_admin=ep", &lab.helper(Plain)]);
     assert_refused(&lab.ask(Plain, "", "veth $A eth0"), "has the capabilities 0x201000");
 }
+
+/// Where distributions have LXC's helper.
+const LXC_USER_NIC: [&str; 2] =
+    ["/usr/libexec/lxc/lxc-user-nic", "/usr/lib/x86_64-linux-gnu/lxc/lxc-user-nic"];
+
+#[test]
+fn what_lxc_user_nic_refuses_is_refused_here_too() {
+    let Some(lab) = Lab::new("what_lxc_user_nic_refuses_is_refused_here_too") else { return };
+    let Some(theirs) = LXC_USER_NIC.into_iter().find(|path| fs::exists(path).is_ok_and(|exists| exists))
+    else {
+        eprintln!("SKIP: what_lxc_user_nic_refuses_is_refused_here_too: lxc-user-nic is needed");
+        return;
+    };
+    let own = lab.path("lxc-user-nic");
+    fs::copy(theirs, &own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::create_dir(lab.path("corpus")).unwrap();
+    let long = "a".repeat(100);
+    let corpus = [
+        "ana veth br0 1",
+        "ana\tveth\tbr0\t1",
+        "ana veth br0 1\r",
+        "ana  veth  br0  1 # a comment",
+        "#ana veth br0 1",
+        " ana veth br0 1",
+        "ana veth br0 0",
+        "ana veth br0 -1",
+        "ana veth br0 +1",
+        "ana veth br0 01",
+        "ana veth br0 1x",
+        "ana veth br0 1 open",
+        "ana veth br0 1 closed",
+        "ana veth br0 2147483647",
+        "ana veth br0 2147483648",
+        "ana veth br0 4294967297",
+        "ana veth br1 1",
+        "ana veth br 1",
+        "an veth br0 1",
+        "anabel veth br0 1",
+        "ana empty br0 1",
+        "bob veth br0 1",
+        "@ana veth br0 1",
+        "@bob veth br0 1",
+        "ana veth br0",
+        "ana veth",
+        "",
+        "bob veth br0 1\nana veth br0 1\n",
+        "ana veth br0 x\nana veth br0 1",
+        "ana veth br0 0\nana veth br0 1",
+        &format!("ana{long} veth br0 1"),
+        "ana\u{b}veth br0 1",
+    ];
+    for (number, text) in corpus.iter().enumerate() {
+        fs::write(lab.path(&format!("corpus/{number:02}")), text).unwrap();
+    }
+    let outcome = lab.story(
+        FileCapabilities,
+        &format!(
+            // As a login makes them: the group of the account is among the others, where alone LXC looks.
+            "ana() {{ setpriv --reuid 61001 --regid 61001 --groups 61001 \"$@\"; }}\n\
+             mount -t tmpfs own /run; mount -t sysfs own /sys; space ana; A=$REPLY; for file in {}/*; do\n\
+               cat $file >/etc/lxc/lxc-usernet\n\
+               veth $A eth0 >/dev/null 2>&1; ours=$?; inside $A ip link del eth0 2>/dev/null\n\
+               ana {own} create /dev/shm web $A veth br0 eth0 >/dev/null 2>&1; theirs=$?; inside $A ip link del eth0 2>/dev/null\n\
+               echo both=$((ours == 0)) $((theirs == 0))\n\
+             done",
+            lab.path("corpus")
+        ),
+    );
+    let both = outcome.values("both");
+    assert_eq!(both.len(), corpus.len(), "{outcome:#?}");
+    let more: Vec<_> = corpus.iter().zip(&both).filter(|(_, both)| **both == "1 0").collect();
+    assert_eq!(more, [], "granted here and refused by lxc-user-nic");
+    let less: Vec<&str> =
+        corpus.iter().zip(&both).filter(|(_, both)| **both == "0 1").map(|(text, _)| *text).collect();
+    // LXC reads a number up to what is none, and ignores the rest; a vertical tab is space to it.
+    let known = [
+        "ana veth br0 +1",
+        "ana veth br0 01",
+        "ana veth br0 1x",
+        "ana veth br0 1 closed",
+        "ana veth br0 4294967297",
+    ];
+    let unknown: Vec<&&str> =
+        less.iter().filter(|text| !known.contains(text) && !text.contains('\u{b}')).collect();
+    assert_eq!(unknown, [&""; 0], "refused here and granted by lxc-user-nic");
+    assert!(both.iter().filter(|both| **both == "1 1").count() >= 8, "{both:?}");
+}
