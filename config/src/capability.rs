@@ -104,39 +104,48 @@ pub enum Capabilities {
 impl Capabilities {
     /// Adds the blank-separated names of one `lxc.cap.drop` line.
     pub(crate) fn drop_more(&mut self, names: &str) -> Result<(), Fault> {
-        let list = match self {
+        let mut list = match self {
             Self::Default => Vec::new(),
             Self::Drop(list) => list.clone(),
             Self::Keep(_) => return Err(exclusive("lxc.cap.drop", "lxc.cap.keep")),
         };
-        *self = Self::Drop(with(list, names)?);
+        for name in words(names)? {
+            add(&mut list, name)?;
+        }
+        *self = Self::Drop(list);
         Ok(())
     }
 
     /// Adds the blank-separated names of one `lxc.cap.keep` line; `none` empties the list first.
     pub(crate) fn keep_more(&mut self, names: &str) -> Result<(), Fault> {
-        let list = match self {
+        let mut list = match self {
             Self::Default => Vec::new(),
             Self::Keep(list) => list.clone(),
             Self::Drop(_) => return Err(exclusive("lxc.cap.keep", "lxc.cap.drop")),
         };
-        *self = Self::Keep(with(list, names)?);
+        for name in words(names)? {
+            match name {
+                "none" => list.clear(),
+                name => add(&mut list, name)?,
+            }
+        }
+        *self = Self::Keep(list);
         Ok(())
     }
 }
 
-fn with(mut list: Vec<Capability>, names: &str) -> Result<Vec<Capability>, Fault> {
-    for name in names.split_ascii_whitespace() {
-        if name == "none" {
-            list.clear();
-            continue;
-        }
-        let capability = name.parse()?;
-        if !list.contains(&capability) {
-            list.push(capability);
-        }
+/// Splits names at blanks. None at all are refused: an empty list would mean everything or nothing.
+fn words(names: &str) -> Result<Vec<&str>, Fault> {
+    let words: Vec<&str> = names.split_ascii_whitespace().collect();
+    if words.is_empty() { Err(Fault::value(names, "the name of a capability")) } else { Ok(words) }
+}
+
+fn add(list: &mut Vec<Capability>, name: &str) -> Result<(), Fault> {
+    let capability = name.parse()?;
+    if !list.contains(&capability) {
+        list.push(capability);
     }
-    Ok(list)
+    Ok(())
 }
 
 fn exclusive(key: &'static str, other: &'static str) -> Fault {

@@ -218,8 +218,8 @@ impl Config {
     /// the file that it names.
     ///
     /// # Errors
-    /// A key that is not known or has a legacy name, or a value that the key does not take. The configuration is
-    /// then as it was before.
+    /// A key that is not known or has a legacy name, or a value that the key does not take, or that no line of a file
+    /// could hold. The configuration is then as it was before.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
         let (item, slot) = keys::find(key)?;
         self.set_item(item, &slot, key, value)
@@ -233,6 +233,9 @@ impl Config {
         key: &str,
         value: &str,
     ) -> Result<(), Fault> {
+        if value.contains(['\n', '\0']) {
+            return Err(Fault::Unwritable);
+        }
         match (value.is_empty(), item.shape) {
             (true, _) => self.empty(item, slot),
             (false, Shape::Family) if slot.name.is_empty() => Err(Fault::WholeFamily { key: key.to_owned() }),
@@ -303,6 +306,11 @@ mod tests {
             ("lxc.net", "x"),
             ("lxc.cgroup2", "x"),
             ("lxc.idmap", "b 0 1 1"),
+            ("lxc.uts.name", "a\nlxc.hook.pre-start = id"),
+            ("lxc.uts.name", "a\0"),
+            ("lxc.cap.drop", "none"),
+            ("lxc.cap.keep", " "),
+            ("lxc.namespace.clone", " "),
         ] {
             assert!(config.set(key, value).is_err(), "{key}");
             assert_eq!(config, Config::default(), "{key}");

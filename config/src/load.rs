@@ -1,8 +1,8 @@
 //! Reading configuration files: line by line, includes in place, all problems at once.
 
-use std::fs::{self, File};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::legacy::{self, Today, Unindexed};
@@ -22,8 +22,13 @@ pub struct Loaded {
 
 /// How many files one configuration may include. LXC: has no limit, so that a file that includes itself never ends.
 const MOST_INCLUDES: usize = 1000;
-/// The largest file that is read, in bytes: far more than any configuration, far less than the memory.
-const LARGEST_FILE: u64 = 4 << 20;
+/// How deep includes may go: each step takes a part of the stack.
+const DEEPEST: usize = 20;
+/// How many bytes a configuration may have with all that it includes: far more than any has, and few enough that the
+/// worst text, which may come with an image, is read in seconds.
+const MOST_BYTES: usize = 1 << 20;
+/// How many problems, and how many warnings, are told.
+const MOST_TOLD: usize = 100;
 
 /// Reads the configuration file `path` and all that it includes.
 ///
@@ -45,7 +50,10 @@ pub fn parse(text: &str, origin: &Path) -> Result<Loaded, Problems> {
 }
 
 fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Loaded, Problems> {
-    let mut reader = Reader::default();
+    if bytes.len() > MOST_BYTES {
+        return Err(Problems(vec![Problem::of_file(origin, Fault::TooLong { limit: MOST_BYTES })]));
+    }
+    let mut reader = Reader { bytes: bytes.len(), ..Reader::default() };
     reader.file(bytes, origin);
     let (config, warnings) = reader.finish()?;
     Ok(Loaded { config, document: Document::from_bytes(bytes), warnings })
@@ -67,24 +75,44 @@ struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// The files that are being read, each included by the one before.
-    open: Vec<PathBuf>,
+    open: Vec<OpenFile>,
+    /// How many files were included.
     included: usize,
+    /// How long all texts together are.
+    bytes: usize,
     unindexed: Unindexed,
     /// The value of `lxc.rootfs.backend`, which may come before or after `lxc.rootfs`.
     backend: Option<String>,
 }
 
+/// A file that is being read.
+struct OpenFile {
+    /// What tells it from others, whatever path led to it.
+    identity: PathBuf,
+    /// Its path as it was given.
+    path: PathBuf,
+    /// The line that is being read.
+    line: usize,
+}
+
 impl Reader {
+    /// Reads the text of a file, until too many problems are found.
     fn file(&mut self, bytes: &[u8], origin: &Path) {
-        self.open.push(identity(origin));
+        self.open.push(OpenFile { identity: identity(origin), path: origin.to_owned(), line: 0 });
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-            self.line(line, origin, number + 1);
+            if self.problems.len() > MOST_TOLD {
+                break;
+            }
+            self.line(line, number + 1);
         }
         self.open.pop();
     }
 
-    fn line(&mut self, bytes: &[u8], origin: &Path, number: usize) {
+    fn line(&mut self, bytes: &[u8], number: usize) {
+        if let Some(file) = self.open.last_mut() {
+            file.line = number;
+        }
         let nowhere = Setting { key: "", value: "", key_at: 0, value_at: 0 };
         let (at, outcome) = match line::read(bytes) {
             Line::Ignored => return,
@@ -92,14 +120,28 @@ impl Reader {
             Line::Broken(fault) => (nowhere, Err(fault)),
             Line::Setting(setting) => (setting, self.setting(&setting)),
         };
+        let told = match outcome {
+            Ok(None) => return,
+            Ok(Some(warning)) if self.warnings.len() < MOST_TOLD => (false, warning),
+            Ok(Some(_)) if self.warnings.len() == MOST_TOLD => (false, Fault::More { told: MOST_TOLD }),
+            Ok(Some(_)) => return,
+            Err(fault) if self.problems.len() < MOST_TOLD => (true, fault),
+            Err(_) => (true, Fault::More { told: MOST_TOLD }),
+        };
+        let (is_problem, fault) = told;
+        let problem = self.placed(bytes, &at, fault);
+        if is_problem { self.problems.push(problem) } else { self.warnings.push(problem) }
+    }
+
+    /// Places a fault in the line that is being read.
+    fn placed(&self, bytes: &[u8], at: &Setting<'_>, fault: Fault) -> Problem {
         let text = String::from_utf8_lossy(bytes);
-        let problem =
-            |fault| Problem::at(origin, number, text.trim_end_matches('\r'), at.key_at, at.value_at, fault);
-        match outcome {
-            Ok(None) => (),
-            Ok(Some(warning)) => self.warnings.push(problem(warning)),
-            Err(fault) => self.problems.push(problem(fault)),
-        }
+        let Some((file, outer)) = self.open.split_last() else {
+            return Problem::of_file(Path::new(""), fault);
+        };
+        let includes = outer.iter().rev().map(|file| (file.path.clone(), file.line)).collect();
+        let text = text.trim_end_matches('\r');
+        Problem { includes, ..Problem::at(&file.path, file.line, text, at.key_at, at.value_at, fault) }
     }
 
     /// Takes one key and value; returns what is worth a warning.
@@ -137,48 +179,62 @@ impl Reader {
 
     fn include(&mut self, path: &Path) -> Result<Option<Fault>, Fault> {
         if path.is_dir() {
-            self.directory(path)?;
-            return Ok(None);
+            return self.directory(path);
         }
-        let missing = Fault::IncludeMissing { path: path.to_owned() };
         match read(path) {
             Ok(bytes) => self.included(&bytes, path).map(|()| None),
             Err(why) if why.kind() != io::ErrorKind::NotFound => Err(unreadable(path, &why)),
             // LXC: a directory that is not there holds no files.
             Err(_) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => Ok(None),
-            Err(_) => {
-                let shipped = share::instead_of(path).ok_or(missing)?;
-                self.included(shipped.text.as_bytes(), path)?;
-                let same_name = path.file_name().is_some_and(|name| name == shipped.name);
-                Ok((!same_name).then(|| Fault::BuiltIn { path: path.to_owned(), name: shipped.name }))
-            }
+            Err(_) => self.shipped(path),
         }
     }
 
+    /// Reads Bryo's own file in place of one of LXC's that the host does not have.
+    fn shipped(&mut self, path: &Path) -> Result<Option<Fault>, Fault> {
+        let missing = Fault::IncludeMissing { path: path.to_owned() };
+        let shipped = share::instead_of(path).ok_or(missing)?;
+        self.included(shipped.text.as_bytes(), path)?;
+        let same_name = path.file_name().is_some_and(|name| name == shipped.name);
+        Ok((!same_name).then(|| Fault::BuiltIn { path: path.to_owned(), name: shipped.name }))
+    }
+
     fn included(&mut self, bytes: &[u8], path: &Path) -> Result<(), Fault> {
-        if self.open.contains(&identity(path)) {
+        let identity = identity(path);
+        if self.open.iter().any(|file| file.identity == identity) {
             return Err(Fault::IncludeCycle { path: path.to_owned() });
+        }
+        if self.open.len() > DEEPEST {
+            return Err(Fault::IncludeTooDeep { limit: DEEPEST });
         }
         self.included += 1;
         if self.included > MOST_INCLUDES {
             return Err(Fault::IncludeTooMany { limit: MOST_INCLUDES });
         }
+        self.bytes += bytes.len();
+        if self.bytes > MOST_BYTES {
+            return Err(Fault::TooLong { limit: MOST_BYTES });
+        }
         self.file(bytes, path);
         Ok(())
     }
 
-    /// Reads the `.conf` files of a directory. LXC: in the order in which the file system lists them.
-    fn directory(&mut self, path: &Path) -> Result<(), Fault> {
+    /// Reads the `.conf` files of a directory, all of them before the first that cannot be read is reported.
+    ///
+    /// LXC: takes them in the order in which the file system lists them.
+    fn directory(&mut self, path: &Path) -> Result<Option<Fault>, Fault> {
         let entries = fs::read_dir(path).map_err(|why| unreadable(path, &why))?;
         let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
         let mut paths = paths.map_err(|why| unreadable(path, &why))?;
         paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(b".conf"));
         paths.sort_unstable();
-        for path in paths {
-            let bytes = read(&path).map_err(|why| unreadable(&path, &why))?;
-            self.included(&bytes, &path)?;
-        }
-        Ok(())
+        let outcomes: Vec<Result<(), Fault>> = paths.iter().map(|path| self.listed(path)).collect();
+        outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())).map(|()| None)
+    }
+
+    fn listed(&mut self, path: &Path) -> Result<(), Fault> {
+        let bytes = read(path).map_err(|why| unreadable(path, &why))?;
+        self.included(&bytes, path)
     }
 
     fn finish(mut self) -> Result<(Config, Vec<Problem>), Problems> {
@@ -196,19 +252,28 @@ fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Reads a file, or `/dev/null`, which is a usual way to say "no configuration". Other things that are no files
-/// could keep the reader waiting for ever.
+/// Reads a file, or `/dev/null`, which is a usual way to say "no configuration". Other things that are no files could
+/// keep the reader waiting for ever, and opening a device can be an act of its own; so nothing else is opened, and what
+/// takes the file's place meanwhile neither waits nor becomes a terminal.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = fs::metadata(path)?.file_type();
-    if !kind.is_file() && !kind.is_char_device() {
-        return Err(io::Error::other("it is not a file"));
-    }
+    is_readable(&fs::metadata(path)?)?;
+    let at_once = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(at_once).open(path)?;
+    is_readable(&file.metadata()?)?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other("it is larger than any configuration"));
-    }
+    // One byte more tells that it is too long.
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The device number of `/dev/null`. Source: the kernel's Documentation/admin-guide/devices.txt.
+const DEV_NULL: u64 = 0x103;
+
+fn is_readable(metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_file() || metadata.rdev() == DEV_NULL {
+        true => Ok(()),
+        false => Err(io::Error::other("it is not a file")),
+    }
 }
 
 fn unreadable(path: &Path, why: &io::Error) -> Fault {

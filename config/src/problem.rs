@@ -122,6 +122,24 @@ pub enum Fault {
         /// How many may be.
         limit: usize,
     },
+    /// Files that include files that include files, and so on.
+    #[error("includes go deeper than {limit} files")]
+    IncludeTooDeep {
+        /// How deep they may go.
+        limit: usize,
+    },
+    /// A configuration that is longer than any is.
+    #[error("with what is included the configuration is longer than {limit} bytes")]
+    TooLong {
+        /// How long it may be.
+        limit: usize,
+    },
+    /// So many problems or warnings that the rest is not told.
+    #[error("there is more, which is told when the first {told} are mended")]
+    More {
+        /// How many are told.
+        told: usize,
+    },
     /// Something in an included file is wrong, where a key is set rather than a file read.
     #[error("{0}")]
     Included(Box<Problems>),
@@ -213,6 +231,8 @@ pub struct Problem {
     pub place: Place,
     /// What.
     pub fault: Fault,
+    /// The files and lines by which the file is included, the nearest first; none for the top file.
+    pub includes: Vec<(PathBuf, usize)>,
 }
 
 impl Problem {
@@ -227,26 +247,32 @@ impl Problem {
     ) -> Self {
         let offset = if fault.is_in_key() { key_at } else { value_at };
         let column = text.char_indices().take_while(|(at, _)| *at < offset).count() + 1;
-        Self { place: Place { file: file.to_owned(), line, column, text: text.to_owned() }, fault }
+        let place = Place { file: file.to_owned(), line, column, text: text.to_owned() };
+        Self { place, fault, includes: Vec::new() }
     }
 
     /// Returns the problem of a file as a whole.
     pub(crate) fn of_file(file: &std::path::Path, fault: Fault) -> Self {
-        Self { place: Place { file: file.to_owned(), line: 0, column: 0, text: String::new() }, fault }
+        let place = Place { file: file.to_owned(), line: 0, column: 0, text: String::new() };
+        Self { place, fault, includes: Vec::new() }
     }
 }
 
 impl fmt::Display for Problem {
-    /// Writes place and fault, the line with a mark below the column, and the suggestion.
+    /// Writes place and fault, the line with a mark below the column, the way to the file and the suggestion.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { file, line, column, text } = &self.place;
+        let (file, fault) = (printable(&file.display().to_string()), printable(&self.fault.to_string()));
         match line {
-            0 => write!(f, "{}: {}", file.display(), printable(&self.fault.to_string()))?,
+            0 => write!(f, "{file}: {fault}")?,
             _ => {
-                writeln!(f, "{}:{line}:{column}: {}", file.display(), printable(&self.fault.to_string()))?;
+                writeln!(f, "{file}:{line}:{column}: {fault}")?;
                 writeln!(f, "    {}", printable(text))?;
                 write!(f, "    {:blanks$}^", "", blanks = column.saturating_sub(1))?;
             }
+        }
+        for (file, line) in &self.includes {
+            write!(f, "\n    included from {}:{line}", printable(&file.display().to_string()))?;
         }
         match self.fault.suggestion() {
             Some(suggestion) => write!(f, "\n    help: {}", printable(&suggestion)),

@@ -112,6 +112,9 @@ fn a_key_is_no_way_in_either() {
         "#",
         "lxc.uts.name\0",
         " lxc.uts.name",
+        "lxc.sysctl.a = 1\nlxc.hook.pre-start",
+        "lxc.cgroup2.memory.max=1",
+        "lxc.environment\n",
     ] {
         let mut document = Document::default();
         assert!(document.append(key, "x").is_err(), "{key:?}");

@@ -191,8 +191,13 @@ pub(super) const NAMESPACE_KEEP: Access = Access {
 };
 
 fn add_namespaces(set: &mut Option<Vec<Namespace>>, value: &str) -> Result<(), Fault> {
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    if words.is_empty() {
+        // An empty list would be none at all, or all.
+        return Err(Fault::value(value, "the name of a namespace"));
+    }
     let mut all = set.clone().unwrap_or_default();
-    for word in value.split_ascii_whitespace() {
+    for word in words {
         all.push(Namespace::read(word)?);
     }
     all.sort_unstable();

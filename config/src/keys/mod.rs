@@ -182,8 +182,14 @@ fn member(name: &str) -> Option<(&'static Key, Slot<'_>)> {
     let below =
         FAMILIES.iter().filter_map(|item| Some((*item, name.strip_prefix(item.name)?.strip_prefix('.')?)));
     let (item, rest) = below.max_by_key(|(item, _)| item.name.len())?;
-    let valid = !rest.is_empty() && rest.len() <= LONGEST_SUBKEY;
+    let valid = !rest.is_empty() && rest.len() <= LONGEST_SUBKEY && rest.chars().all(is_of_a_name);
     valid.then_some((item, Slot { index: 0, name: rest }))
+}
+
+/// Tells whether the open part of a name can hold a character: with a blank, an `=` or a line break it would be
+/// another key, or another line, when it is read again.
+fn is_of_a_name(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && c != '='
 }
 
 /// Returns the key that was probably meant.
@@ -231,9 +237,18 @@ mod tests {
         assert_eq!(found("lxc.net.12.veth.pair"), ("lxc.net.N.veth.pair", 12, ""));
         assert_eq!(found("lxc.net.3"), ("lxc.net.N", 3, ""));
         let long = format!("lxc.sysctl.{}", "a".repeat(256));
-        for unknown in
-            ["lxc.net.a.type", "lxc.net.-1.type", "lxc.net.", "lxc.sysctl.", "lxc.hook.bogus", "foo", &long]
-        {
+        for unknown in [
+            "lxc.net.a.type",
+            "lxc.net.-1.type",
+            "lxc.net.",
+            "lxc.sysctl.",
+            "lxc.sysctl.a b",
+            "lxc.sysctl.a=b",
+            "lxc.cgroup2.a\nlxc.arch",
+            "lxc.hook.bogus",
+            "foo",
+            &long,
+        ] {
             assert!(find(unknown).is_err(), "{unknown}");
         }
     }

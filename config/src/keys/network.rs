@@ -11,7 +11,10 @@ macro_rules! device {
     ($($field:ident).+) => {
         Access {
             set: |config, slot, value| {
-                let mut device = config.net.get(&slot.index).cloned().unwrap_or_default();
+                if let Some(device) = config.net.get_mut(&slot.index) {
+                    return device.$($field).+.read(value);
+                }
+                let mut device = NetDevice::default();
                 device.$($field).+.read(value)?;
                 config.net.insert(slot.index, device);
                 Ok(())
