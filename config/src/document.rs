@@ -22,12 +22,12 @@ pub struct Document {
 impl Document {
     /// Takes the text of a file, which may hold comments in any encoding.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        if text.is_empty() {
+        if bytes.is_empty() {
             return Self::default();
         }
+        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let lines = text.split(|byte| *byte == b'\n');
-        Self { lines: lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()).collect() }
+        Self { lines: lines.map(|line| without_returns(line).to_vec()).collect() }
     }
 
     /// Returns the text. What is no text is replaced there, and kept in [`bytes`](Self::bytes).
@@ -117,6 +117,12 @@ impl Document {
     }
 }
 
+/// Takes the carriage returns from the end of a line, which are part of the line break in files of other systems.
+fn without_returns(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    &line[..end]
+}
+
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -188,6 +194,8 @@ mod tests {
         let latin1 = b"# caf\xe9\nlxc.uts.name = a\n";
         assert_eq!(Document::from_bytes(latin1).bytes(), latin1);
         assert_eq!(Document::from_bytes(b"a\r\nb").bytes(), b"a\nb\n");
+        assert_eq!(Document::from_bytes(b"\n").bytes(), b"\n");
+        assert_eq!(Document::from_bytes(b"").bytes(), b"");
         assert_eq!(Document::from_bytes(b"").bytes(), b"");
     }
 

@@ -67,15 +67,20 @@ pub(crate) fn write(key: &str, value: &str) -> Result<String, Fault> {
     if value.contains(['\n', '\0']) {
         return Err(Fault::Unwritable);
     }
+    Ok(setting(key, value))
+}
+
+/// Returns the line of a key and a value without line breaks; the value is quoted where it would not read back else.
+pub(crate) fn setting(key: &str, value: &str) -> String {
     let plain = unquoted(value.trim_matches(BLANKS)) == value;
-    Ok(if plain { format!("{key} = {value}") } else { format!("{key} = \"{value}\"") })
+    if plain { format!("{key} = {value}") } else { format!("{key} = \"{value}\"") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn setting(line: &str) -> (&str, &str) {
+    fn parts(line: &str) -> (&str, &str) {
         match read(line.as_bytes()) {
             Line::Setting(setting) => (setting.key, setting.value),
             other => panic!("{line}: {other:?}"),
@@ -84,11 +89,11 @@ mod tests {
 
     #[test]
     fn key_and_value_are_split_at_the_first_equals_sign_and_trimmed() {
-        assert_eq!(setting("lxc.a = b"), ("lxc.a", "b"));
-        assert_eq!(setting(" \tlxc.a=b=c \t"), ("lxc.a", "b=c"));
-        assert_eq!(setting("lxc.a = b\r"), ("lxc.a", "b"));
-        assert_eq!(setting("lxc.a ="), ("lxc.a", ""));
-        assert_eq!(setting("lxc.a = x # no comment \\"), ("lxc.a", "x # no comment \\"));
+        assert_eq!(parts("lxc.a = b"), ("lxc.a", "b"));
+        assert_eq!(parts(" \tlxc.a=b=c \t"), ("lxc.a", "b=c"));
+        assert_eq!(parts("lxc.a = b\r"), ("lxc.a", "b"));
+        assert_eq!(parts("lxc.a ="), ("lxc.a", ""));
+        assert_eq!(parts("lxc.a = x # no comment \\"), ("lxc.a", "x # no comment \\"));
     }
 
     #[test]
@@ -104,7 +109,7 @@ mod tests {
             ("\" x \"", " x "),
             ("\"a\\\"b\"", "a\\\"b"),
         ] {
-            assert_eq!(setting(&format!("lxc.a = {value}")).1, read);
+            assert_eq!(parts(&format!("lxc.a = {value}")).1, read);
         }
     }
 
@@ -128,7 +133,7 @@ mod tests {
     fn what_is_written_reads_back() {
         for value in ["", "a", " a ", "\"a\"", "'a'", "\"", "a b", "a\r", "\"a", "''", " ", "a=b # c"] {
             let line = write("lxc.a", value).unwrap();
-            assert_eq!(setting(&line), ("lxc.a", value), "{line}");
+            assert_eq!(parts(&line), ("lxc.a", value), "{line}");
         }
         assert_eq!(write("lxc.a", "a\nlxc.b = c"), Err(Fault::Unwritable));
     }

@@ -56,6 +56,10 @@ impl fmt::Display for RootfsPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.backend {
             Some(backend) => write!(f, "{backend}:{}", self.path),
+            // A path that begins like the name of a backing store needs that of its own.
+            None if self.path.split_once(':').is_some_and(|(word, _)| !word.contains('/')) => {
+                write!(f, "dir:{}", self.path)
+            }
             None => f.write_str(&self.path),
         }
     }
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_parses_again() {
-        for text in ["/a", "/a/:b", "overlay:/a:/b", "zfs:pool/a", "dir:/x"] {
+        for text in ["/a", "/a/:b", "overlay:/a:/b", "zfs:pool/a", "dir:/x", "dir:overlay:/a", "dir::a"] {
             let path: RootfsPath = text.parse().unwrap();
             assert_eq!(path.to_string().parse(), Ok(path));
         }

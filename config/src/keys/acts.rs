@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use types::{IdExtent, IdKind, NsGid};
 
 use super::field::{Access, Field, Scalar};
-use crate::{Capabilities, Config, Fault, LogLevel, Namespace, Prlimit, load, nearest, units};
+use crate::{Capabilities, Config, Fault, LogLevel, Namespace, Prlimit, line, load, nearest, units};
 
 /// `lxc.include`: reading is left to the loader.
 pub(super) const INCLUDE: Access = Access {
@@ -123,7 +123,7 @@ pub(super) fn show_one(pairs: &Pairs, family: &str, name: &str) -> String {
 }
 
 fn show_all(pairs: &Pairs, family: &str) -> String {
-    pairs.iter().map(|(name, value)| format!("{family}.{name} = {value}\n")).collect()
+    pairs.iter().map(|(name, value)| line::setting(&format!("{family}.{name}"), value) + "\n").collect()
 }
 
 /// `lxc.prlimit.*`.
