@@ -245,7 +245,13 @@ impl Problem {
         value_at: usize,
         fault: Fault,
     ) -> Self {
-        let offset = if fault.is_in_key() { key_at } else { value_at };
+        let offset = match &fault {
+            fault if fault.is_in_key() => key_at,
+            Fault::Value { value, .. } => {
+                word_at(text, value_at, value).or(word_at(text, key_at, value)).unwrap_or(value_at)
+            }
+            _ => value_at,
+        };
         let column = text.char_indices().take_while(|(at, _)| *at < offset).count() + 1;
         let place = Place { file: file.to_owned(), line, column, text: text.to_owned() };
         Self { place, fault, includes: Vec::new() }
@@ -279,6 +285,18 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
+}
+
+/// Returns where in a line a word stands, from an offset on: the part of a value that is wrong, or of a key.
+fn word_at(text: &str, from: usize, word: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let (before, rest) = text.split_at_checked(from)?;
+    let stands_alone = |at: &usize| {
+        let (left, right) = (before.len() + at, before.len() + at + word.len());
+        !text[..left].ends_with(is_part) && !text[right..].starts_with(is_part)
+    };
+    let found = rest.match_indices(word).map(|(at, _)| at).find(stands_alone).map(|at| from + at);
+    found.filter(|_| !word.is_empty())
 }
 
 /// Returns the text without control characters, which could make a terminal show something else. A file that comes
@@ -320,6 +338,23 @@ mod tests {
         let shown =
             "/c:3:15: 'yes' is not 0 or 1\n    lxc.autodev = yes\n                  ^\n    help: write 1";
         assert_eq!(problem.to_string(), shown);
+    }
+
+    #[test]
+    fn the_mark_stands_below_the_word_that_is_wrong() {
+        for (line, column) in [
+            ("lxc.cap.drop = sys_admin sys", 26),
+            ("lxc.cap.drop = chown CHOWN", 22),
+            ("lxc.autodev = \"yes\"", 16),
+            ("lxc.prlimit.NOFILE = 1", 13),
+            ("lxc.namespace.clone = net,pid", 23),
+            ("lxc.init.groups = 1,é,3", 21),
+            ("lxc.uts.nmae = a", 1),
+            ("lxc.idmap = u 0 x 1", 13),
+        ] {
+            let problems = crate::parse(line, "/c".as_ref()).unwrap_err();
+            assert_eq!(problems.0[0].place.column, column, "{problems}");
+        }
     }
 
     #[test]
