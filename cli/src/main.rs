@@ -17,6 +17,7 @@ mod hints;
 mod image;
 mod inside;
 mod json;
+mod keys;
 mod listing;
 mod logging;
 mod lxc;

@@ -58,7 +58,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
     for (key, value) in &wanted.settings {
         config
             .set(key, value)
-            .map_err(|fault| Error::new(Kind::Config, fault.to_string()))
+            .map_err(|fault| Error::new(Kind::Config, fault.advice()))
             .doing_with(|| format!("setting {key} = {value}"))?;
     }
     let file = wanted.config_file.unwrap_or_else(|| wanted.place.config());

@@ -6,11 +6,21 @@ use crate::Config;
 use crate::keys::{Key, Slot, TABLE};
 
 /// Names that mean nothing any more.
-const DROPPED: [&str; 2] = ["lxc.pivotdir", "lxc.kmsg"];
+pub(crate) const DROPPED: [&str; 2] = ["lxc.pivotdir", "lxc.kmsg"];
 /// The backing store of `lxc.rootfs`; today a part of its value.
 const BACKEND: &str = "lxc.rootfs.backend";
 const NETWORK: &str = "lxc.network";
 const LIMIT: &str = "lxc.limit.";
+
+/// Names that are more than one word for one key, for people.
+pub(crate) const PATTERNS: [(&str, &str); 6] = [
+    ("lxc.rootfs.backend", "lxc.rootfs.path = BACKEND:PATH"),
+    ("lxc.limit.*", "lxc.prlimit.*"),
+    ("lxc.network.type", "lxc.net.N.type, N being the next number"),
+    ("lxc.network.*", "lxc.net.N.*, N being that of the type before it"),
+    ("lxc.network.N.ipv4", "lxc.net.N.ipv4.address"),
+    ("lxc.network.N.ipv6", "lxc.net.N.ipv6.address"),
+];
 
 /// Parts of device keys that had another name.
 const DEVICE_PARTS: [(&str, &str); 2] = [("ipv4", "ipv4.address"), ("ipv6", "ipv6.address")];

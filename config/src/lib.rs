@@ -18,6 +18,7 @@ mod legacy;
 mod line;
 mod load;
 mod log;
+pub mod manual;
 mod mount;
 mod namespace;
 mod nearest;

@@ -192,6 +192,14 @@ impl Fault {
         }
     }
 
+    /// Returns the fault and what to write instead in one line, for a setting that stands in no file.
+    pub fn advice(&self) -> String {
+        match self.suggestion() {
+            Some(suggestion) => format!("{self}; {suggestion}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Tells whether the fault lies in the key rather than in its value.
     fn is_in_key(&self) -> bool {
         use Fault::*;

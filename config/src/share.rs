@@ -10,30 +10,57 @@ use std::path::Path;
 pub struct Shipped {
     /// Its name, as in `share/lxc/config`.
     pub name: &'static str,
+    /// What it is for.
+    pub doc: &'static str,
     /// Its text.
     pub text: &'static str,
 }
 
-/// The start of new containers' configurations where the host has no `default.conf`.
-pub const DEFAULT: Shipped = Shipped { name: "default.conf", text: include_str!("../share/default.conf") };
-/// What containers of all distributions have in common.
-pub const COMMON: Shipped = Shipped { name: "common.conf", text: include_str!("../share/common.conf") };
-/// What containers in a user namespace have to change about it.
-pub const USERNS: Shipped = Shipped { name: "userns.conf", text: include_str!("../share/userns.conf") };
-/// What containers need to run containers themselves.
-pub const NESTING: Shipped = Shipped { name: "nesting.conf", text: include_str!("../share/nesting.conf") };
-/// System calls that no container needs.
-pub const SECCOMP: Shipped =
-    Shipped { name: "common.seccomp", text: include_str!("../share/common.seccomp") };
+/// The shipped file of a name.
+macro_rules! shipped {
+    ($(#[doc = $doc:literal])+ $constant:ident, $name:literal) => {
+        $(#[doc = $doc])+
+        pub const $constant: Shipped = Shipped {
+            name: $name,
+            doc: concat!($($doc),+).trim_ascii_start(),
+            text: include_str!(concat!("../share/", $name)),
+        };
+    };
+}
 
-/// System calls that Bryo keeps from containers that name no profile of their own.
-pub const BASELINE: Shipped = Shipped { name: "bryo.seccomp", text: include_str!("../share/bryo.seccomp") };
-/// System calls that are answered and not made in a container with one id.
-pub const ONE_ID: Shipped = Shipped { name: "one-id.seccomp", text: include_str!("../share/one-id.seccomp") };
-
-/// System calls by which a container that shares the PID namespace outside could harm the processes there.
-pub const SHARED_PIDS: Shipped =
-    Shipped { name: "shared-pids.seccomp", text: include_str!("../share/shared-pids.seccomp") };
+shipped!(
+    /// The start of new containers' configurations where the host has none.
+    DEFAULT, "default.conf"
+);
+shipped!(
+    /// What containers of all distributions have in common.
+    COMMON, "common.conf"
+);
+shipped!(
+    /// What containers in a user namespace have to change about it.
+    USERNS, "userns.conf"
+);
+shipped!(
+    /// What containers need to run containers themselves.
+    NESTING, "nesting.conf"
+);
+shipped!(
+    /// System calls that no container needs.
+    SECCOMP, "common.seccomp"
+);
+shipped!(
+    /// System calls that are kept from containers that name no profile of their own.
+    BASELINE, "bryo.seccomp"
+);
+shipped!(
+    /// System calls that are answered and not made in a container with one id.
+    ONE_ID, "one-id.seccomp"
+);
+shipped!(
+    /// System calls by which a container that shares the PID namespace outside could harm the processes
+    /// there.
+    SHARED_PIDS, "shared-pids.seccomp"
+);
 
 /// All shipped files.
 pub const ALL: [Shipped; 8] = [DEFAULT, COMMON, USERNS, NESTING, SECCOMP, BASELINE, ONE_ID, SHARED_PIDS];

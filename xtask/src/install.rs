@@ -81,6 +81,7 @@ pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
         place(&built, &directory(prefix, program.place), program.name)?;
     }
     LXC_NAMES.iter().try_for_each(|name| link(&directory(prefix, Place::Bin).join(name)))?;
+    manual(prefix)?;
     println!(
         "installed {} programs and {} lxc-* names in {}",
         PROGRAMS.len(),
@@ -88,6 +89,14 @@ pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
         prefix.display()
     );
     Ok(())
+}
+
+/// Writes the manual page of the configuration, which the table of keys is the source of.
+fn manual(prefix: &Path) -> Result<()> {
+    let directory = prefix.join("share/man/man5");
+    let page = directory.join("bryo.container.conf.5");
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    fs::write(&page, config::manual::man_page()).with_context(|| format!("writing {}", page.display()))
 }
 
 /// Builds what the attack suites run and puts it beside the programs, in the prefix of the lab.
@@ -256,6 +265,14 @@ mod tests {
         assert_eq!(fs::read_to_string(bin.join("bryo")).unwrap(), "new");
         assert_eq!(fs::metadata(bin.join("bryo")).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(&bin).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_manual_page_lies_where_man_looks() {
+        let scratch = Scratch::new("manual");
+        manual(&scratch.0).unwrap();
+        let page = fs::read_to_string(scratch.0.join("share/man/man5/bryo.container.conf.5")).unwrap();
+        assert!(page.starts_with(".TH BRYO.CONTAINER.CONF 5"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("testbed", &[]),
     ("tests", &["sys"]),
     ("attacker", &[]),
-    ("xtask", &["tests"]),
+    ("xtask", &["tests", "config"]),
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.

@@ -10,6 +10,7 @@ use types::ContainerName;
 use super::idmap::{Me, me, named};
 use crate::context::Context;
 use crate::json;
+use crate::keys::Keys;
 use crate::output::{self, Cannot, Outcome};
 use crate::usage;
 
@@ -22,7 +23,8 @@ pub(super) struct Info {
     #[arg(long)]
     json: bool,
     /// Print the value of a key of the configuration alone
-    #[arg(short, long = "config", value_name = "KEY", conflicts_with = "json")]
+    #[arg(short, long = "config", value_name = "KEY", conflicts_with = "json", value_parser = Keys::Alone,
+          hide_possible_values = true)]
     config: Vec<String>,
 }
 
@@ -60,7 +62,7 @@ impl Info {
 fn print_keys(context: &Context, place: &Place, keys: &[String]) -> container::Result<i32> {
     let config = context.config(place)?.config;
     for key in keys {
-        let value = config.get(key).map_err(|fault| Error::new(Kind::Usage, fault.to_string()))?;
+        let value = config.get(key).map_err(|fault| Error::new(Kind::Usage, fault.advice()))?;
         output::print_line(value.trim_end_matches('\n'));
     }
     Ok(0)

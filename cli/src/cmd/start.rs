@@ -9,6 +9,7 @@ use types::ContainerName;
 use super::dry_run;
 use crate::context::Context;
 use crate::foreground;
+use crate::keys::Keys;
 use crate::output::{self, Cannot, Outcome};
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Pidfile, Running, Wanted};
@@ -28,7 +29,7 @@ pub(super) struct Start {
     #[arg(long, requires = "dry_run")]
     json: bool,
     /// Set a key of the configuration for this start
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Keys::WithValue, hide_possible_values = true)]
     define: Vec<String>,
     /// Use another configuration file
     #[arg(long, value_name = "FILE")]

@@ -66,15 +66,37 @@ pub enum Empty {
     Refused,
 }
 
-/// Whether a key works for a container that an ordinary user starts.
+/// Whether a key works for a container that an ordinary user starts. All keys are read, whatever they can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unprivileged {
     /// It does.
     Works,
     /// It does, within this limit.
     Partly(&'static str),
-    /// It does not, for this reason.
-    Never(&'static str),
+    /// It asks for what is always so, as this says.
+    Needless(&'static str),
+    /// It cannot.
+    Never {
+        /// Why not.
+        why: &'static str,
+        /// The nearest thing that can.
+        instead: &'static str,
+    },
+    /// It could, and Bryo does not do it yet; meanwhile this holds.
+    NotYet(&'static str),
+}
+
+impl Unprivileged {
+    /// Returns the answer in words, for people.
+    pub fn text(self) -> String {
+        match self {
+            Self::Works => "works".to_owned(),
+            Self::Partly(limit) => format!("within limits: {limit}"),
+            Self::Needless(so) => format!("not needed: {so}"),
+            Self::Never { why, instead } => format!("no: {why}; instead: {instead}"),
+            Self::NotYet(meanwhile) => format!("not yet: {meanwhile}"),
+        }
+    }
 }
 
 impl Key {
@@ -99,8 +121,18 @@ impl Key {
         self
     }
 
-    const fn no(mut self, reason: &'static str) -> Self {
-        self.unprivileged = Unprivileged::Never(reason);
+    const fn needless(mut self, so: &'static str) -> Self {
+        self.unprivileged = Unprivileged::Needless(so);
+        self
+    }
+
+    const fn never(mut self, why: &'static str, instead: &'static str) -> Self {
+        self.unprivileged = Unprivileged::Never { why, instead };
+        self
+    }
+
+    const fn not_yet(mut self, meanwhile: &'static str) -> Self {
+        self.unprivileged = Unprivileged::NotYet(meanwhile);
         self
     }
 
@@ -224,6 +256,16 @@ pub fn names(config: &Config, prefix: &str) -> Vec<&'static str> {
     DEVICE_KEYS.iter().filter_map(device_part).filter(fits).collect()
 }
 
+/// Names all keys that take a value, for the completion of a shell: a family by the part before the open one, with its
+/// dot, and devices by the first.
+pub fn completions() -> impl Iterator<Item = String> {
+    let valued = TABLE.iter().chain(DEVICE_KEYS).filter(|item| item.shape != Shape::Group);
+    valued.map(|item| match item.shape {
+        Shape::Family => format!("{}.", item.name),
+        _ => item.name.replace(".N", ".0"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +309,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_completed_is_a_key() {
+        let whole = |word: String| if word.ends_with('.') { word + "x" } else { word };
+        assert!(completions().map(whole).all(|name| find(&name).is_ok()));
+        let groups = TABLE.iter().chain(DEVICE_KEYS).filter(|item| item.shape == Shape::Group).count();
+        assert_eq!(completions().count(), TABLE.len() + DEVICE_KEYS.len() - groups);
+    }
+
+    #[test]
     fn names_are_given_once() {
         let mut names: Vec<&str> = TABLE.iter().chain(DEVICE_KEYS).map(|item| item.name).collect();
         let legacy = TABLE.iter().chain(DEVICE_KEYS).flat_map(|item| item.replaces.iter().copied());
@@ -282,6 +332,8 @@ mod tests {
         for item in TABLE.iter().chain(DEVICE_KEYS) {
             assert!(item.doc.ends_with('.'), "{}", item.name);
             assert_eq!(item.syntax.is_empty(), item.shape == Shape::Group, "{}", item.name);
+            let said = item.unprivileged.text();
+            assert!(!said.ends_with(['.', ' ', ':']) && !said.contains(": ;"), "{}: {said}", item.name);
         }
     }
 

@@ -81,7 +81,8 @@ const DEVICE: Access = Access {
 };
 
 const NEEDS_ROOT: &str = "it needs rights over the host's network";
-const NOT_VETH: &str = "a user can have devices of type veth, empty and none alone";
+const NOT_VETH: &str = "a user cannot have devices of this type";
+const VETH: &str = "`type = veth` on a bridge that is granted to the user";
 
 /// The keys below `lxc.net.N`, in the order in which LXC lists them.
 pub static DEVICE_KEYS: &[Key] = &[
@@ -92,7 +93,8 @@ pub static DEVICE_KEYS: &[Key] = &[
         "The kind of the device. `none` shares the network of the host.",
         device!(kind),
     )
-    .partly(NOT_VETH),
+    .default("empty")
+    .partly("veth, empty and none; the others are refused"),
     key(
         "lxc.net.N.script.up",
         "COMMAND",
@@ -119,7 +121,7 @@ pub static DEVICE_KEYS: &[Key] = &[
         "Whether the host answers ARP and NDP for the container.",
         device!(l2proxy),
     )
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "an address of the bridge's own network"),
     key("lxc.net.N.name", "NAME", "The name in the container.", device!(name)).default("eth0, eth1, ..."),
     key(
         "lxc.net.N.hwaddr",
@@ -140,7 +142,7 @@ pub static DEVICE_KEYS: &[Key] = &[
     .shape(Shape::List),
     key("lxc.net.N.ipv4.gateway", "ADDRESS|auto|dev", "The IPv4 default gateway.", device!(ipv4_gateway)),
     key("lxc.net.N.veth.pair", "NAME", "The name of the end on the host.", device_of!(Veth, veth.pair))
-        .no("the name says whose quota the device counts against"),
+        .needless("the name says whose quota the device counts against"),
     key(
         "lxc.net.N.veth.mode",
         "bridge|router",
@@ -154,14 +156,14 @@ pub static DEVICE_KEYS: &[Key] = &[
         "The number of receive queues.",
         device_of!(Veth, veth.rx_queues),
     )
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "one queue for each processor"),
     key(
         "lxc.net.N.veth.n_txqueues",
         "NUMBER",
         "The number of transmit queues.",
         device_of!(Veth, veth.tx_queues),
     )
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "one queue for each processor"),
     key(
         "lxc.net.N.veth.ipv4.route",
         "NETWORK/PREFIX",
@@ -169,7 +171,7 @@ pub static DEVICE_KEYS: &[Key] = &[
         device_of!(Veth, veth.ipv4_routes),
     )
     .shape(Shape::List)
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "an address of the bridge's own network"),
     key(
         "lxc.net.N.veth.ipv6.route",
         "NETWORK/PREFIX",
@@ -177,14 +179,14 @@ pub static DEVICE_KEYS: &[Key] = &[
         device_of!(Veth, veth.ipv6_routes),
     )
     .shape(Shape::List)
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "an address of the bridge's own network"),
     key(
         "lxc.net.N.veth.vlan.id",
         "ID|none",
         "The untagged VLAN of the bridge port.",
         device_of!(Veth, veth.vlan),
     )
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "a bridge for each VLAN"),
     key(
         "lxc.net.N.veth.vlan.tagged.id",
         "ID",
@@ -192,27 +194,27 @@ pub static DEVICE_KEYS: &[Key] = &[
         device_of!(Veth, veth.tagged_vlans),
     )
     .shape(Shape::List)
-    .no(NEEDS_ROOT),
+    .never(NEEDS_ROOT, "a bridge for each VLAN"),
     key(
         "lxc.net.N.macvlan.mode",
         "private|vepa|bridge|passthru",
         "How devices on one parent reach each other.",
         device_of!(Macvlan, macvlan_mode),
     )
-    .no(NOT_VETH),
+    .never(NOT_VETH, VETH),
     key(
         "lxc.net.N.ipvlan.mode",
         "l3|l3s|l2",
         "On which layer the device works.",
         device_of!(Ipvlan, ipvlan_mode),
     )
-    .no(NOT_VETH),
+    .never(NOT_VETH, VETH),
     key(
         "lxc.net.N.ipvlan.isolation",
         "bridge|private|vepa",
         "How devices on one parent reach each other.",
         device_of!(Ipvlan, ipvlan_isolation),
     )
-    .no(NOT_VETH),
-    key("lxc.net.N.vlan.id", "ID", "The tag of the VLAN.", device_of!(Vlan, vlan_id)).no(NOT_VETH),
+    .never(NOT_VETH, VETH),
+    key("lxc.net.N.vlan.id", "ID", "The tag of the VLAN.", device_of!(Vlan, vlan_id)).never(NOT_VETH, VETH),
 ];

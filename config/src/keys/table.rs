@@ -5,7 +5,17 @@ use super::field::{Access, Field, field};
 use super::{Empty, Key, Shape, key};
 use crate::{Config, Hook, units};
 
-const NO_LSM: &str = "a user cannot load profiles; 'unconfined' and 'unchanged' work";
+const NO_DEVICE_RULES: &str = "the controller must be delegated to the user; rules for devices are passed over, since \
+    what a user can open is limited anyway";
+const INIT_ALONE: &str = "init alone; hooks have `lxc.environment.hooks`, since images set this key and hooks run as \
+    the user";
+const OWN_MOUNTS: &str = "`lxc.hook.pre-mount` runs in the container's own mount namespace";
+const OTHER_PROFILES: &str =
+    "`unconfined` and `unchanged`; for others the container runs with the caller's profile";
+const NO_PROFILE: &str = "loading a profile needs root of the host";
+const NO_AUTOSTART: &str = "nothing starts containers by themselves";
+const NO_LABEL: &str = "the container runs with the caller's label";
+const NO_SUPERVISOR: &str = "a profile with `notify` is refused";
 
 /// Every key but those below `lxc.net.N`, in LXC's order; keys that LXC does not list stand where they belong.
 pub static TABLE: &[Key] = &[
@@ -24,26 +34,27 @@ pub static TABLE: &[Key] = &[
         "The AppArmor profile: a name, `unconfined`, `unchanged` or `generated`.",
         field!(apparmor_profile),
     )
-    .partly(NO_LSM)
-    .replaces(&["lxc.aa_profile"]),
+    .replaces(&["lxc.aa_profile"])
+    .partly(OTHER_PROFILES),
     key(
         "lxc.apparmor.allow_incomplete",
         "0|1",
         "Start although the kernel confines mounts only in part.",
         field!(apparmor_allow_incomplete),
     )
-    .no(NO_LSM)
-    .replaces(&["lxc.aa_allow_incomplete"]),
+    .replaces(&["lxc.aa_allow_incomplete"])
+    .needless("no profile is loaded"),
     key(
         "lxc.apparmor.allow_nesting",
         "0|1",
         "Let containers run in the container: adds pristine mounts of proc and sysfs below \
          `/dev/.lxc`.",
         field!(apparmor_allow_nesting),
-    ),
+    )
+    .not_yet("including `nesting.conf` makes these mounts"),
     key("lxc.apparmor.raw", "LINE", "A line for a generated AppArmor profile.", field!(apparmor_raw))
         .shape(Shape::List)
-        .no(NO_LSM),
+        .never(NO_PROFILE, "`lxc.seccomp.profile`, `lxc.cap.drop`"),
     key("lxc.autodev.tmpfs.size", "BYTES", "The size of the tmpfs on `/dev`.", field!(autodev_tmpfs_size)),
     key(
         "lxc.autodev",
@@ -76,13 +87,14 @@ pub static TABLE: &[Key] = &[
         pairs!(cgroup2, "lxc.cgroup2", show_lines, add_cgroup),
     )
     .shape(Shape::Family)
-    .partly("the controller must be delegated to the user; rules for devices need root"),
+    .partly(NO_DEVICE_RULES),
     key(
         "lxc.cgroup.dir.monitor.pivot",
         "PATH",
         "The cgroup to which the monitor moves when the container ends.",
         field!(cgroup_dir_monitor_pivot, acts::read_cgroup_dir, Field::show),
-    ),
+    )
+    .needless("the monitor's cgroup goes without one"),
     key(
         "lxc.cgroup.dir.monitor",
         "PATH",
@@ -113,7 +125,8 @@ pub static TABLE: &[Key] = &[
         "0|1",
         "Make the container's cgroups below the monitor's own instead of below the root.",
         field!(cgroup_relative),
-    ),
+    )
+    .needless("they are always made below the caller's own"),
     key(
         "lxc.cgroup",
         "VALUE",
@@ -128,7 +141,8 @@ pub static TABLE: &[Key] = &[
         "The size of the console's buffer in memory, rounded up to a power of two; `auto` is \
          128 kB.",
         field!(console_buffer_size, units::buffer_size, Field::show),
-    ),
+    )
+    .not_yet("there is no buffer; `lxc.console.logfile` keeps the output"),
     key(
         "lxc.console.logfile",
         "PATH",
@@ -142,32 +156,37 @@ pub static TABLE: &[Key] = &[
         field!(console_path),
     )
     .replaces(&["lxc.console"])
-    .default("a pseudo-terminal"),
+    .default("a pseudo-terminal")
+    .partly("`none`; else it is a pseudo-terminal"),
     key(
         "lxc.console.rotate",
         "0|1",
         "Let the log of the console be rotated on request.",
         field!(console_rotate),
-    ),
+    )
+    .not_yet("the log grows"),
     key(
         "lxc.console.size",
         "SIZE|auto",
         "The largest size of the console's log, rounded up to a power of two.",
         field!(console_size, units::buffer_size, Field::show),
-    ),
+    )
+    .not_yet("the log grows"),
     key(
         "lxc.sched.core",
         "0|1",
         "Run the container's processes alone on each core (core scheduling).",
         field!(sched_core),
-    ),
+    )
+    .not_yet("cores are shared with other processes"),
     key(
         "lxc.environment",
         "NAME[=VALUE]",
         "A variable for init and hooks; without a value the caller's is taken.",
         field!(environment),
     )
-    .shape(Shape::List),
+    .shape(Shape::List)
+    .partly(INIT_ALONE),
     key(
         "lxc.environment.runtime",
         "NAME[=VALUE]",
@@ -194,7 +213,8 @@ pub static TABLE: &[Key] = &[
     key("lxc.hook.autodev", "COMMAND", "Run in the container when `/dev` is filled.", hook!(Autodev))
         .shape(Shape::List),
     key("lxc.hook.clone", "COMMAND", "Run on the host when the container has been copied.", hook!(Clone))
-        .shape(Shape::List),
+        .shape(Shape::List)
+        .not_yet("containers cannot be copied"),
     key("lxc.hook.destroy", "COMMAND", "Run on the host when the container is destroyed.", hook!(Destroy))
         .shape(Shape::List),
     key("lxc.hook.mount", "COMMAND", "Run in the container when its mounts are done.", hook!(Mount))
@@ -287,20 +307,22 @@ pub static TABLE: &[Key] = &[
         "The facility under which syslog gets the log: daemon, local0 to local7.",
         field!(log_syslog, acts::read_facility, Field::show),
     )
-    .replaces(&["lxc.syslog"]),
+    .replaces(&["lxc.syslog"])
+    .not_yet("`lxc.log.file` takes the log"),
     key(
         "lxc.monitor.unshare",
         "0|1",
         "Give the monitor a mount namespace of its own.",
         field!(monitor_unshare),
     )
-    .no("it needs CAP_SYS_ADMIN on the host"),
+    .never("it needs CAP_SYS_ADMIN on the host", OWN_MOUNTS),
     key(
         "lxc.monitor.signal.pdeath",
         "SIGNAL|0",
         "The signal that init gets when its monitor dies; 0 for none.",
         field!(monitor_signal_pdeath),
     )
+    .default("SIGKILL")
     .empty(Empty::Sets("0")),
     key(
         "lxc.mount.auto",
@@ -308,7 +330,8 @@ pub static TABLE: &[Key] = &[
         "Mounts to make by themselves: `proc`, `sys` and `cgroup`, each with `:mixed`, `:ro` or \
          `:rw`; `shmounts:DIR`.",
         field!(mount_auto),
-    ),
+    )
+    .partly("`shmounts` makes nothing yet"),
     key(
         "lxc.mount.entry",
         "SOURCE TARGET TYPE OPTIONS 0 0",
@@ -327,7 +350,7 @@ pub static TABLE: &[Key] = &[
         acts::NAMESPACE_CLONE,
     )
     .shape(Shape::List)
-    .partly("user is needed"),
+    .partly("user, mnt and pid are needed, and time is never new yet"),
     key(
         "lxc.namespace.keep",
         "NAME ...",
@@ -335,7 +358,7 @@ pub static TABLE: &[Key] = &[
         acts::NAMESPACE_KEEP,
     )
     .shape(Shape::List)
-    .partly("a new user namespace cannot keep the network's"),
+    .partly("not user, mnt and pid"),
     key(
         "lxc.namespace.share",
         "PID|NAME|PATH",
@@ -344,19 +367,23 @@ pub static TABLE: &[Key] = &[
         acts::NAMESPACE_SHARE,
     )
     .shape(Shape::Family)
-    .partly("only namespaces that belong to one's own user namespaces"),
+    .not_yet("all namespaces are new"),
     key(
         "lxc.time.offset.boot",
         "NUMBER UNIT",
         "How far the container's boot clock is ahead, with a unit from h, m, s, ms, us, ns.",
         field!(time_offset_boot, units::offset, acts::show_boot_offset),
-    ),
+    )
+    .default("0")
+    .not_yet("the clocks are those of the host"),
     key(
         "lxc.time.offset.monotonic",
         "NUMBER UNIT",
         "How far the container's monotonic clock is ahead.",
         field!(time_offset_monotonic, units::offset, acts::show_monotonic_offset),
-    ),
+    )
+    .default("0")
+    .not_yet("the clocks are those of the host"),
     key("lxc.net", "", "All network devices; an empty value removes them.", acts::NET).shape(Shape::Group),
     // Here stand the keys below lxc.net.N: see DEVICE_KEYS.
     key(
@@ -381,47 +408,52 @@ pub static TABLE: &[Key] = &[
         "0|1",
         "0 keeps the storage untouched when the container is destroyed, renamed or copied.",
         field!(rootfs_managed),
-    ),
+    )
+    .needless("files outside the container's own directory are never touched"),
     key(
         "lxc.rootfs.mount",
         "PATH",
         "Where the root file system is mounted before the change of root.",
         field!(rootfs_mount),
-    ),
+    )
+    .partly("another directory is taken where it does not exist"),
     key(
         "lxc.rootfs.options",
         "OPTION[,OPTION...]",
         "Options for mounting the root file system.",
         field!(rootfs_options, acts::read_rootfs_options, Field::show),
     )
-    .partly("idmap= needs root"),
+    .partly("`ro` alone"),
     key(
         "lxc.rootfs.path",
         "[BACKEND:]PATH",
         "The root file system: a directory, or a backing store such as `overlay:LOWER:UPPER`.",
         field!(rootfs_path),
     )
-    .partly("dir, overlay and btrfs")
     .replaces(&["lxc.rootfs"])
-    .default("that of the host"),
+    .default("that of the host")
+    .partly("a directory; others are refused"),
     key(
         "lxc.seccomp.allow_nesting",
         "0|1",
         "Load the filter although one is in place, as in a container in a container.",
         field!(seccomp_allow_nesting),
-    ),
+    )
+    .needless("a filter is always added to one that is in force"),
     key(
         "lxc.seccomp.notify.cookie",
         "TEXT",
         "A text that the proxy gets with each call.",
         field!(seccomp_notify_cookie),
-    ),
+    )
+    .not_yet(NO_SUPERVISOR),
     key(
         "lxc.seccomp.notify.proxy",
         "unix:PATH",
         "The socket to which calls with the action `notify` are passed.",
         field!(seccomp_notify_proxy, acts::read_proxy, acts::show_proxy),
-    ),
+    )
+    .not_yet(NO_SUPERVISOR),
     key(
         "lxc.seccomp.profile",
         "PATH",
@@ -435,10 +467,10 @@ pub static TABLE: &[Key] = &[
         "The SELinux label of the session keyring.",
         field!(selinux_context_keyring),
     )
-    .partly("hosts with SELinux alone"),
+    .not_yet(NO_LABEL),
     key("lxc.selinux.context", "LABEL", "The SELinux label of the container.", field!(selinux_context))
-        .partly("hosts with SELinux alone")
-        .replaces(&["lxc.se_context"]),
+        .replaces(&["lxc.se_context"])
+        .not_yet(NO_LABEL),
     key("lxc.signal.halt", "SIGNAL", "The signal that asks init for a halt.", field!(signal_halt))
         .replaces(&["lxc.haltsignal"])
         .default("SIGPWR, or SIGRTMIN+3 where init is systemd"),
@@ -449,22 +481,24 @@ pub static TABLE: &[Key] = &[
         .replaces(&["lxc.stopsignal"])
         .default("SIGKILL"),
     key("lxc.start.auto", "0|1", "Let lxc-autostart start the container.", field!(start_auto))
-        .partly("somebody has to run lxc-autostart for the user"),
+        .not_yet("`ls` shows it, and nothing starts containers by themselves"),
     key(
         "lxc.start.delay",
         "SECONDS",
         "How long lxc-autostart waits after starting the container.",
         field!(start_delay),
-    ),
+    )
+    .not_yet(NO_AUTOSTART),
     key(
         "lxc.start.order",
         "NUMBER",
         "The container's place among those that lxc-autostart starts: higher ones first.",
         field!(start_order),
-    ),
+    )
+    .not_yet(NO_AUTOSTART),
     key("lxc.tty.dir", "DIRECTORY", "The directory below `/dev` for console and terminals.", field!(tty_dir))
-        .no("device nodes that are bound cannot be moved")
-        .replaces(&["lxc.devttydir"]),
+        .replaces(&["lxc.devttydir"])
+        .never("device nodes that are bound cannot be moved", "they are `/dev/console` and `/dev/tty1` on"),
     key(
         "lxc.tty.max",
         "NUMBER",
