@@ -5,9 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::keys::{self, Key, Slot};
 use crate::legacy::{self, Today, Unindexed};
 use crate::line::{self, Line, Setting};
-use crate::{Config, Document, Fault, Problem, Problems, RootfsPath, keys, share};
+use crate::{Config, Document, Fault, Problem, Problems, RootfsPath, share, units};
 
 /// A configuration that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,9 +153,7 @@ impl Reader {
         }
         if let Some((item, slot)) = keys::lookup(key) {
             self.config.set_item(item, &slot, key, value)?;
-            // Clearing a key of cgroup v1 is what files for all versions of LXC do, and worth no warning.
-            let modern = legacy::cgroup_v1(item, &slot).filter(|_| !value.is_empty());
-            return Ok(modern.map(|modern| Fault::CgroupV1 { key: key.to_owned(), modern }));
+            return Ok(doubtful(item, &slot, key, value));
         }
         self.old_setting(key, value)
     }
@@ -245,6 +244,17 @@ impl Reader {
         }
         if self.problems.is_empty() { Ok((self.config, self.warnings)) } else { Err(Problems(self.problems)) }
     }
+}
+
+/// Returns what is worth a warning about a setting that is taken.
+fn doubtful(item: &Key, slot: &Slot<'_>, key: &str, value: &str) -> Option<Fault> {
+    if item.name == "lxc.cgroup2" && slot.name.starts_with("memory.") {
+        return units::for_the_kernel(value)
+            .map(|meant| Fault::KernelSize { value: value.to_owned(), meant });
+    }
+    // Clearing a key of cgroup v1 is what files for all versions of LXC do, and worth no warning.
+    let modern = legacy::cgroup_v1(item, slot).filter(|_| !value.is_empty());
+    modern.map(|modern| Fault::CgroupV1 { key: key.to_owned(), modern })
 }
 
 /// Returns what tells whether two paths are one file.

@@ -352,7 +352,11 @@ impl FromStr for HwAddr {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
-        let wrong = || Fault::value(text, "a hardware address such as 10:66:6a:xx:xx:xx");
+        let meant = || {
+            Some(text.replace(['-', '.'], ":"))
+                .filter(|meant| *meant != text && meant.parse::<Self>().is_ok())
+        };
+        let wrong = || Fault::value(text, "a hardware address such as 10:66:6a:xx:xx:xx").meaning(meant());
         let mut digits = [None; 12];
         let bytes = text.as_bytes();
         if bytes.len() != 17 || bytes.iter().skip(2).step_by(3).any(|byte| *byte != b':') {

@@ -51,6 +51,14 @@ pub enum Fault {
         /// The key of cgroup v2 with the same purpose, if there is one.
         modern: Option<&'static str>,
     },
+    /// A limit whose size is written in a way that the kernel refuses at start.
+    #[error("the kernel does not take '{value}' for a size")]
+    KernelSize {
+        /// The value as written.
+        value: String,
+        /// The value as the kernel takes it.
+        meant: String,
+    },
     /// A line that is ignored although it was probably meant.
     #[error("the line is ignored: keys are written in lower case")]
     WrongCase {
@@ -183,8 +191,14 @@ impl Fault {
                 Some(format!("write {key}"))
             }
             Self::Renamed { new, .. } | Self::WrongCase { key: new } => Some(format!("write {new}")),
+            Self::KernelSize { meant, .. } => Some(format!("write {meant}")),
             Self::CgroupV1 { modern: Some(key), .. } => Some(format!("write {key}")),
             Self::CgroupV1 { modern: None, .. } => Some("use a key of lxc.cgroup2".to_owned()),
+            Self::WholeFamily { key } if key == "lxc.net" => Some("write lxc.net.0.type".to_owned()),
+            Self::WholeFamily { key } if key.starts_with("lxc.net.") => Some(format!("write {key}.type")),
+            Self::WholeFamily { key } => {
+                Some(format!("write {key}.NAME, or nothing after the '=' to clear all"))
+            }
             Self::Dropped { .. } => Some("remove the line".to_owned()),
             Self::NetworkBeforeType { .. } => Some("write lxc.net.0.type = veth before it".to_owned()),
             Self::IncludeMissing { .. } => Some("correct the path, or remove the line".to_owned()),

@@ -53,6 +53,17 @@ pub(crate) fn spelled_out(text: &str) -> Option<String> {
     bytes(text).map(|bytes| bytes.to_string())
 }
 
+/// Returns a size as the kernel takes it in files of cgroups, where it is written in a way that the kernel refuses: with a
+/// `B`, or a blank before the unit. Source: `memparse` in the kernel's lib/cmdline.c.
+pub(crate) fn for_the_kernel(text: &str) -> Option<String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit_at);
+    let letter = unit.trim_start().to_ascii_uppercase();
+    let letter = letter.strip_suffix("IB").or(letter.strip_suffix('B')).unwrap_or(&letter);
+    let meant = format!("{digits}{letter}");
+    (bytes(text).is_some() && !meant.eq_ignore_ascii_case(text)).then_some(meant)
+}
+
 /// The size that `auto` stands for.
 const BUFFER_AUTO: u64 = 128 * 1024;
 /// The smallest buffer: a page.
@@ -132,6 +143,16 @@ mod tests {
         }
         for bad in ["", "M", "-1", "1T", "99999999999GB", "é"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_the_kernel_refuses_are_put_right_and_others_left() {
+        for (text, meant) in [("512MB", "512M"), ("1 GiB", "1G"), ("64 k", "64K"), ("7b", "7")] {
+            assert_eq!(for_the_kernel(text).as_deref(), Some(meant), "{text}");
+        }
+        for fine in ["512M", "512m", "1G", "1048576", "max", "", "50000 100000", "c 1:3 rwm", "1MBs"] {
+            assert_eq!(for_the_kernel(fine), None, "{fine}");
         }
     }
 

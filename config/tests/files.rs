@@ -224,6 +224,14 @@ fn limits_of_cgroup_v1_are_accepted_with_a_warning_and_clearing_them_without() {
 }
 
 #[test]
+fn a_limit_in_a_unit_that_the_kernel_does_not_know_is_taken_with_a_warning() {
+    let loaded = read("lxc.cgroup2.memory.max = 512MB\nlxc.cgroup2.memory.high = 1G\nlxc.cgroup2.x = 1 MB\n");
+    let told: Vec<_> =
+        loaded.warnings.iter().map(|warning| (warning.place.column, warning.fault.advice())).collect();
+    assert_eq!(told, [(26, "the kernel does not take '512MB' for a size; write 512M".to_owned())]);
+}
+
+#[test]
 fn security_modules_that_are_not_there_do_not_matter() {
     let loaded =
         read("lxc.apparmor.profile = generated\nlxc.apparmor.raw = mount,\nlxc.selinux.context = a:b:c\n");

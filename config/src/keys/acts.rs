@@ -255,7 +255,12 @@ fn read_extent(value: &str) -> Result<(IdKind, IdExtent), Fault> {
     let kind = match letter {
         "u" => IdKind::User,
         "g" => IdKind::Group,
-        other => return Err(Fault::value(other, "u or g; write one line for each")),
+        "b" => {
+            return Err(
+                Fault::value("b", "u or g").meaning(Some("one line with u and one with g".to_owned()))
+            );
+        }
+        other => return Err(Fault::value(other, "u or g")),
     };
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
     let extent = IdExtent::new(number(inside)?, number(outside)?, number(count)?);

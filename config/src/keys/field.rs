@@ -112,8 +112,8 @@ scalars! {
     u64: |text| units::size(text), |bytes| bytes.to_string();
     String: |text| Ok(text.to_owned()), |text| text.clone();
     PathBuf: |text| Ok(PathBuf::from(text)), |path| path.display().to_string();
-    NsUid: |text| units::number(text, "a user id").map(NsUid), |id| id.to_string();
-    NsGid: |text| units::number(text, "a group id").map(NsGid), |id| id.to_string();
+    NsUid: |text| units::number(text, "a user id").map(NsUid).map_err(|fault| fault.meaning(id_of(text))), |id| id.to_string();
+    NsGid: |text| units::number(text, "a group id").map(NsGid).map_err(|fault| fault.meaning(id_of(text))), |id| id.to_string();
     MountEntry: |text| Ok(MountEntry::read(text)), |entry| entry.line.clone();
     Arch: |text| text.parse(), |arch| arch.to_string();
     EnvVar: |text| text.parse(), |variable| variable.to_string();
@@ -126,6 +126,11 @@ scalars! {
     net::IpvlanIsolation: |text| text.parse(), |isolation| isolation.to_string();
     net::HwAddr: |text| text.parse(), |address| address.to_string();
     net::VethVlan: |text| text.parse(), |vlan| vlan.to_string();
+}
+
+/// Returns the id of the one name that is the same in every container.
+fn id_of(name: &str) -> Option<String> {
+    (name == "root").then(|| "0".to_owned())
 }
 
 impl<A: net::IpAddress> Scalar for net::Gateway<A> {
