@@ -9,6 +9,8 @@ pub(crate) enum Line<'a> {
     Ignored,
     /// A line that LXC ignores since its key is not in lower case.
     WrongCase { key: String },
+    /// A line that LXC ignores since a byte order mark stands before its key.
+    Marked,
     /// A key and its value.
     Setting(Setting<'a>),
     /// A line that starts with `lxc.` and is none of these.
@@ -24,6 +26,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) value_at: usize,
 }
 
+/// A byte order mark, as editors of other systems put it at the start of a file, and a key.
+const MARKED_KEY: &[u8] = b"\xef\xbb\xbflxc.";
 const BLANKS: [char; 3] = [' ', '\t', '\r'];
 
 /// Reads a line without its line break.
@@ -33,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Line<'_> {
     let start = bytes.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(bytes.len());
     let head = bytes.get(start..start + 4).unwrap_or_default();
     if !head.eq_ignore_ascii_case(b"lxc.") {
-        return Line::Ignored;
+        return if bytes.starts_with(MARKED_KEY) { Line::Marked } else { Line::Ignored };
     }
     let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')) else {
         return if head == b"lxc." { Line::Broken(Fault::NotText) } else { Line::Ignored };
@@ -115,10 +119,12 @@ mod tests {
 
     #[test]
     fn lines_without_a_key_are_ignored() {
-        for line in ["", "   ", "# lxc.a = b", "  #x", "foo = bar", "lxc", "lxc", "\u{feff}lxc.a = b"] {
+        for line in ["", "   ", "# lxc.a = b", "  #x", "foo = bar", "lxc", "\u{feff}", "\u{feff}# lxc.a = b"]
+        {
             assert_eq!(read(line.as_bytes()), Line::Ignored, "{line}");
         }
         assert_eq!(read(b"# caf\xe9"), Line::Ignored);
+        assert_eq!(read("\u{feff}lxc.a = b".as_bytes()), Line::Marked);
         assert_eq!(read(b"LXC.UTS.NAME = a"), Line::WrongCase { key: "lxc.uts.name".into() });
     }
 

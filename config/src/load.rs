@@ -118,6 +118,7 @@ impl Reader {
         let (at, outcome) = match line::read(bytes) {
             Line::Ignored => return,
             Line::WrongCase { key } => (nowhere, Ok(Some(Fault::WrongCase { key }))),
+            Line::Marked => (nowhere, Ok(Some(Fault::Marked))),
             Line::Broken(fault) => (nowhere, Err(fault)),
             Line::Setting(setting) => (setting, self.setting(&setting)),
         };

@@ -65,6 +65,9 @@ pub enum Fault {
         /// The key in lower case.
         key: String,
     },
+    /// A line that is ignored for a mark that nobody sees.
+    #[error("the line is ignored: a byte order mark stands before its key")]
+    Marked,
     /// A value that is not what the key takes.
     #[error("'{value}' is not {expected}")]
     Value {
@@ -191,6 +194,7 @@ impl Fault {
                 Some(format!("write {key}"))
             }
             Self::Renamed { new, .. } | Self::WrongCase { key: new } => Some(format!("write {new}")),
+            Self::Marked => Some("save the file as UTF-8 without a byte order mark".to_owned()),
             Self::KernelSize { meant, .. } => Some(format!("write {meant}")),
             Self::CgroupV1 { modern: Some(key), .. } => Some(format!("write {key}")),
             Self::CgroupV1 { modern: None, .. } => Some("use a key of lxc.cgroup2".to_owned()),
@@ -227,6 +231,7 @@ impl Fault {
                 | NetworkBeforeType { .. }
                 | CgroupV1 { .. }
                 | WrongCase { .. }
+                | Marked
                 | WholeFamily { .. }
                 | Exclusive { .. }
         )

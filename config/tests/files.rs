@@ -224,6 +224,13 @@ fn limits_of_cgroup_v1_are_accepted_with_a_warning_and_clearing_them_without() {
 }
 
 #[test]
+fn a_first_line_that_is_lost_to_a_byte_order_mark_is_told() {
+    let loaded = read("\u{feff}lxc.uts.name = a\nlxc.tty.max = 1\n");
+    assert_eq!((loaded.config.uts_name, loaded.config.tty_max), (None, 1));
+    assert_eq!(loaded.warnings.iter().map(|warning| &warning.fault).collect::<Vec<_>>(), [&Fault::Marked]);
+}
+
+#[test]
 fn a_limit_in_a_unit_that_the_kernel_does_not_know_is_taken_with_a_warning() {
     let loaded = read("lxc.cgroup2.memory.max = 512MB\nlxc.cgroup2.memory.high = 1G\nlxc.cgroup2.x = 1 MB\n");
     let told: Vec<_> =
