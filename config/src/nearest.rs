@@ -19,13 +19,13 @@ pub(crate) fn of<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item =
 /// Returns how many characters have to be added, removed, changed or swapped with their neighbour to turn one text
 /// into the other: the optimal string alignment distance. Anything above `limit` is as good as any other.
 fn distance(a: &str, b: &str, limit: usize) -> usize {
+    if a.chars().count().abs_diff(b.chars().count()) > limit {
+        return limit + 1;
+    }
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     // Keys begin alike; what is the same on both sides costs nothing.
     let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let (a, b) = (&a[same..], &b[same..]);
-    if a.len().abs_diff(b.len()) > limit {
-        return limit + 1;
-    }
     let (mut above, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     for i in 1..=a.len() {
         let next = next_row(a, b, i, &above, &row);

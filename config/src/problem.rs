@@ -133,6 +133,12 @@ pub enum Fault {
         /// How many may be.
         limit: usize,
     },
+    /// More names of one family than there can be.
+    #[error("more than {limit} names of this family are set")]
+    TooManyNames {
+        /// How many may be.
+        limit: usize,
+    },
     /// Files that include files that include files, and so on.
     #[error("includes go deeper than {limit} files")]
     IncludeTooDeep {

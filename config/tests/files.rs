@@ -135,6 +135,16 @@ fn a_text_of_nothing_but_problems_tells_the_first_and_that_there_is_more() {
 }
 
 #[test]
+fn names_without_end_come_to_an_end() {
+    for family in ["lxc.sysctl", "lxc.proc"] {
+        let text: String = (0..50_000).map(|number| format!("{family}.a{number}=1\n")).collect();
+        let problems = parse(&text, Path::new("/c")).unwrap_err();
+        assert_eq!(problems.0[0].fault, Fault::TooManyNames { limit: 4096 });
+        assert_eq!(problems.0[0].place.line, 4097);
+    }
+}
+
+#[test]
 fn a_configuration_longer_than_any_is_refused_whole_and_in_parts() {
     let comment = "# nothing but words\n";
     let files = Files::new()

@@ -82,8 +82,7 @@ pub(super) fn set_sysctl(pairs: &mut Pairs, name: &str, value: &str) -> Result<(
     if name.split(['.', '/']).any(str::is_empty) {
         return Err(Fault::value(name, "the name of a kernel parameter, such as net.ipv4.ip_forward"));
     }
-    replace(pairs, name, value);
-    Ok(())
+    replace(pairs, name, value)
 }
 
 /// Sets a file below `/proc/PID`.
@@ -91,15 +90,19 @@ pub(super) fn set_proc(pairs: &mut Pairs, name: &str, value: &str) -> Result<(),
     if name.contains('/') || name.starts_with('.') {
         return Err(Fault::value(name, "the name of a file of /proc/PID, such as oom_score_adj"));
     }
-    replace(pairs, name, value);
-    Ok(())
+    replace(pairs, name, value)
 }
 
-fn replace(pairs: &mut Pairs, name: &str, value: &str) {
-    match pairs.iter_mut().find(|(known, _)| known == name) {
-        Some((_, old)) => *old = value.to_owned(),
+/// How many names a family may have: more than the kernel has parameters, and few enough to look through for each line.
+const MOST_NAMES: usize = 4096;
+
+fn replace(pairs: &mut Pairs, name: &str, value: &str) -> Result<(), Fault> {
+    match pairs.iter().position(|(known, _)| known == name) {
+        Some(at) => pairs[at].1 = value.to_owned(),
+        None if pairs.len() == MOST_NAMES => return Err(Fault::TooManyNames { limit: MOST_NAMES }),
         None => pairs.push((name.to_owned(), value.to_owned())),
     }
+    Ok(())
 }
 
 /// Shows the values of a name one a line, or all pairs as lines of a configuration.

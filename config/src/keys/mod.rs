@@ -224,8 +224,11 @@ fn is_of_a_name(c: char) -> bool {
     !c.is_whitespace() && !c.is_control() && c != '='
 }
 
-/// Returns the key that was probably meant.
+/// Returns the key that was probably meant; what is longer than any key is none with a slip.
 fn nearest_key(name: &str) -> Option<String> {
+    if name.len() > 2 * LONGEST_SUBKEY {
+        return None;
+    }
     let lower = name.to_ascii_lowercase();
     let parts: Vec<&str> = lower.split('.').collect();
     let plain = TABLE.iter().map(|item| match item.shape {
