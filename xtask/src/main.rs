@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod fuzz;
 mod install;
 mod lint;
 mod load;
@@ -90,6 +91,15 @@ enum Task {
     },
     /// Kills and fails Bryo at every system call, and counts what does not recover.
     Sweep(sweep::Sweep),
+    /// Fuzzes what reads text of an image's making, with cargo-fuzz and a nightly compiler.
+    Fuzz {
+        /// Run this target alone: configuration, seccomp or mounts.
+        #[arg(long, value_name = "TARGET")]
+        only: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        time: u32,
+    },
     /// Removes the users, cgroups and files that the lab made on this machine.
     Clean,
 }
@@ -124,6 +134,7 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Task::Fuzz { only, time } => fuzz::run(only.as_deref(), time),
         Task::Clean => tests::clean(),
     };
     match done {
