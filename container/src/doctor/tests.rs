@@ -256,7 +256,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     (
         "namespaces.refused",
         |s| answer(s, Question::All, Errno::ENOSPC),
-        "clone3() of all namespaces of a container = ENOSPC",
+        "a clone of all namespaces of a container = ENOSPC",
     ),
     (
         "userns.map",

@@ -5,7 +5,6 @@ mod lab;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use lab::Install::{FileCapabilities, Plain, SetuidRoot};
 use lab::{ANA, BOB, BOTH, Lab};
@@ -140,8 +139,7 @@ fn at_each_write_one_capability_is_in_force_and_the_uid_is_the_callers() {
     let Some(lab) = Lab::new("at_each_write_one_capability_is_in_force_and_the_uid_is_the_callers") else {
         return;
     };
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: strace is needed");
+    if lab::lacks("at_each_write_one_capability_is_in_force_and_the_uid_is_the_callers", "strace") {
         return;
     }
     for install in BOTH {

@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_bridge_of_the_kernel_is_named_by_its_kind() {
+        let said = |kind: &str| PlaceError::NotABridge(kind.to_owned()).to_string();
+        assert_eq!(
+            said("openvswitch"),
+            "it is a bridge of Open vSwitch, which is not supported: use one of the kernel"
+        );
+        assert_eq!(said("bond"), "it is no bridge but of kind bond");
+        assert_eq!(said(""), "it is no bridge");
+    }
+
+    #[test]
     fn a_full_quota_names_who_holds_it() {
         let held = |number: u32, port| (format!("u{number}"), port);
         let used = |quota, names| Used { owner: Owner::User(7), quota, names };

@@ -7,7 +7,7 @@ use std::fs;
 
 use ::policy::slots::{Owner, Slots};
 use lab::Install::{FileCapabilities, SetuidRoot};
-use lab::{BOTH, Lab, Watched, assert_made, assert_refused, is_there, watching};
+use lab::{BOTH, Lab, Watched, assert_made, assert_refused, lacks, watching};
 
 const NOT_YOURS: &str = "bryo-netdev: eth0: the file descriptor is not a network namespace of yours\n";
 
@@ -173,10 +173,7 @@ fn a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port() {
     else {
         return;
     };
-    if !is_there("strace") {
-        eprintln!(
-            "SKIP: a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port: strace is needed"
-        );
+    if lacks("a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port", "strace") {
         return;
     }
     for install in BOTH {
@@ -208,8 +205,7 @@ fn a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port() {
 #[test]
 fn a_port_that_cannot_be_guarded_is_removed() {
     let Some(lab) = Lab::new("a_port_that_cannot_be_guarded_is_removed") else { return };
-    if !is_there("strace") {
-        eprintln!("SKIP: a_port_that_cannot_be_guarded_is_removed: strace is needed");
+    if lacks("a_port_that_cannot_be_guarded_is_removed", "strace") {
         return;
     }
     // Stopped when it has looked for its pair, it meets a port that is none any more.
@@ -295,8 +291,7 @@ fn a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot() {
     let Some(lab) = Lab::new("a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot") else {
         return;
     };
-    if !is_there("strace") {
-        eprintln!("SKIP: a_stopped_helper_holds_nobody_up: strace is needed");
+    if lacks("a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot", "strace") {
         return;
     }
     lab.add_to_etc("group", "staff2:x:61500:ana,bob\n");
@@ -325,8 +320,7 @@ fn at_each_change_one_capability_is_in_force_and_the_uid_is_the_callers() {
     let Some(lab) = Lab::new("at_each_change_one_capability_is_in_force_and_the_uid_is_the_callers") else {
         return;
     };
-    if !is_there("strace") {
-        eprintln!("SKIP: at_each_change_one_capability_is_in_force: strace is needed");
+    if lacks("at_each_change_one_capability_is_in_force_and_the_uid_is_the_callers", "strace") {
         return;
     }
     for install in BOTH {
@@ -432,8 +426,7 @@ fn a_hostile_environment_hostile_limits_and_hostile_descriptors_change_nothing()
 #[test]
 fn a_netlink_socket_as_output_changes_nothing() {
     let Some(lab) = Lab::new("a_netlink_socket_as_output_changes_nothing") else { return };
-    if !is_there("perl") {
-        eprintln!("SKIP: a_netlink_socket_as_output_changes_nothing: perl is needed");
+    if lacks("a_netlink_socket_as_output_changes_nothing", "perl") {
         return;
     }
     let as_output = "perl -e 'socket(S, 16, 3, 0) or die; open(STDOUT, \">&S\") or die; open(STDERR, \">&S\") or die; exec @ARGV'";

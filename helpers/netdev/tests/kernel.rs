@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use lab::Install::{FileCapabilities, Plain, SetuidRoot};
-use lab::{BOTH, Lab, User, Watched, assert_made, assert_refused, is_there, run, watching};
+use lab::{BOTH, Lab, User, Watched, assert_made, assert_refused, lacks, run, skip, watching};
 
 /// Has as many namespaces of ana's as there are words in `spaces` ask for one device each, one after the other.
 fn each(spaces: &str) -> String {
@@ -270,8 +270,7 @@ fn users_who_share_a_bridge_reach_the_host_and_not_each_other_unless_it_is_open(
     else {
         return;
     };
-    if !is_there("busybox") {
-        eprintln!("SKIP: users_who_share_a_bridge_reach_the_host: busybox is needed");
+    if lacks("users_who_share_a_bridge_reach_the_host_and_not_each_other_unless_it_is_open", "busybox") {
         return;
     }
     let story = "ip addr add 10.0.3.1/24 dev br0\n\
@@ -406,7 +405,7 @@ fn what_lxc_user_nic_refuses_is_refused_here_too() {
     let Some(lab) = Lab::new("what_lxc_user_nic_refuses_is_refused_here_too") else { return };
     let Some(theirs) = LXC_USER_NIC.into_iter().find(|path| fs::exists(path).is_ok_and(|exists| exists))
     else {
-        eprintln!("SKIP: what_lxc_user_nic_refuses_is_refused_here_too: lxc-user-nic is needed");
+        skip("what_lxc_user_nic_refuses_is_refused_here_too", "lxc-user-nic is needed");
         return;
     };
     let own = lab.path("lxc-user-nic");

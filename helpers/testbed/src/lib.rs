@@ -79,8 +79,7 @@ impl Lab {
     /// Makes the lab, or prints why it cannot be made here.
     pub fn new(test: &str, helper: Helper) -> Option<Self> {
         if let Err(reason) = possible(helper.tools) {
-            // Not by eprintln, which libtest hides of a test that passes.
-            let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
+            skip(test, &reason);
             return None;
         }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -245,8 +244,22 @@ fn possible(tools: &[&str]) -> Result<(), String> {
     }
 }
 
+/// Says that a test does not run, and why. Not by eprintln, which libtest hides of a test that passes.
+pub fn skip(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIP: {test}: {reason}");
+}
+
+/// Tells whether a program that a test needs is missing, and says that the test does not run then.
+pub fn lacks(test: &str, tool: &str) -> bool {
+    let missing = !is_there(tool);
+    if missing {
+        skip(test, &format!("{tool} is needed"));
+    }
+    missing
+}
+
 /// Tells whether a program is in PATH.
-pub fn is_there(tool: &str) -> bool {
+fn is_there(tool: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':').any(|directory| Path::new(directory).join(tool).exists())
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-pub(crate) use testbed::{ANA, BOB, BOTH, Install, run};
+pub(crate) use testbed::{ANA, BOB, BOTH, Install, lacks, run};
 use testbed::{Helper, User};
 
 const IDMAP: Helper = Helper {

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 
 #[allow(unused_imports, reason = "each suite uses some")]
-pub(crate) use testbed::{BOTH, Helper, Install, Outcome, User, is_there, run};
+pub(crate) use testbed::{BOTH, Helper, Install, Outcome, User, lacks, run, skip};
 
 const NETDEV: Helper = Helper {
     built: env!("CARGO_BIN_EXE_bryo-netdev"),
