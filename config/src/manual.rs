@@ -22,7 +22,7 @@ const TOPICS: [(&str, &[&str]); 12] = [
 /// What is still to be said about a topic as a whole.
 const NOTES: [(&str, &str); 1] = [(
     "Network",
-    "There is no helper for veth yet: until there is, a device of type veth is loopback alone, and its other keys wait.",
+    "Devices of type veth are not made yet: one is loopback alone, and what else is said of it has no effect.",
 )];
 
 /// Returns the keys of a topic, in the order in which `get_keys` lists them.

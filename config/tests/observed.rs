@@ -100,6 +100,22 @@ fn every_answer_is_that_of_lxc_or_differs_for_a_stated_reason() {
     assert!(DIFFERENCES.iter().all(|difference| !difference.reason.is_empty()));
 }
 
+/// `BRYO_WRITE_DOCS=1 cargo test -p config compat` writes them.
+#[test]
+fn compat_has_a_row_for_every_difference() {
+    const HEAD: &str = "| case | Bryo answers | why |\n|---|---|---|\n";
+    const NEXT: &str = "\n## Not yet\n";
+    let file = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compat.md"));
+    let page = std::fs::read_to_string(file).unwrap();
+    let (before, rest) = page.split_once(HEAD).unwrap();
+    let (rows, after) = rest.split_once(NEXT).unwrap();
+    let expected: String = DIFFERENCES.iter().map(differences::Difference::row).collect();
+    if std::env::var_os("BRYO_WRITE_DOCS").is_some() {
+        return std::fs::write(file, [before, HEAD, &expected, NEXT, after].concat()).unwrap();
+    }
+    assert!(rows == expected, "docs/compat.md is stale: BRYO_WRITE_DOCS=1 cargo test -p config compat");
+}
+
 /// Returns the names that an observed `keys` line lists.
 fn listed(prefix: &str) -> Vec<&'static str> {
     let text = concat!(include_str!("observed/set-get-clear.txt"), include_str!("observed/defaults.txt"));

@@ -21,6 +21,15 @@ impl Difference {
         let stated = |(question, reply): &(&str, &str)| same(question, asked) && same(reply, answer);
         case.starts_with(self.case) && self.answers.iter().any(stated)
     }
+
+    /// Returns the difference as a row of a table: what was asked, what Bryo answers, and why.
+    pub(super) fn row(&self) -> String {
+        let any = |text: &str, word: &str| if text == ANY { word.to_owned() } else { format!("`{text}`") };
+        let said =
+            |(asked, answer): &(&str, &str)| format!("{}: {}", any(asked, "all"), any(answer, "see there"));
+        let answers: Vec<String> = self.answers.iter().map(said).collect();
+        format!("| `{}` | {} | {} |\n", self.case, answers.join(", "), self.reason)
+    }
 }
 
 const LOSSLESS: &str = "what is shown reads back as the same; LXC's answer loses a part";
