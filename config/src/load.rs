@@ -122,17 +122,17 @@ impl Reader {
             Line::Broken(fault) => (nowhere, Err(fault)),
             Line::Setting(setting) => (setting, self.setting(&setting)),
         };
-        let told = match outcome {
-            Ok(None) => return,
-            Ok(Some(warning)) if self.warnings.len() < MOST_TOLD => (false, warning),
-            Ok(Some(_)) if self.warnings.len() == MOST_TOLD => (false, Fault::More { told: MOST_TOLD }),
-            Ok(Some(_)) => return,
-            Err(fault) if self.problems.len() < MOST_TOLD => (true, fault),
-            Err(_) => (true, Fault::More { told: MOST_TOLD }),
-        };
-        let (is_problem, fault) = told;
-        let problem = self.placed(bytes, &at, fault);
-        if is_problem { self.problems.push(problem) } else { self.warnings.push(problem) }
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(warning)) => {
+                let warning = self.placed(bytes, &at, warning);
+                tell(&mut self.warnings, warning);
+            }
+            Err(fault) => {
+                let problem = self.placed(bytes, &at, fault);
+                tell(&mut self.problems, problem);
+            }
+        }
     }
 
     /// Places a fault in the line that is being read.
@@ -244,6 +244,15 @@ impl Reader {
             rootfs.backend = Some(backend);
         }
         if self.problems.is_empty() { Ok((self.config, self.warnings)) } else { Err(Problems(self.problems)) }
+    }
+}
+
+/// Adds a problem to those that are told, or that there is more.
+fn tell(told: &mut Vec<Problem>, problem: Problem) {
+    match told.len() {
+        ..MOST_TOLD => told.push(problem),
+        MOST_TOLD => told.push(Problem { fault: Fault::More { told: MOST_TOLD }, ..problem }),
+        _ => {}
     }
 }
 

@@ -301,23 +301,47 @@ impl fmt::Display for Problem {
     /// Writes place and fault, the line with a mark below the column, the way to the file and the suggestion.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { file, line, column, text } = &self.place;
-        let (file, fault) = (printable(&file.display().to_string()), printable(&self.fault.to_string()));
+        let (file, fault) = (printable(&file.display().to_string()), shortened(&self.fault.to_string()));
         match line {
             0 => write!(f, "{file}: {fault}")?,
             _ => {
-                writeln!(f, "{file}:{line}:{column}: {fault}")?;
-                writeln!(f, "    {}", printable(text))?;
-                write!(f, "    {:blanks$}^", "", blanks = column.saturating_sub(1))?;
+                let (part, blanks) = around(&printable(text), *column);
+                write!(f, "{file}:{line}:{column}: {fault}\n    {part}\n    {:blanks$}^", "")?;
             }
         }
         for (file, line) in &self.includes {
             write!(f, "\n    included from {}:{line}", printable(&file.display().to_string()))?;
         }
         match self.fault.suggestion() {
-            Some(suggestion) => write!(f, "\n    help: {}", printable(&suggestion)),
+            Some(suggestion) => write!(f, "\n    help: {}", shortened(&suggestion)),
             None => Ok(()),
         }
     }
+}
+
+/// How much of a line is shown before and after the column of a problem, in characters.
+const SHOWN: usize = 100;
+
+/// Returns the part of a line around a column, and how many characters of it stand before the column.
+fn around(text: &str, column: usize) -> (String, usize) {
+    let before = column.saturating_sub(1);
+    let left_out = before.saturating_sub(SHOWN);
+    let mut rest = text.chars().skip(left_out);
+    let mut part: String = rest.by_ref().take(2 * SHOWN).collect();
+    if rest.next().is_some() {
+        part.push_str("...");
+    }
+    match left_out {
+        0 => (part, before),
+        _ => (format!("...{part}"), before - left_out + 3),
+    }
+}
+
+/// Returns what can be shown of a message, which may quote a value as long as the file.
+fn shortened(message: &str) -> String {
+    const MOST: usize = 1000;
+    let shown: String = printable(message).chars().take(MOST).collect();
+    if message.chars().nth(MOST).is_some() { shown + "..." } else { shown }
 }
 
 /// Returns where in a line a word stands, from an offset on: the part of a value that is wrong, or of a key.
@@ -388,6 +412,15 @@ mod tests {
             let problems = crate::parse(line, "/c".as_ref()).unwrap_err();
             assert_eq!(problems.0[0].place.column, column, "{problems}");
         }
+    }
+
+    #[test]
+    fn of_a_line_without_end_the_part_that_is_wrong_is_shown() {
+        let line = format!("lxc.autodev ={}yes{}", " ".repeat(100_000), "s".repeat(100_000));
+        let shown = crate::parse(&line, "/c".as_ref()).unwrap_err().to_string();
+        assert!(shown.len() < 2000 && shown.starts_with("/c:1:100014: 'yess"), "{}", shown.len());
+        let mark = shown.lines().find(|line| line.ends_with('^')).unwrap().len() - 1;
+        assert_eq!(shown.lines().nth(1).unwrap().find("yess"), Some(mark));
     }
 
     #[test]
