@@ -11,6 +11,8 @@ use sys::seccomp::Instruction;
 pub enum Filter {
     /// There is no clone3, and nothing else is refused.
     NoClone3,
+    /// clone3 is forbidden instead of absent (EPERM), and nothing else is refused.
+    ForbiddenClone3,
     /// An engine's list that lets namespaces and mounts through.
     Open,
     /// An engine's usual list: namespaces and mounts need CAP_SYS_ADMIN.
@@ -24,8 +26,9 @@ pub enum Filter {
 }
 
 /// All filters.
-const ALL: [Filter; 6] = [
+const ALL: [Filter; 7] = [
     Filter::NoClone3,
+    Filter::ForbiddenClone3,
     Filter::Open,
     Filter::Closed,
     Filter::OldMounts,
@@ -57,6 +60,8 @@ const NEW_NAMESPACES: u32 = 0x7E02_0000;
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, u32::MAX];
 
 const NO_CLONE3: [Rule; 1] = [Rule(libc::SYS_clone3, Fails(libc::ENOSYS))];
+const FORBIDDEN_CLONE3: [Rule; 1] = [Rule(libc::SYS_clone3, Fails(EPERM))];
+
 const NO_LANDLOCK: [Rule; 1] = [Rule(libc::SYS_landlock_create_ruleset, Fails(libc::ENOSYS))];
 const NO_MOUNT_SETATTR: [Rule; 1] = [Rule(libc::SYS_mount_setattr, Fails(libc::ENOSYS))];
 
@@ -123,6 +128,7 @@ impl Filter {
     pub fn word(self) -> &'static str {
         match self {
             Self::NoClone3 => "no-clone3",
+            Self::ForbiddenClone3 => "forbidden-clone3",
             Self::Open => "open",
             Self::Closed => "closed",
             Self::OldMounts => "old-mounts",
@@ -139,6 +145,7 @@ impl Filter {
     fn rules(self) -> Vec<&'static Rule> {
         let lists: &[&'static [Rule]] = match self {
             Self::NoClone3 => &[&NO_CLONE3],
+            Self::ForbiddenClone3 => &[&FORBIDDEN_CLONE3],
             Self::Open => &[&NO_CLONE3, &ALWAYS],
             Self::Closed => &[&NO_CLONE3, &ALWAYS, &NAMESPACES_AND_MOUNTS, &NEW_MOUNT_CALLS],
             Self::OldMounts => &[&NO_CLONE3, &ALWAYS, &NEW_MOUNT_CALLS],

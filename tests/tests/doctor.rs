@@ -25,6 +25,7 @@ tests::claims! {
     another_source_of_ids_is_found_and_bryo_idmap_passed_over: hybrid, needs Bryo;
     a_masked_proc_is_found: hybrid unified, needs Bryo;
     a_masked_sys_is_found: hybrid, needs Bryo;
+    a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing: hybrid, needs Bryo;
     in_a_cell_what_the_doctor_says_is_what_happens: cell, needs Bryo;
     in_a_closed_cell_the_doctor_names_the_filter: closed_cell, needs Bryo;
     a_list_that_knows_no_new_mount_calls_is_named: cell, needs Bryo;
@@ -398,6 +399,18 @@ fn a_masked_sys_is_found(lab: &Lab) {
     ana.bryo(["start", "web"]).amid(amid).succeeds();
     ana.bryo(["exec", "web", "--", "test", "-d", "/sys/class/net/lo"]).succeeds();
     ana.bryo(["stop", "web"]).succeeds();
+    ana.destroy("web");
+}
+
+/// EPERM, as lists answer that know no newer errno for what they refuse.
+fn a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("setpriv --no-new-privs bryo create web /run/bryo-lab/rootfs/busybox.tar.zst").succeeds();
+    let said =
+        finds(|option| ana.bryo(["doctor", option]).under(Filter::ForbiddenClone3), "userns.clone3", "costs");
+    assert_eq!(said.fact, "clone3(CLONE_NEWUSER) = EPERM (Operation not permitted)");
+    ana.bryo(["start", "web"]).under(Filter::ForbiddenClone3).succeeds();
+    ana.bryo(["stop", "-k", "web"]).succeeds();
     ana.destroy("web");
 }
 
