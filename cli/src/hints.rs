@@ -54,9 +54,11 @@ const SPACE: &[&str] = &["lxcpath.space", "lxcpath.inodes"];
 /// Returns the ids of findings, or beginnings of them, that a failure can come from.
 fn suspects(error: &Error) -> &'static [&'static str] {
     const PROGRAM: &str = "/bryo-";
+    const READ_ONLY: &str = "Read-only file system";
     match error.kind() {
         Kind::ProgramMissing | Kind::Kernel(ENOENT) if error.to_string().contains(PROGRAM) => &["programs."],
         Kind::IdRange => &["subid.absent", "subid.foreign", "subid.short"],
+        Kind::IdHelper if error.cause().contains(READ_ONLY) => &["proc.readonly"],
         Kind::IdHelper => &["helper.", "idmap.", "newuidmap.", "subid.nsswitch", "userns.map"],
         Kind::Cgroup => cgroups(error.cause()),
         Kind::Filtered => {
@@ -94,6 +96,9 @@ fn calls(errno: Errno, call: &str) -> &'static [&'static str] {
         }
         Errno::EPERM if call.contains("of a new sysfs") => &["sys.masked"],
         Errno::EACCES if call.starts_with("execve(") => &["lxcpath.noexec"],
+        Errno::EROFS if ["\"setgroups\"", "\"uid_map\""].iter().any(|file| call.contains(file)) => {
+            &["proc.readonly"]
+        }
         Errno::EROFS => &["lxcpath.readonly"],
         Errno::ENOSPC => SPACE,
         Errno::EMFILE => &["limits.nofile"],
@@ -251,6 +256,8 @@ mod tests {
             (Errno::ENOSPC, "write(4)", "lxcpath.space"),
             (Errno::EMFILE, "open(\"/x\")", "limits.nofile"),
             (Errno::EROFS, "mkdirat(4, \".bryo\")", "lxcpath.readonly"),
+            (Errno::EROFS, "openat(4, \"setgroups\", O_WRONLY)", "proc.readonly"),
+            (Errno::EROFS, "openat(4, \"uid_map\", O_WRONLY)", "proc.readonly"),
         ] {
             let error = Error::from(sys::Error::new(call, errno));
             let said = hint(&error, None, || Some(&all)).unwrap();
@@ -258,6 +265,10 @@ mod tests {
         }
         let said = hint(&Error::new(Kind::IdHelper, "x"), None, || Some(&all)).unwrap();
         assert_eq!(said, "mend userns.map (bryo doctor: userns.map)");
+        let by_helper =
+            Error::new(Kind::IdHelper, "bryo-idmap: uid_map: Read-only file system (os error 30)");
+        let said = hint(&by_helper, None, || Some(&all)).unwrap();
+        assert_eq!(said, "mend proc.readonly (bryo doctor: proc.readonly)");
     }
 
     #[test]

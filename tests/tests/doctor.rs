@@ -25,6 +25,8 @@ tests::claims! {
     another_source_of_ids_is_found_and_bryo_idmap_passed_over: hybrid, needs Bryo;
     a_masked_proc_is_found: hybrid unified, needs Bryo;
     a_masked_sys_is_found: hybrid, needs Bryo;
+    a_read_only_proc_is_found_and_mended: hybrid, needs Bryo;
+    a_read_only_sys_is_found_and_is_the_containers_own: hybrid, needs Bryo;
     a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing: hybrid, needs Bryo;
     in_a_cell_what_the_doctor_says_is_what_happens: cell, needs Bryo;
     in_a_closed_cell_the_doctor_names_the_filter: closed_cell, needs Bryo;
@@ -398,6 +400,31 @@ fn a_masked_sys_is_found(lab: &Lab) {
     ana.busybox("web");
     ana.bryo(["start", "web"]).amid(amid).succeeds();
     ana.bryo(["exec", "web", "--", "test", "-d", "/sys/class/net/lo"]).succeeds();
+    ana.bryo(["stop", "web"]).succeeds();
+    ana.destroy("web");
+}
+
+/// By a helper, and without one.
+fn a_read_only_proc_is_found_and_mended(lab: &Lab) {
+    let ana = lab.user("ana");
+    let amid = "mount -o remount,bind,ro /proc";
+    let said = finds(doctor(&ana, amid), "proc.readonly", "stops");
+    let report = asks(doctor(&ana, amid)("--json"));
+    assert!(finding(&report, "proc.masked").is_none(), "one cause is one finding: {report:#}");
+    stops(&ana, amid, "proc.readonly");
+    let alone = ana.run("setpriv", ["--no-new-privs", "bryo", "run", "--", "true"]).amid(amid);
+    alone.exits(125).stderr_contains(&named("proc.readonly"));
+    is_mended(&ana, amid, &said, "proc.readonly");
+}
+
+fn a_read_only_sys_is_found_and_is_the_containers_own(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let amid = "mount -o remount,bind,ro /sys";
+    finds(doctor(&ana, amid), "sys.readonly", "note");
+    ana.bryo(["start", "web"]).amid(amid).succeeds();
+    let own = "grep -qE '^[^ ]+ /sys [^ ]+ ro' /proc/mounts && test \"$(ls /sys/class/net)\" = lo";
+    ana.bryo(["exec", "web", "--", "sh", "-c", own]).succeeds();
     ana.bryo(["stop", "web"]).succeeds();
     ana.destroy("web");
 }

@@ -38,8 +38,17 @@ impl<'a> MountLine<'a> {
 
     /// Tells whether the mount has an option.
     pub fn has_option(&self, wanted: &str) -> bool {
-        self.options.split(',').any(|option| option == wanted)
+        has(self.options, wanted)
     }
+
+    /// Tells whether nothing can be written by the mount, be it itself or its file system that is read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.has_option("ro") || has(self.fs_options, "ro")
+    }
+}
+
+fn has(options: &str, wanted: &str) -> bool {
+    options.split(',').any(|option| option == wanted)
 }
 
 #[cfg(test)]
@@ -54,6 +63,17 @@ mod tests {
         assert!(plain.has_option("nosuid") && !plain.has_option("no"));
         let shared = MountLine::parse("23 22 0:5 /a\\040b /mnt ro shared:1 master:2 - tmpfs own rw").unwrap();
         assert_eq!((shared.root, shared.options, shared.fstype), ("/a\\040b", "ro", "tmpfs"));
+    }
+
+    #[test]
+    fn a_mount_and_its_file_system_can_be_read_only() {
+        let is_read_only = |options: &str, fs_options: &str| {
+            let line = format!("22 1 0:21 / /proc {options} - proc proc {fs_options}");
+            MountLine::parse(&line).map(|mount| mount.is_read_only())
+        };
+        assert_eq!(is_read_only("ro,nosuid", "rw"), Some(true));
+        assert_eq!(is_read_only("rw", "ro"), Some(true));
+        assert_eq!(is_read_only("rw,relatime", "rw,errors=remount-ro"), Some(false));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::host::{
     Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Network, PackageManager,
     Process, Program, Programs, SWITCHES, Session, Storage, Survey, capability,
 };
+use crate::surroundings::Fresh;
 
 const BOTH: u64 = capability::SETUID | capability::SETGID;
 
@@ -358,6 +359,15 @@ const MADE_UP: &[(&str, Change, &str)] = &[
         "fsmount() of a new proc = EPERM (Operation not permitted), and over it are mounted /proc/kcore",
     ),
     (
+        "proc.readonly",
+        |s| {
+            answer(s, Question::Proc, Errno::EPERM);
+            s.host.surroundings.proc = Fresh::ReadOnly;
+            s.process.mountinfo = Ok(MOUNTS.replace("/proc rw", "/proc ro"));
+        },
+        "/proc is mounted read-only",
+    ),
+    (
         "proc.hidepid",
         |s| s.process.mountinfo = Ok("22 20 0:21 / /proc rw - proc proc rw,hidepid=invisible\n".into()),
         "hidepid=invisible",
@@ -366,6 +376,15 @@ const MADE_UP: &[(&str, Change, &str)] = &[
         "sys.masked",
         |s| {
             answer(s, Question::Sysfs, Errno::EPERM);
+            s.process.mountinfo = Ok(format!("{MOUNTS}31 23 0:6 / /sys/module rw - tmpfs own rw\n"));
+        },
+        "fsmount() of a new sysfs = EPERM (Operation not permitted), and over it are mounted /sys/module",
+    ),
+    (
+        "sys.readonly",
+        |s| {
+            answer(s, Question::Sysfs, Errno::EPERM);
+            s.host.surroundings.sysfs = Fresh::ReadOnly;
             s.process.mountinfo = Ok(MOUNTS.replace("/sys rw", "/sys ro"));
         },
         "/sys is mounted read-only",
@@ -603,6 +622,18 @@ fn a_filter_that_refuses_clone3_alone_stops_nothing() {
         let found: Vec<_> = findings(&survey).iter().map(|f| (f.id, f.severity)).collect();
         assert_eq!(found, [("userns.clone3", Severity::Costs)]);
     }
+}
+
+#[test]
+fn what_a_start_gets_read_only_is_not_taken_for_masked() {
+    let masked = "31 22 0:5 /null /proc/kcore rw - devtmpfs d rw\n40 20 0:21 / /mnt/proc ro - proc proc rw\n";
+    let mut survey = healthy();
+    answer(&mut survey, Question::Proc, Errno::EPERM);
+    survey.process.mountinfo = Ok(format!("{MOUNTS}{masked}"));
+    survey.host.surroundings.proc = Fresh::ReadOnly;
+    assert_eq!(findings(&survey), []);
+    survey.host.surroundings.proc = Fresh::Refused;
+    assert_eq!(findings(&survey).iter().map(|finding| finding.id).collect::<Vec<_>>(), ["proc.masked"]);
 }
 
 #[test]

@@ -67,10 +67,10 @@ impl Whole {
         let is_covered = |over: &[String], base: &MountLine<'_>| over.iter().any(|point| point == base.point);
         let least = of_kind
             .map(|base| (over(base), base))
-            .min_by_key(|(over, base)| (is_covered(over, base), over.len(), base.has_option("ro")));
+            .min_by_key(|(over, base)| (is_covered(over, base), over.len(), base.is_read_only()));
         match least {
             None => Sight::Absent,
-            Some((over, base)) if over.is_empty() && base.has_option("ro") => {
+            Some((over, base)) if over.is_empty() && base.is_read_only() => {
                 Sight::ReadOnly(base.point.to_owned())
             }
             Some((over, base)) if over.is_empty() => Sight::Whole(base.point.to_owned()),
