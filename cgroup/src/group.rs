@@ -371,9 +371,9 @@ struct Door {
 }
 
 impl Entrance {
-    /// Returns the files; whoever writes "0" to all of them, and has one thread, is in the group.
-    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.doors.iter().map(|door| door.file.as_fd())
+    /// Returns the files of the v1 hierarchies; whoever writes "0" to all of them, and has one thread, is in the group there.
+    pub fn files_v1(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.doors.iter().filter(|door| door.version == Version::V1).map(|door| door.file.as_fd())
     }
 
     /// Moves the calling process, which has one thread, into the group, in every hierarchy.

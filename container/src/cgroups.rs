@@ -293,9 +293,9 @@ impl Payload {
         .map_err(failed)
     }
 
-    /// Returns the files by which a process enters them, for the attaching process.
-    pub fn entrance_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.entrance.files()
+    /// Returns the files by which a process enters those of v1, for the attaching process. Into that of v2 it clones.
+    pub fn entrance_files_v1(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.entrance.files_v1()
     }
 
     /// Gives the cgroup in which the container is to the caller and container root's group together. For the child, while
@@ -463,7 +463,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Moves the calling process by a file of [`Payload::entrance_files`].
+/// Moves the calling process by a file of [`Payload::entrance_files_v1`].
 pub fn enter_by(file: BorrowedFd<'_>) -> Result<()> {
     sys::path::write_once(file, b"0").doing("moving into the container's cgroup")
 }

@@ -34,6 +34,8 @@ pub mod flags {
     pub const NEWTIME: u64 = 0x0000_0080;
     /// All of these that a clone can make.
     pub const NAMESPACES: u64 = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET;
+    /// The child's parent is the caller's parent.
+    pub(super) const PARENT: u64 = 0x0000_8000;
     pub(super) const PIDFD: u64 = 0x0000_1000;
     pub(super) const INTO_CGROUP: u64 = 0x2_0000_0000;
 }
@@ -78,9 +80,7 @@ impl Exit {
 /// EBUSY when the caller has more than one thread: the child could deadlock in an allocator lock that a thread,
 /// absent in the child, holds. ENOSYS or EPERM for a clone into a cgroup without clone3.
 pub fn clone(new: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
-    if !is_single_threaded() {
-        return Err(Error::new(clone3_text(new, cgroup), Errno::EBUSY));
-    }
+    must_be_single_threaded(|| clone3_text(new, cgroup))?;
     match clone3(new, cgroup) {
         // A filter cannot read the arguments of clone3. Docker's answers ENOSYS, so that programs use clone.
         Err(e) if cgroup.is_none() && matches!(e.errno(), Errno::ENOSYS | Errno::EPERM) => clone2(new),
@@ -151,9 +151,16 @@ pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Forks: [`clone`] without namespaces.
+/// Forks: [`clone`] without namespaces, which needs nothing that clone(2) has not.
 pub fn fork() -> Result<Cloned> {
-    clone(0, None)
+    must_be_single_threaded(|| "clone(0)".to_owned())?;
+    clone2(0)
+}
+
+/// Forks a sibling: its parent, which waits for it, is the caller's. The parent knows it by the pidfd that the caller sends.
+pub fn fork_sibling() -> Result<Cloned> {
+    must_be_single_threaded(|| "clone(CLONE_PARENT)".to_owned())?;
+    clone2(flags::PARENT)
 }
 
 /// Tells whether a process has never called execve(2) since it was cloned, alive or a zombie. Source: proc_pid_stat(5),
@@ -173,6 +180,10 @@ fn stat_field(pid: i32, number: usize) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+fn must_be_single_threaded(call: impl FnOnce() -> String) -> Result<()> {
+    if is_single_threaded() { Ok(()) } else { Err(Error::new(call(), Errno::EBUSY)) }
 }
 
 /// Asks the kernel whether the caller is the process's only thread. unshare(2) of CLONE_THREAD changes nothing for one

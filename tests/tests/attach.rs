@@ -17,6 +17,9 @@ tests::claims! {
     the_terminal_inside_follows_the_size_of_the_window: hybrid cell, needs Bryo;
     attach_to_a_stopped_container_fails: hybrid cell;
     attach_lands_in_the_cgroup_of_the_container: hybrid unified cell;
+    a_container_with_all_its_processes_is_still_entered: hybrid;
+    a_command_has_a_group_of_its_own_where_init_has_made_groups: hybrid unified, needs Bryo Strace;
+    a_command_that_cannot_be_cloned_into_the_group_moves_there: hybrid unified, needs Bryo Strace;
     many_commands_at_once: hybrid cell;
     a_killed_attach_leaves_the_container_running: hybrid unified cell;
     exec_has_a_clean_environment: hybrid unified cell, needs Bryo;
@@ -163,6 +166,53 @@ fn attach_lands_in_the_cgroup_of_the_container(lab: &Lab) {
     // Seen from inside, everything lies below the container's own root; the host's names do not show.
     attach(&ana, "cat /proc/self/cgroup").succeeds().stdout_lacks("bryo-lab").stdout_lacks("..");
     ana.destroy("web");
+}
+
+fn a_container_with_all_its_processes_is_still_entered(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(".local/share/lxc/web/config", "lxc.cgroup.pids.max = 6\n");
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    let fill = "while sleep 1000 >/dev/null 2>&1 & do :; done";
+    let filled = attach(&ana, fill).output();
+    assert!(filled.stderr.contains("fork"), "{filled:?}");
+    ana.lxc("attach", ["-n", "web", "--", "true"]).succeeds();
+    ana.destroy("web");
+}
+
+/// On v2 a group takes no process when its own init has enabled controllers for the groups below.
+fn a_command_has_a_group_of_its_own_where_init_has_made_groups(lab: &Lab) {
+    let ana = running(lab);
+    for _ in 0..2 {
+        assert_eq!(group_when_a_clone_into_it_answers(&ana, "EBUSY"), "0::/.lxc\n");
+    }
+    ana.destroy("web");
+}
+
+/// A group of v2 that has all the processes that it may have takes none by a clone, and one that moves itself.
+fn a_command_that_cannot_be_cloned_into_the_group_moves_there(lab: &Lab) {
+    let ana = running(lab);
+    assert_eq!(group_when_a_clone_into_it_answers(&ana, "EAGAIN"), "0::/\n");
+    ana.destroy("web");
+}
+
+/// Returns the group of v2, as it shows inside, of a command. The machine has no controllers in v2, so the kernel's first
+/// answer is strace's.
+fn group_when_a_clone_into_it_answers(user: &User<'_>, errno: &str) -> String {
+    let monitor = user.monitors().pop().expect("the container runs");
+    // Each process has a count of its own; clone3 is for clones into a group alone.
+    let mut strace = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=clone3:error={errno}:when=1")])
+        .args(["-p", &monitor.pid.to_string()])
+        .spawn()
+        .expect("strace is there");
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", monitor.pid)).unwrap_or_default();
+    eventually("strace looks on", || !status().contains("TracerPid:\t0\n"));
+    let group = attach(user, "grep ^0: /proc/self/cgroup").succeeds().stdout;
+    strace.kill().expect("it is ours");
+    strace.wait().expect("it is ours");
+    eventually("strace is gone", || status().contains("TracerPid:\t0\n"));
+    group
 }
 
 fn many_commands_at_once(lab: &Lab) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cgroup::{Base, BaseGroup, Entrance, Hierarchy, Host, Layout, Limit, Version};
+use cgroup::{Base, BaseGroup, Group, Hierarchy, Host, Layout, Limit, Version};
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,10 +66,11 @@ pub(crate) fn sleeper() -> Sleeper {
     Sleeper(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
 }
 
-/// A process of one thread that enters a group by itself, then does nothing.
-pub(crate) fn entering_sleeper(entrance: &Entrance) -> Sleeper {
+/// A process of one thread that enters a group of v1 by itself and is placed in that of v2, then does nothing.
+pub(crate) fn entering_sleeper(group: &Group) -> Sleeper {
     let own = std::process::id();
-    let doors = entrance.files().map(|file| format!("/proc/{own}/fd/{}", file.as_raw_fd()));
+    let entrance = group.entrance().unwrap();
+    let doors = entrance.files_v1().map(|file| format!("/proc/{own}/fd/{}", file.as_raw_fd()));
     let enter = "for door; do echo 0 > \"$door\" || exit; done; echo in; exec sleep 600 > /dev/null";
     let mut child = Command::new("sh")
         .args(["-c", enter, "sh"])
@@ -81,6 +82,7 @@ pub(crate) fn entering_sleeper(entrance: &Entrance) -> Sleeper {
     let mut told = String::new();
     child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(told, "in\n", "the process did not get in");
+    group.place_in_unified(child.id() as i32).unwrap();
     Sleeper(child)
 }
 

@@ -38,12 +38,11 @@ fn a_placed_process_is_in_every_hierarchy() {
 }
 
 #[test]
-fn a_process_enters_every_hierarchy_by_files_opened_earlier() {
+fn a_process_enters_every_hierarchy() {
     need!(is_root(), "root");
     let bench = Bench::new("entrance");
     let group = bench.base.make(&bench.name).unwrap();
-    let entrance = group.entrance().unwrap();
-    let child = entering_sleeper(&entrance);
+    let child = entering_sleeper(&group);
     for dir in group.paths() {
         let inside = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap();
         assert_eq!(inside.trim(), child.pid().to_string(), "{}", dir.display());

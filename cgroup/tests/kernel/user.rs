@@ -118,7 +118,7 @@ fn everything_in_delegated_directories() {
     assert!(base.host().accesses.iter().all(cgroup::Access::is_usable), "{:?}", base.host());
     let names = base.claim(&names()).unwrap();
     let monitor = base.make(&names.monitor).unwrap();
-    drop(entering_sleeper(&monitor.entrance().unwrap()));
+    drop(entering_sleeper(&monitor));
     let (payload, kept) = base.make_with_controllers(&names.payload).unwrap();
     assert_eq!(kept, []);
     let child = sleeper();

@@ -1,7 +1,10 @@
-//! The attaching process: a fresh exec of the monitor's program that joins the container and runs one program there.
+//! The attaching process: a fresh exec of the monitor's program that runs one program in the container.
 //!
-//! It is not dumpable from before it joins until exec, so that nobody in the container can look into it; every fd of
-//! the host's is closed before the program is looked up; the working directory is found inside, by no link of /proc.
+//! It stays outside itself. It clones the joining process into the container's cgroup, which joins the namespaces, clones
+//! the process that becomes the program, as a child of the attaching process, and ends.
+//!
+//! All of them are not dumpable from before the join until exec, so that nobody in the container can look into them; every
+//! fd of the host's is closed before the program is looked up; the working directory is found inside, by no link of /proc.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sys::path::OpenFlags;
 use sys::process::{self, Cloned, Exec, Exit, flags};
-use sys::{cred, memfd, namespace, path, signal, socket, tty};
+use sys::{Errno, cred, memfd, namespace, path, signal, socket, tty};
 use types::Signal;
 
 use super::AttachRequest;
@@ -48,9 +51,16 @@ pub struct Fds {
     pub init: OwnedFd,
     /// The root of the container's devpts.
     pub devpts: Option<OwnedFd>,
-    /// The files by which a process enters the payload cgroups.
-    pub cgroups: Vec<OwnedFd>,
+    /// The directory of the payload cgroup of v2.
+    pub unified: Option<OwnedFd>,
+    /// The files by which a process enters the payload cgroups of v1.
+    pub cgroups_v1: Vec<OwnedFd>,
 }
+
+/// What the program's process says when only exec is left.
+const READY: &[u8] = b"ready";
+/// What it is answered when the asking command may know.
+const GO: &[u8] = b"go";
 
 /// Runs the program and reports to the connection. Returns the status of the process.
 pub fn run(fds: &Fds) -> i32 {
@@ -77,7 +87,7 @@ fn read<T: serde::de::DeserializeOwned>(fd: &OwnedFd) -> Result<T> {
         .map_err(|_| Error::new(Kind::Build, "the request makes no sense to this build"))
 }
 
-/// Joins the container and starts the program.
+/// Starts the program, and returns its pidfd.
 fn start(fds: &Fds) -> Result<OwnedFd> {
     let request: AttachRequest = read(&fds.request)?;
     let entry: Entry = read(&fds.entry)?;
@@ -88,29 +98,94 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
     // The caller's directory by name, to be looked for inside; joining the mount namespace leaves it.
     path::change_dir(fds.cwd.as_fd())?;
     let cwd = std::env::current_dir().ok();
-    // All in one call: joining some of them first would take the right to join the others.
-    namespace::join(fds.init.as_fd(), kinds).doing("joining the container's namespaces")?;
-    let (ours, theirs) = socket::pair()?;
-    match process::fork().doing("making the process")? {
-        Cloned::Child => {
-            drop(ours);
-            let Err(failure) = become_program(fds, &request, &entry, kinds, cwd.as_deref(), theirs.as_fd());
-            let bytes = postcard::to_stdvec(&failure).unwrap_or_default();
-            let _gone = socket::send(theirs.as_fd(), &bytes, &[]);
+    match clone_program(fds, kinds)? {
+        Side::Program { channel, door } => {
+            let door = door.as_ref().map(AsFd::as_fd);
+            let Err(failure) =
+                become_program(fds, &request, &entry, kinds, cwd.as_deref(), door, channel.as_fd());
+            let _gone = socket::send(channel.as_fd(), &bytes_of(&failure), &[]);
             process::exit_now(1)
         }
-        Cloned::Parent { pidfd, .. } => {
-            drop(theirs);
-            match accompany(fds, ours.as_fd()) {
-                Ok(()) => Ok(pidfd),
-                Err(failure) => {
-                    let _dead = process::send_signal(pidfd.as_fd(), Signal::KILL);
-                    process::wait(pidfd.as_fd())?;
-                    Err(failure)
-                }
+        Side::Attaching { program, channel } => match accompany(fds, channel.as_fd()) {
+            Ok(()) => Ok(program),
+            Err(failure) => {
+                let _dead = process::send_signal(program.as_fd(), Signal::KILL);
+                process::wait(program.as_fd())?;
+                Err(failure)
             }
-        }
+        },
     }
+}
+
+/// Which process this is, once that of the program has been made, with its end of the channel between the two.
+enum Side {
+    /// The one outside, which waits for the program.
+    Attaching { program: OwnedFd, channel: OwnedFd },
+    /// The one inside, which becomes the program. By `door` it has to enter the cgroup of v2, if it is not in it.
+    Program { channel: OwnedFd, door: Option<OwnedFd> },
+}
+
+/// Makes the program's process: in the container's namespaces, and in its cgroup of v2 if possible.
+///
+/// A process that is cloned into a cgroup of v2 is in it at once, and one that moves itself there waits for a grace period
+/// of RCU, 5 to 20 ms. Only the joining process can be cloned so, since inside a cgroup namespace the kernel lets nobody
+/// in from outside. Where this fails (a filter forbids clone3, or the cgroup has all the processes that it may have) the
+/// program's process moves itself, which no limit forbids.
+fn clone_program(fds: &Fds, kinds: u64) -> Result<Side> {
+    let Some(payload) = &fds.unified else { return clone_joined(fds, kinds, None) };
+    let leaf;
+    let mut group = payload.as_fd();
+    let mut cloned = clone_joined(fds, kinds, Some(group));
+    if cloned.as_ref().is_err_and(|e| e.errno() == Some(Errno::EBUSY)) {
+        leaf = open_leaf(group).doing("making a cgroup for the program")?;
+        group = leaf.as_fd();
+        cloned = clone_joined(fds, kinds, Some(group));
+    }
+    cloned.or_else(|_| {
+        let door = path::open_write_at(group, Path::new("cgroup.procs"))?;
+        match clone_joined(fds, kinds, None)? {
+            Side::Program { channel, .. } => Ok(Side::Program { channel, door: Some(door) }),
+            attaching => Ok(attaching),
+        }
+    })
+}
+
+/// Opens the group for programs below a payload group that takes none itself, since its own init has enabled controllers
+/// for the groups below (cgroups(7), "no internal processes"). LXC's has the same name.
+fn open_leaf(payload: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+    let name = ".lxc";
+    match path::make_dir(payload, name.as_ref(), 0o755) {
+        Err(e) if e.errno() != Errno::EEXIST => Err(e),
+        _ => path::open_dir_at(payload, Path::new(name)),
+    }
+}
+
+/// Clones the joining process, into a cgroup if one is given, which clones that of the program and ends.
+fn clone_joined(fds: &Fds, kinds: u64, group: Option<BorrowedFd<'_>>) -> Result<Side> {
+    let (ours, theirs) = socket::pair()?;
+    let (tell, told) = socket::pair()?;
+    let cloned = process::clone(0, group).doing("making the process that joins the container")?;
+    if let Cloned::Parent { pidfd: joining, .. } = cloned {
+        drop((theirs, tell));
+        let mut told = socket::receive(told.as_fd(), 64 * 1024)?;
+        process::wait(joining.as_fd())?;
+        let program = told.fds.pop().ok_or_else(|| failure(&told.bytes))?;
+        return Ok(Side::Attaching { program, channel: ours });
+    }
+    drop((ours, told));
+    let sent = match join_and_fork(fds, kinds) {
+        Ok(Cloned::Child) => return Ok(Side::Program { channel: theirs, door: None }),
+        Ok(Cloned::Parent { pidfd, .. }) => socket::send(tell.as_fd(), b"joined", &[pidfd.as_fd()]),
+        Err(failure) => socket::send(tell.as_fd(), &bytes_of(&failure), &[]),
+    };
+    process::exit_now(i32::from(sent.is_err()))
+}
+
+/// The joining process: moves into the namespaces and forks the process of the program there.
+fn join_and_fork(fds: &Fds, kinds: u64) -> Result<Cloned> {
+    // All in one call: joining some of them first would take the right to join the others.
+    namespace::join(fds.init.as_fd(), kinds).doing("joining the container's namespaces")?;
+    process::fork_sibling().doing("making the process")
 }
 
 /// Leaves the session keyring. The monitor has left the user's already; this one is the program's alone where the quota
@@ -124,11 +199,11 @@ fn join_own_keyring() {
 /// Passes the child's terminal to the asking command when the child is ready, and sees it exec.
 fn accompany(fds: &Fds, child: BorrowedFd<'_>) -> Result<()> {
     let ready = socket::receive(child, 64 * 1024)?;
-    if ready.bytes != b"ready" {
+    if ready.bytes != READY {
         return Err(failure(&ready.bytes));
     }
     let terminal: Vec<BorrowedFd<'_>> = ready.fds.iter().map(AsFd::as_fd).collect();
-    socket::send(child, b"go", &[])?;
+    socket::send(child, GO, &[])?;
     let last = socket::receive(child, 64 * 1024)?;
     if !last.bytes.is_empty() {
         return Err(failure(&last.bytes));
@@ -136,23 +211,28 @@ fn accompany(fds: &Fds, child: BorrowedFd<'_>) -> Result<()> {
     command::send(fds.connection.as_fd(), &Reply::Started, &terminal)
 }
 
+fn bytes_of(failure: &Error) -> Vec<u8> {
+    postcard::to_stdvec(failure).unwrap_or_default()
+}
+
 fn failure(bytes: &[u8]) -> Error {
     postcard::from_bytes(bytes)
         .unwrap_or_else(|_| Error::new(Kind::Died, "the process died before it was ready"))
 }
 
-/// The child: in the container's cgroups, by files that the monitor opened when it still could, then a member of the
-/// container in every way, then the program.
+/// The child: in the container's cgroups of v1, by files that the monitor opened when it still could, and in that of v2 by
+/// `door` where it has not been cloned into it; then a member of the container in every way, then the program.
 fn become_program(
     fds: &Fds,
     request: &AttachRequest,
     entry: &Entry,
     kinds: u64,
     cwd: Option<&Path>,
+    door: Option<BorrowedFd<'_>>,
     parent: BorrowedFd<'_>,
 ) -> Result<Infallible> {
-    for file in &fds.cgroups {
-        crate::cgroups::enter_by(file.as_fd())?;
+    for file in fds.cgroups_v1.iter().map(AsFd::as_fd).chain(door) {
+        crate::cgroups::enter_by(file)?;
     }
     if kinds & flags::NEWUSER != 0 {
         cred::become_user(0, 0, &[], entry.keep_groups)?;
@@ -180,8 +260,10 @@ fn become_program(
     } else if !request.elevated {
         entry.confinement.limit_own_capabilities()?;
     }
-    socket::send(parent, b"ready", &master)?;
-    socket::receive(parent, 16)?;
+    socket::send(parent, READY, &master)?;
+    if socket::receive(parent, 16)?.bytes != GO {
+        return Err(Error::new(Kind::Died, "the attaching process died"));
+    }
     signal::reset_all()?;
     drop(pair);
     process::close_all_but(&[parent])?;

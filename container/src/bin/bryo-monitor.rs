@@ -49,7 +49,7 @@ fn start(numbers: &[&str]) -> Result<i32> {
 }
 
 fn enter(words: &[&str]) -> Result<i32> {
-    let Some((&devpts, numbers)) = words.split_first() else {
+    let [devpts, unified, numbers @ ..] = words else {
         return Err(Error::new(Kind::Usage, "attach needs fds"));
     };
     let mut fds = taken(numbers)?.into_iter();
@@ -61,8 +61,9 @@ fn enter(words: &[&str]) -> Result<i32> {
         request: next()?,
         entry: next()?,
         init: next()?,
-        devpts: if devpts == "devpts" { Some(next()?) } else { None },
-        cgroups: fds.collect(),
+        devpts: if *devpts == "devpts" { Some(next()?) } else { None },
+        unified: if *unified == "unified" { Some(next()?) } else { None },
+        cgroups_v1: fds.collect(),
     };
     Ok(attach::enter(&fds))
 }

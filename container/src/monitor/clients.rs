@@ -141,11 +141,13 @@ impl Clients {
         let Some(client) = self.clients.remove(&id) else { return Ok(()) };
         let mut command = Command::new("/proc/self/exe");
         command.arg("attach").arg(if running.devpts.is_some() { "devpts" } else { "no-devpts" });
+        command.arg(if running.cgroup.clone_target().is_some() { "unified" } else { "no-unified" });
         let own = [client.socket.as_fd(), input.as_fd(), output.as_fd(), errors.as_fd(), cwd.as_fd()];
         let more = [request.as_fd(), entry.as_fd(), running.pidfd.as_fd()];
         let devpts = running.devpts.iter().map(AsFd::as_fd);
-        let all: Vec<BorrowedFd<'_>> =
-            own.into_iter().chain(more).chain(devpts).chain(running.cgroup.entrance_files()).collect();
+        let unified = running.cgroup.clone_target().into_iter();
+        let cgroups = unified.chain(running.cgroup.entrance_files_v1());
+        let all: Vec<BorrowedFd<'_>> = own.into_iter().chain(more).chain(devpts).chain(cgroups).collect();
         command.args(all.iter().map(|fd| fd.as_raw_fd().to_string()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let spawned = process::spawn_with(&mut command, &all).map_err(crate::place::from_io);
