@@ -7,8 +7,9 @@
 //! What remains. Processes that multiply faster than they are found are not all ended in time: the run file then stays, and
 //! the next command goes on; where there is a cgroup it has ended them before, at once. On kernels without `ns_last_pid` a
 //! process that forks and ends on and on may be missed. Where the outer user namespace has no project ids there is no mark
-//! ([`Mark::set`]), and after a killed monitor two hide: processes that have all left their root by chroot(2), and one that
-//! runs a program which it may not read. The latter hides, mark or not, in a user namespace below the container's too.
+//! ([`Mark::set`]), and after a killed monitor three hide: processes that have all left their root by chroot(2), those of a
+//! container whose root is the caller's, and one that runs a program which it may not read. The latter hides, mark or not, in a
+//! user namespace below the container's too.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -76,11 +77,14 @@ impl Mark {
     }
 
     /// Tells whether a process is in the namespace itself; for anybody who is in the one above, or in it.
-    fn is_on(&self, proc: BorrowedFd<'_>) -> bool {
+    ///
+    /// # Errors
+    /// The process has ended.
+    fn is_on(&self, proc: BorrowedFd<'_>) -> sys::Result<bool> {
         const CAP: u64 = 4096;
-        let text = path::read_small(proc, Path::new("projid_map"), CAP).unwrap_or_default();
+        let text = path::read_small(proc, Path::new("projid_map"), CAP)?;
         let text = String::from_utf8_lossy(&text);
-        !self.0.is_empty() && text.split_ascii_whitespace().eq(self.0.split_ascii_whitespace())
+        Ok(!self.0.is_empty() && text.split_ascii_whitespace().eq(self.0.split_ascii_whitespace()))
     }
 
     /// Tells whether a namespace has the mark: by a process that joins it, since perhaps only namespaces below have any.
@@ -93,12 +97,14 @@ impl Mark {
         const UNKNOWN: i32 = 2;
         let parent = process::own_pid();
         match process::fork()? {
-            Cloned::Child => process::exit_now(match join(user, parent) {
-                Ok(proc) if self.is_on(proc.as_fd()) => OWN,
-                Ok(_) => FOREIGN,
-                Err(e) if e.errno() == Errno::EPERM => FOREIGN,
-                Err(_) => UNKNOWN,
-            }),
+            Cloned::Child => {
+                process::exit_now(match join(user, parent).and_then(|proc| self.is_on(proc.as_fd())) {
+                    Ok(true) => OWN,
+                    Ok(false) => FOREIGN,
+                    Err(e) if e.errno() == Errno::EPERM => FOREIGN,
+                    Err(_) => UNKNOWN,
+                })
+            }
             Cloned::Parent { pidfd, .. } => match process::wait(pidfd.as_fd())? {
                 Exit::Code(OWN) => Ok(true),
                 Exit::Code(FOREIGN) => Ok(false),
@@ -151,7 +157,7 @@ fn end_all(container: Container<'_>) -> Result<()> {
     let mut search = Search::new(container, true);
     while !search.finds_nobody(deadline).doing(ENDING)? {
         if Instant::now() > deadline {
-            return Err(still_there(&search.left)).doing(ENDING);
+            return Err(still_there(&search)).doing(ENDING);
         }
         if !search.has_signalled {
             std::thread::sleep(PAUSE);
@@ -162,12 +168,18 @@ fn end_all(container: Container<'_>) -> Result<()> {
 
 /// Names those that do not end, as many as fit a sentence. The kernel lets a killed process live while a call of it cannot
 /// be interrupted, or a cgroup of v1 is frozen.
-fn still_there(left: &BTreeSet<i32>) -> Error {
-    let some: Vec<String> = left.iter().take(8).map(i32::to_string).collect();
-    let more = if left.len() > some.len() { ", ..." } else { "" };
-    let cause =
-        format!("killed and still there: process {}{more}; the next command tries again", some.join(", "));
-    Error::new(Kind::Died, cause)
+fn still_there(search: &Search<'_>) -> Error {
+    let some: Vec<String> = search.left.iter().take(8).map(i32::to_string).collect();
+    let more = if search.left.len() > some.len() { ", ..." } else { "" };
+    let list = format!("{}{more}", some.join(", "));
+    let cause = if some.is_empty() {
+        "processes of this machine are made faster than they can be looked at".to_owned()
+    } else if search.left.iter().any(|pid| search.signalled.contains(pid)) {
+        format!("killed and still there: process {list}")
+    } else {
+        format!("it cannot be told whether they are the container's: process {list}")
+    };
+    Error::new(Kind::Died, format!("{cause}; the next command tries again"))
 }
 
 /// How a container's processes are told from all others.
@@ -205,24 +217,34 @@ enum Belongs {
 impl<'a> Container<'a> {
     fn of(traces: &'a Traces) -> Self {
         let mark = traces.mark.as_ref();
-        Self { user: traces.user, mark, rootfs: identity(&traces.rootfs), known: Known::NotYet }
+        // The caller's own root tells nobody apart.
+        let rootfs = identity(&traces.rootfs).filter(|root| Some(*root) != identity(Path::new("/")));
+        Self { user: traces.user, mark, rootfs, known: Known::NotYet }
     }
 
     fn has(&mut self, process: &Living) -> sys::Result<Belongs> {
         let Some(own) = process.user_namespace()? else {
-            let marked = self.mark.is_some_and(|mark| mark.is_on(process.proc.as_fd()));
-            return Ok(if marked { Belongs::Closed } else { Belongs::No });
+            // Anybody may read the mark and wear it, but only to the container's owner does its namespace belong.
+            let marked = self.mark.is_some_and(|mark| mark.is_on(process.proc.as_fd()) == Ok(true));
+            let is_ours = marked && process::may_signal(process.pidfd.as_fd());
+            return Ok(if is_ours { Belongs::Closed } else { Belongs::No });
         };
         let is_it = |namespace: &OwnedFd| namespace::identity(namespace.as_fd()) == Ok(self.user);
         let above = |below: &OwnedFd| namespace::parent(below.as_fd()).ok();
+        let is_in_it = is_it(&own);
         let found = std::iter::successors(Some(own), above).take(DEEPEST).find(is_it);
-        Ok(found.map_or(Belongs::No, |user| self.has_found(user, process)))
+        Ok(found.map_or(Belongs::No, |user| self.has_found(user, process, is_in_it)))
     }
 
-    /// Tells whether the namespace of that number, a process of which was met, is the container's still.
-    fn has_found(&mut self, user: OwnedFd, process: &Living) -> Belongs {
+    /// Tells whether the namespace of that number, of which a process was met, is the container's still. The process is in
+    /// it or in one below; the former shows the mark by itself, also where no process more can be made.
+    fn has_found(&mut self, user: OwnedFd, process: &Living, is_in_it: bool) -> Belongs {
         if matches!(self.known, Known::NotYet) {
-            self.known = match self.mark.map(|mark| mark.names(user.as_fd())) {
+            let told = self.mark.map(|mark| match is_in_it {
+                true => mark.is_on(process.proc.as_fd()).map_err(Error::from),
+                false => mark.names(user.as_fd()),
+            });
+            self.known = match told {
                 Some(Ok(true)) => Known::Own { _held: user },
                 Some(Ok(false)) => Known::Foreign,
                 Some(Err(e)) => {
@@ -264,7 +286,7 @@ impl<'a> Search<'a> {
         Self { container, ends, begun: Instant::now(), signalled, left, has_signalled: false }
     }
 
-    /// Looks until somebody is found or it is certain, as far as it can be, that nobody is there.
+    /// Looks until somebody is found or it is certain, as far as it can be, that nobody is there. At the deadline it is not.
     ///
     /// # Errors
     /// There is no fd or memory left to look with.
@@ -276,7 +298,7 @@ impl<'a> Search<'a> {
                 false => {}
             }
         }
-        Ok(true)
+        Ok(Instant::now() <= deadline)
     }
 
     /// Looks at all processes, and at those that are made meanwhile until none is. Returns whether nobody was missed.
@@ -382,6 +404,7 @@ mod tests {
     #[test]
     fn a_process_without_the_mark_does_not_bear_it() {
         let own = namespace::proc_dir(process::own_pid()).unwrap();
-        assert!(!Mark::new().is_on(own.as_fd()) && !Mark(String::new()).is_on(own.as_fd()));
+        assert_eq!(Mark::new().is_on(own.as_fd()), Ok(false));
+        assert_eq!(Mark(String::new()).is_on(own.as_fd()), Ok(false));
     }
 }

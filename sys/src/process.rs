@@ -220,6 +220,16 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<()> {
     cvt(sent, || format!("pidfd_send_signal({signal})")).map(drop)
 }
 
+/// Tells whether the caller may send signals to the process of a pidfd, as kill(2) with signal 0 does; also of one that has
+/// ended.
+pub fn may_signal(pidfd: BorrowedFd<'_>) -> bool {
+    // SAFETY: the call takes no pointer but a null siginfo.
+    let asked = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, std::ptr::null::<u8>(), 0)
+    };
+    cvt(asked, || "pidfd_send_signal(0)".to_owned()).map_or_else(|e| e.errno() != Errno::EPERM, |_| true)
+}
+
 /// Tells whether the process of a pidfd has ended (a zombie has).
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     crate::event::readable(pidfd, Some(std::time::Duration::ZERO)).unwrap_or(false)

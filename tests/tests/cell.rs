@@ -17,12 +17,13 @@ tests::claims! {
     what_forks_its_way_on_ends_with_the_command: cell, needs Bryo;
     what_forks_its_way_on_ends_after_a_killed_monitor: cell, needs Bryo;
     a_command_signals_nobody_outside: cell, needs Bryo;
-    a_command_slows_and_limits_nobody_outside: cell, needs Bryo;
+    a_command_sets_no_limit_and_no_scheduling_outside: cell, needs Bryo;
     what_was_attached_ends_with_the_command: cell, needs Bryo;
     what_an_attached_program_leaves_is_reaped_when_it_ends: cell, needs Bryo;
     what_a_killed_monitor_leaves_is_ended_by_the_next_command: cell, needs Bryo;
     nothing_hides_from_the_command_after_a_killed_monitor: cell, needs Bryo;
     a_stranger_with_the_number_of_its_user_namespace_is_left_alone: cell, needs Bryo;
+    a_stranger_with_the_mark_of_its_user_namespace_keeps_nobody_out: cell, needs Bryo;
     what_a_start_leaves_whose_monitor_is_killed_is_ended: cell, needs Bryo;
     what_does_not_end_is_left_to_the_next_command: cell, needs Bryo;
     processes_outside_are_left_alone: cell, needs Bryo;
@@ -191,6 +192,12 @@ fn a_command_signals_nobody_outside(lab: &Lab) {
     if run.stderr.contains("and cannot signal them") {
         run.exits(0).stdout_is("alive\n");
         assert!(outside.runs(), "a command has killed a process outside");
+        let run = ana.bryo(["run", "-n", "job", "--", "sh", "-c", WAIT_UNTIL_DONE]).background();
+        eventually("the command runs", || ana.bryo(["exec", "job", "--", "true"]).output().status() == 0);
+        ana.bryo(["exec", "job", "--", "sh", "-c", &script]).exits(0).stdout_is("alive\n");
+        assert!(outside.runs(), "an attached program has killed a process outside");
+        ana.bryo(["exec", "job", "--", "touch", "/done"]).succeeds();
+        run.wait().exits(0);
     } else {
         assert!(run.stderr.contains("and may signal the caller's"), "{}", run.stderr);
     }
@@ -199,7 +206,7 @@ fn a_command_signals_nobody_outside(lab: &Lab) {
 }
 
 /// All that the kernel allows to a process of the same user, without any right over it.
-fn a_command_slows_and_limits_nobody_outside(lab: &Lab) {
+fn a_command_sets_no_limit_and_no_scheduling_outside(lab: &Lab) {
     let ana = lab.user("ana");
     with_attacker(&ana);
     let mut outside = ana.run("sleep", ["1004"]).background();
@@ -323,6 +330,28 @@ fn a_stranger_with_the_number_of_its_user_namespace_is_left_alone(lab: &Lab) {
         stranger.kill();
         stranger.wait().exits(137);
     }
+    ana.destroy("web");
+}
+
+/// Whoever sees the container's processes can read its mark, and wear it in a namespace of his own.
+fn a_stranger_with_the_mark_of_its_user_namespace_keeps_nobody_out(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    ana.busybox("web");
+    let run = ana.bryo(["execute", "web", "--", "sh", "-c", "exec sleep 1003 <&- >&- 2>&-"]).background();
+    eventually("the command runs", || runs(&ana, "sleep 1003"));
+    let own = ana.processes().into_iter().find(|process| process.command == "sleep 1003").expect("it runs");
+    let read = format!("mark=$(cat /proc/{}/projid_map); own=$(readlink /proc/$$/ns/user)", own.pid);
+    let wear = "
+        unshare --user sleep 1005 & until [ \"$(readlink /proc/$!/ns/user)\" != \"$own\" ]; do sleep 0.1; done
+        printf '%s\\n' \"$mark\" >/proc/$!/projid_map && grep -q . /proc/$!/projid_map && touch ~/worn; wait";
+    let stranger = ben.sh(&format!("{read}{wear}")).background();
+    eventually("the mark is worn", || lab.outside(&ben.home().join("worn")).exists());
+    kill_the_monitor(&ana, run);
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    assert_eq!(ana.processes(), [], "processes are left");
+    assert!(runs(&ben, "sleep 1005"), "a stranger was killed");
+    ben.processes().iter().filter(|process| process.command == "sleep 1005").for_each(|it| it.kill());
+    stranger.wait();
     ana.destroy("web");
 }
 

@@ -32,6 +32,8 @@ pub struct Entry {
     pub environment: Vec<String>,
     /// setgroups(2) is denied in the container.
     pub keep_groups: bool,
+    /// The container shares its PID namespace with others, whom its programs are not to signal.
+    pub scoped_signals: bool,
 }
 
 /// The fds, in the order in which the monitor's arguments name them.
@@ -236,6 +238,7 @@ fn become_program(
     }
     if kinds & flags::NEWUSER != 0 {
         cred::become_user(0, 0, &[], entry.keep_groups)?;
+        stay_closed()?;
     }
     process::new_session()?;
     let pair = terminal(fds, request)?;
@@ -252,11 +255,15 @@ fn become_program(
         argv[0].clone()
     };
     let exec = Exec::new(&[vec![shown], argv[1..].to_vec()].concat(), &environment)?;
+    if entry.scoped_signals {
+        sys::landlock::keep_signals_inside().doing("keeping signals in the container")?;
+    }
     entry.confinement.limit_resources()?;
     entry.confinement.close_doors(request.elevated)?;
     if request.uid != 0 || request.gid != 0 || !request.groups.is_empty() {
         cred::become_user(request.uid, request.gid, &request.groups, entry.keep_groups)
             .doing_with(|| format!("becoming user {} and group {}", request.uid, request.gid))?;
+        stay_closed()?;
     } else if !request.elevated {
         entry.confinement.limit_own_capabilities()?;
     }
@@ -268,6 +275,11 @@ fn become_program(
     drop(pair);
     process::close_all_but(&[parent])?;
     Err(run_first(&exec, &programs, &argv[0]))
+}
+
+/// Stays not dumpable behind a change of ids, for which the kernel takes the value of `fs.suid_dumpable` (proc_sys_fs(5)).
+fn stay_closed() -> Result<()> {
+    Ok(process::set_dumpable(false)?)
 }
 
 /// Makes a pseudo-terminal in the container's own devpts when a stream is a terminal.

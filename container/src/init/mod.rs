@@ -213,7 +213,8 @@ fn give_up_ids(plan: &StartPlan, given: &Given<'_>) -> Result<()> {
     if init.uid != 0 || init.gid != 0 || !init.groups.is_empty() {
         cred::become_user(init.uid, init.gid, &init.groups, given.keep_groups)
             .doing_with(|| format!("becoming user {} and group {}", init.uid, init.gid))?;
-        // The kernel has forgotten it with the change of ids. The monitor may have died since.
+        // The kernel has forgotten both with the change of ids. The monitor may have died since.
+        process::set_dumpable(false)?;
         process::set_parent_death_signal(plan.signals.parent_death)?;
         given.channel.require_peer()?;
     } else {

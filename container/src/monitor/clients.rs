@@ -135,6 +135,7 @@ impl Clients {
             confinement: plan.confinement.clone(),
             environment: plan.init.environment.iter().filter(|v| !v.starts_with("PATH=")).cloned().collect(),
             keep_groups: crate::idmap::keeps_groups(&plan.idmap, &plan.caller),
+            scoped_signals: plan.scoped_signals,
         };
         let bytes = postcard::to_stdvec(&entry).map_err(|e| Error::new(Kind::Build, e.to_string()))?;
         let entry = memfd::sealed("entry", &bytes)?;

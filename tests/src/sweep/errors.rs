@@ -11,17 +11,21 @@ pub(super) const ERRORS: [Errno; 5] = [Errno::ENOSPC, Errno::EMFILE, Errno::ENOM
 pub struct Call {
     /// Its number.
     pub number: i64,
-    /// What its first argument is an fd of, where it takes one.
+    /// What it works on: the fd that its first argument is, or the futex.
     pub on: On,
 }
 
-/// What an fd is of, as far as errors depend on it.
+/// What a call works on, as far as errors depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum On {
     /// A pipe, or a socket of this machine.
     Stream,
     /// A regular file.
     File,
+    /// A futex of the process itself that is waited on.
+    Waiting,
+    /// One whose waiters are woken. It cannot fail: they would sleep for ever.
+    Waking,
     /// Anything else, or nothing.
     Other,
 }
@@ -192,6 +196,7 @@ const MAKES_NAMES: &[i64] = &[
 
 /// Namespaces, mounts and watches are counted per user.
 const COUNTED: &[i64] = &[
+    c::SYS_clone,
     c::SYS_clone3,
     c::SYS_unshare,
     c::SYS_mount,
@@ -214,6 +219,7 @@ const MAKES_FDS: &[i64] = &[
     c::SYS_inotify_init1,
     c::SYS_signalfd4,
     c::SYS_pidfd_open,
+    c::SYS_clone,
     c::SYS_clone3,
     c::SYS_open_tree,
     c::SYS_fsopen,
@@ -258,6 +264,8 @@ pub(super) fn possible(call: Call) -> impl Iterator<Item = Errno> {
 pub(super) fn is_possible(call: Call, errno: Errno) -> bool {
     let never = match (call.on, call.number) {
         // A pipe or local socket has no disk, and what is in it has its memory.
+        (On::Waiting, _) => errno != Errno::EINTR,
+        (On::Waking, _) => true,
         (On::Stream, _) => ![Errno::EINTR, Errno::EMFILE].contains(&errno),
         // Closing tells of what was written before, on file systems that write late.
         (On::File, c::SYS_close) => errno == Errno::ENOMEM,
@@ -292,6 +300,8 @@ mod tests {
         assert_eq!(of(c::SYS_openat, On::Other), ERRORS);
         assert_eq!(of(c::SYS_read, On::Stream), [Errno::EINTR]);
         assert_eq!(of(c::SYS_read, On::Other), [Errno::ENOMEM, Errno::EINTR, Errno::EIO]);
+        assert_eq!(of(c::SYS_futex, On::Waiting), [Errno::EINTR]);
+        assert_eq!(of(c::SYS_futex, On::Waking), []);
         assert_eq!(of(c::SYS_clone3, On::Other), [Errno::ENOSPC, Errno::EMFILE, Errno::ENOMEM]);
     }
 }

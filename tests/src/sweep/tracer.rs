@@ -381,6 +381,11 @@ fn tamper(pid: Pid, number: i64, errno: Errno) -> nix::Result<Failing> {
 /// Describes the call that a process enters.
 fn call(pid: Pid, number: i64) -> Call {
     const TAKE_FD: [i64; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_writev, libc::SYS_close];
+    if number == libc::SYS_futex {
+        let command = registers::second(pid).unwrap_or_default() as i32 & libc::FUTEX_CMD_MASK;
+        let waits = [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&command);
+        return Call { number, on: if waits { On::Waiting } else { On::Waking } };
+    }
     if !TAKE_FD.contains(&number) {
         return Call { number, on: On::Other };
     }
@@ -476,6 +481,10 @@ mod registers {
         Ok(ptrace::getregs(pid)?.rdi)
     }
 
+    pub(super) fn second(pid: Pid) -> nix::Result<u64> {
+        Ok(ptrace::getregs(pid)?.rsi)
+    }
+
     /// Returns the instruction and the end of the stack.
     pub(super) fn place(pid: Pid) -> nix::Result<(u64, u64)> {
         let registers = ptrace::getregs(pid)?;
@@ -521,6 +530,10 @@ mod registers {
     }
 
     pub(super) fn first(_: Pid) -> nix::Result<u64> {
+        Err(Errno::ENOSYS)
+    }
+
+    pub(super) fn second(_: Pid) -> nix::Result<u64> {
         Err(Errno::ENOSYS)
     }
 
