@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use container::command::{Client, Request};
+use container::command::{Client, Request, Status};
 use container::place::Place;
 use container::{Error, Kind, Result, beside};
 use sys::{Errno, process};
@@ -38,6 +38,10 @@ pub(crate) enum Stopped {
 
 /// How long init may take to halt unless the user says otherwise. LXC: the same.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a monitor may take to end whose container has.
+const ENDING: Duration = Duration::from_secs(10);
+/// How often it is asked meanwhile.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Stops a container. When it returns that the container is gone, so are its monitor, cgroups and mounts.
 ///
@@ -45,12 +49,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A container that runs under LXC.
 pub(crate) fn stop(place: &Place, how: How) -> Result<Stopped> {
     beside::refuse_under_lxc(place)?;
-    let Some(client) = Client::connect(place)? else { return Ok(Stopped::NotRunning) };
-    let status = match client.status() {
-        Ok(status) => status,
-        Err(e) if is_end(&e) => return Ok(Stopped::NotRunning),
-        Err(e) => return Err(e),
-    };
+    let Some((client, status)) = connect(place)? else { return Ok(Stopped::NotRunning) };
     // A pid is no name of a process for long, but the answer to the request below comes from this one.
     let monitor = process::pidfd(status.monitor_pid)?;
     if status.state == State::Frozen && how != How::Kill {
@@ -69,6 +68,20 @@ pub(crate) fn stop(place: &Place, how: How) -> Result<Stopped> {
                 false if then_kill => kill(&client, monitor.as_fd()),
                 false => Ok(Stopped::StillRunning),
             }
+        }
+    }
+}
+
+/// Connects to the monitor; none when there is none. A connection that ends without an answer does not tell that the monitor
+/// has ended, so it is asked again, until nobody takes a connection any more.
+fn connect(place: &Place) -> Result<Option<(Client, Status)>> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let Some(client) = Client::connect(place)? else { return Ok(None) };
+        match client.status() {
+            Ok(status) => return Ok(Some((client, status))),
+            Err(e) if is_end(&e) && Instant::now() < deadline => std::thread::sleep(AGAIN),
+            Err(e) => return Err(e),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::slice::from_ref;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use tests::sweep::{self, Heard, Tally, VERBS, Verb, Wanted};
+use tests::sweep::{self, Heard, Injection, Tally, VERBS, Verb, Wanted};
 use tests::{Lab, User};
 
 tests::claims! {
@@ -15,6 +15,7 @@ tests::claims! {
     a_full_disk_is_told_and_leaves_nothing: hybrid, needs Bryo;
     small_limits_are_told_and_leave_nothing: hybrid, needs Bryo;
     an_init_that_dies_before_its_program_runs_is_no_success: hybrid unified, needs Bryo;
+    a_container_outlives_what_its_monitor_has_no_memory_for: hybrid, needs Bryo;
     a_removal_that_was_killed_is_ended_by_the_next_command: hybrid, needs Bryo Strace;
     a_creation_that_was_killed_is_never_taken_for_lxcs: hybrid, needs Bryo Strace;
     a_host_that_cannot_be_read_makes_no_other_container: hybrid, needs Bryo Strace;
@@ -76,6 +77,17 @@ fn an_init_that_dies_before_its_program_runs_is_no_success(lab: &Lab) {
     let process = Some("monitor/init".to_owned());
     let wanted = Wanted { kill: true, process, last: Some(5), ..Wanted::default() };
     holds(from_ref(lab), "kill", sweep::calls, &[Verb::Start], &wanted);
+}
+
+/// While a command is run in it: of the monitor's calls there, waiting is most.
+fn a_container_outlives_what_its_monitor_has_no_memory_for(lab: &Lab) {
+    let process = Some("monitor".to_owned());
+    let inject = Some(Injection::Fail(nix::errno::Errno::ENOMEM));
+    let wanted = Wanted { errors: true, process, inject, ..Wanted::default() };
+    // How often it waits is chance, so the last points may not be reached.
+    let tally = sweep::calls(from_ref(lab), Verb::Exec, &wanted, &|_| {}).expect("the command can be traced");
+    let failures: Vec<_> = tally.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty() && tally.injections > 10, "{tally}: {}", failures.join("\n"));
 }
 
 /// Fails each open of a directory in turn, of `stop` and of `destroy`: whatever says that it is done has done it.

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio as ProcessStdio};
 
 use serde::{Deserialize, Serialize};
-use sys::{memfd, process, socket};
+use sys::{Errno, memfd, process, socket};
 
 use crate::command;
 use crate::error::{Doing, Error, Kind, Result};
@@ -46,14 +46,23 @@ impl Starter {
 
     /// Tells that the container runs; in the background the starter then goes its way. In the foreground each
     /// reboot is told too, with the new console.
-    pub(super) fn running(&mut self, report: &Report, console: Option<BorrowedFd<'_>>) {
+    ///
+    /// # Errors
+    /// The kernel cannot pass the message on. A starter that is gone is no error.
+    pub(super) fn running(&mut self, report: &Report, console: Option<BorrowedFd<'_>>) -> Result<()> {
         let fds: Vec<BorrowedFd<'_>> = console.into_iter().filter(|_| self.foreground).collect();
         if let Some(socket) = &self.socket {
-            let _gone = command::send(socket.as_fd(), report, &fds);
+            match command::send(socket.as_fd(), report, &fds) {
+                Err(e) if !matches!(e.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => {
+                    return Err(e).doing("telling the command that waits");
+                }
+                _told_or_gone => {}
+            }
         }
         if !self.foreground {
             self.socket = None;
         }
+        Ok(())
     }
 
     /// Returns the connection, which can be read only when the starter is gone.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sys::event::{self, Ready};
 use sys::process::{self, Exit};
-use sys::{path, signal, tty};
+use sys::{Errno, path, signal, tty};
 use types::{Signal, State};
 
 use super::clients::Clients;
@@ -57,6 +57,8 @@ enum Source {
 
 /// How often an init that was asked to halt is looked at, until it is seen to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the monitor waits for the kernel to have memory again.
+const WITHOUT_MEMORY: Duration = Duration::from_millis(100);
 
 impl Server {
     pub(super) fn new(plan: &StartPlan, held: &Held) -> Result<Self> {
@@ -91,7 +93,7 @@ impl Server {
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
         self.tell(State::Running);
-        self.report(plan, running, starter);
+        self.report(plan, running, starter)?;
         cgroups.set_out();
         // What the start took is not needed again before a reboot.
         process::give_memory_back();
@@ -110,14 +112,14 @@ impl Server {
         }
     }
 
-    fn report(&self, plan: &StartPlan, running: &Running, starter: &mut Starter) {
+    fn report(&self, plan: &StartPlan, running: &Running, starter: &mut Starter) -> Result<()> {
         let report = Report::Running {
             monitor_pid: process::own_pid(),
             init_pid: running.pid,
             rungs: self.rungs.clone(),
             notes: plan.notes.iter().chain(&running.notes).cloned().collect(),
         };
-        starter.running(&report, running.console.as_ref().map(AsFd::as_fd));
+        starter.running(&report, running.console.as_ref().map(AsFd::as_fd))
     }
 
     /// Waits for something to do, and returns all that there is, so that whoever asks over and over keeps nobody waiting.
@@ -135,7 +137,14 @@ impl Server {
         watched.push((Source::Listener, held.listener.as_fd()));
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
-            let ready = event::wait(&polled, self.halting.then_some(ASK_AGAIN))?;
+            let ready = match event::wait(&polled, self.halting.then_some(ASK_AGAIN)) {
+                // The container outlives the hour in which the machine has no memory for a list of fds.
+                Err(e) if e.errno() == Errno::ENOMEM => {
+                    std::thread::sleep(WITHOUT_MEMORY);
+                    continue;
+                }
+                ready => ready?,
+            };
             let found: Vec<Source> = watched
                 .iter()
                 .zip(&ready)

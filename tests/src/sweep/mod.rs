@@ -26,7 +26,8 @@ use crate::{Lab, Output};
 use points::Point;
 use stage::Stage;
 pub use tally::{Failure, Tally};
-use tracer::{Aim, Injection, Task, Trace};
+pub use tracer::Injection;
+use tracer::{Aim, Task, Trace};
 use verb::Fate;
 pub use verb::{VERBS, Verb};
 
@@ -297,5 +298,7 @@ fn verdict(stage: &Stage<'_>, verb: Verb, aim: &Aim, output: &Output, trace: &Tr
     }
     let died = aim.injection == Injection::Kill || excused && !trace.crashes.is_empty();
     let died = trace.hit.filter(|_| died).map(|_| aim.process.as_str());
-    verb.judge(stage, output, Fate { died, outlived: trace.hit_too_late, ..Fate::default() })
+    // glibc's allocator takes some failures of brk(2) for a torn heap, and aborts at any later time.
+    let outlived = trace.hit_too_late || excused && trace.hit == Some(libc::SYS_brk);
+    verb.judge(stage, output, Fate { died, outlived, ..Fate::default() })
 }
