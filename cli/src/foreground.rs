@@ -12,7 +12,7 @@ use types::Signal;
 
 use crate::bounds::{Bounds, GRACE, interrupted};
 use crate::context::Context;
-use crate::relay::{self, HEARD, HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
+use crate::relay::{self, HEARD, HEARD_FOR_A_COMMAND, MEANT_FOR_A_COMMAND, Relay, Streams, Woken};
 use crate::starting::Running;
 
 /// Where the console of a container goes.
@@ -70,6 +70,34 @@ pub(crate) fn run(
     Foreground::of(monitor, first, Console::of(plan), on_running)?.until_it_ends(&bounds)
 }
 
+/// So long after a signal it may turn out that the program runs already, which the signal is then for.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Waits for the first word of the monitor. Returns the signals that are for the program, where there is a single one: those that
+/// only mean what it makes of them, and any that arrives when it has just begun.
+///
+/// # Errors
+/// A signal or the time ends the start.
+fn hear_first(monitor: &Monitor, bounds: &Bounds, has_program: bool) -> Result<Vec<i32>> {
+    let mut early = Vec::new();
+    loop {
+        match relay::wait(&mut [], bounds.signals(), &[monitor.fd()], bounds.until())? {
+            Woken::Signal(number) if has_program && MEANT_FOR_A_COMMAND.contains(&number) => {
+                early.push(number);
+            }
+            Woken::Signal(number) => {
+                if !has_program || !sys::event::readable(monitor.fd(), Some(MOMENT))? {
+                    return Err(interrupted(number));
+                }
+                early.push(number);
+                return Ok(early);
+            }
+            Woken::Late => return Err(bounds.timed_out()),
+            Woken::Ready(_) | Woken::Left => return Ok(early),
+        }
+    }
+}
+
 impl Foreground {
     /// Starts the container within the bounds.
     ///
@@ -84,17 +112,17 @@ impl Foreground {
     ) -> Result<Self> {
         bounds.check()?;
         let mut monitor = start_container(plan, context.facts()?, Some(Streams::new().fds()))?;
-        let early = match relay::wait(&mut [], bounds.signals(), &[monitor.fd()], bounds.until())? {
-            Woken::Signal(number) => Some(interrupted(number)),
-            Woken::Late => Some(bounds.timed_out()),
-            Woken::Ready(_) | Woken::Left => None,
+        let early = match hear_first(&monitor, bounds, plan.is_app()) {
+            Ok(early) => early,
+            Err(why) => {
+                let_go(monitor);
+                return Err(why);
+            }
         };
-        if let Some(early) = early {
-            let_go(monitor);
-            return Err(early);
-        }
         let first = monitor.report()?;
-        Self::of(monitor, first, goes_to.unwrap_or_else(|| Console::of(plan)), on_running)
+        let started = Self::of(monitor, first, goes_to.unwrap_or_else(|| Console::of(plan)), on_running)?;
+        early.into_iter().for_each(|number| started.signal(number));
+        Ok(started)
     }
 
     fn of(

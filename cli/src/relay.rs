@@ -17,6 +17,8 @@ use crate::output;
 pub(crate) const HEARD: [i32; 5] = [1, 2, 3, 15, SIGWINCH];
 /// Signals that are passed on to a single command: SIGUSR1 and SIGUSR2 too, which mean what the command makes of them.
 pub(crate) const HEARD_FOR_A_COMMAND: [i32; 7] = [1, 2, 3, 10, 12, 15, SIGWINCH];
+/// Those of them that end nothing by themselves.
+pub(crate) const MEANT_FOR_A_COMMAND: [i32; 2] = [10, 12];
 /// The terminal has another size.
 pub(crate) const SIGWINCH: i32 = 28;
 

@@ -6,6 +6,7 @@ use tests::{Lab, eventually};
 
 tests::claims! {
     run_passes_signals_to_its_command: hybrid cell, needs Bryo;
+    run_passes_a_signal_to_a_command_that_has_just_begun: hybrid, needs Bryo Strace;
     execute_passes_the_exit_status_on: hybrid unified cell;
     execute_has_an_init_that_reaps: hybrid, not cell PROCESSES;
     execute_of_a_missing_command_fails: hybrid cell;
@@ -104,9 +105,18 @@ fn a_run_that_is_terminated_ends_its_command(lab: &Lab) {
 }
 
 fn run_passes_signals_to_its_command(lab: &Lab) {
-    let script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done";
+    let starter = format!("bryo run -- sh -c \"{SIGNALLED}\" >out & {UNTIL_READY}; kill -USR1 $!; wait $!");
+    lab.user("ana").sh(&starter).exits(9);
+}
+
+const SIGNALLED: &str = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done";
+const UNTIL_READY: &str = "while ! grep -q ready out; do sleep 0.1; done";
+
+/// A command may have something to say before `run` has heard that it runs.
+fn run_passes_a_signal_to_a_command_that_has_just_begun(lab: &Lab) {
+    let slowly = "strace -qq -o /dev/null -e inject=ppoll:delay_enter=500000";
     let starter = format!(
-        "bryo run -- sh -c \"{script}\" >out & while ! grep -q ready out; do sleep 0.1; done; kill -USR1 $!; wait $!"
+        "{slowly} bryo run -- sh -c \"{SIGNALLED}\" >out & {UNTIL_READY}; kill -USR1 $(pgrep -P $!); wait $!"
     );
     lab.user("ana").sh(&starter).exits(9);
 }
