@@ -88,9 +88,14 @@ pub(crate) fn send(pid: c_int, signal: c_int) {
 /// Reaps a child that has ended, without waiting: its pid and wait status.
 pub(crate) fn reap_one() -> Option<(c_int, c_int)> {
     let mut status = 0;
-    // SAFETY: the kernel writes the status to the live local.
-    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-    (pid > 0).then_some((pid, status))
+    loop {
+        // SAFETY: the kernel writes the status to the live local.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+        // No kernel interrupts a call that does not wait; but who took an interruption for the end would wait for ever.
+        if pid != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return (pid > 0).then_some((pid, status));
+        }
+    }
 }
 
 /// Tells whether this process leads its session.

@@ -44,7 +44,11 @@ const POSSIBLE: [(Errno, Where, &str); 5] = [
         "what takes room on a disk, or in a quota of the kernel",
     ),
     (Errno::EMFILE, Where::Only(&[MAKES_FDS]), "what returns a new fd"),
-    (Errno::ENOMEM, Where::AllBut(&[OF_THE_TASK, READS_STREAMS]), "the kernel may need memory anywhere else"),
+    (
+        Errno::ENOMEM,
+        Where::AllBut(&[OF_THE_TASK, READS_STREAMS, REAPS]),
+        "the kernel may need memory anywhere else",
+    ),
     (Errno::EINTR, Where::Only(&[WAITS, READS_STREAMS]), "what can wait, by signal(7)"),
     (
         Errno::EIO,
@@ -101,6 +105,9 @@ const WAITS_FOR_TASKS: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     c::SYS_poll,
 ];
+
+/// They only look at children.
+const REAPS: &[i64] = &[c::SYS_waitid, c::SYS_wait4];
 
 const MAKES_TASKS: &[i64] = &[
     c::SYS_clone,

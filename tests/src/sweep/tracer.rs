@@ -224,6 +224,9 @@ impl<'a> Tracer<'a> {
             }
             WaitStatus::PtraceSyscall(pid) => self.at_call(pid),
             WaitStatus::PtraceEvent(pid, _, event) => self.event(pid, event),
+            WaitStatus::Stopped(pid, signal) if is_crash(signal) && is_first(pid) => {
+                self.crashed(pid, signal)
+            }
             WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal)),
             _ => {}
         }
@@ -231,6 +234,16 @@ impl<'a> Tracer<'a> {
 
     fn number_tampered_with(&self, pid: Pid) -> Option<i64> {
         self.tampered.filter(|(who, _)| *who == pid).map(|(_, number)| number)
+    }
+
+    /// Ends the first process of a PID namespace that has crashed, as the kernel does by a signal that nothing can hold up. What
+    /// a tracer passes on is an ordinary one, which such a process never gets: it would crash again, and for ever.
+    fn crashed(&mut self, pid: Pid, signal: Signal) {
+        if let Some(tracee) = self.tracees.get(&pid).filter(|tracee| !tracee.name.is_empty()) {
+            self.trace.crashes.push(format!("{} ended by {}", tracee.name, signal.as_str()));
+        }
+        let _gone = kill(pid, Signal::SIGKILL);
+        self.go_on(pid, None);
     }
 
     fn ended(&mut self, pid: Pid, status: i32, crash: Option<&str>) {
@@ -376,6 +389,12 @@ fn tamper(pid: Pid, number: i64, errno: Errno) -> nix::Result<Failing> {
         _ => registers::replace(pid, libc::SYS_close, u64::MAX)?,
     }
     Ok(Failing { errno: (number != libc::SYS_brk).then_some(errno), first })
+}
+
+/// Tells whether a process is the first of its PID namespace. Source: proc_pid_status(5), `NSpid`.
+fn is_first(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
 }
 
 /// Describes the call that a process enters.
