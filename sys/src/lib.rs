@@ -8,6 +8,7 @@ pub mod cap;
 pub mod cred;
 pub mod error;
 pub mod event;
+pub mod exposed;
 pub mod file;
 pub mod filesystem;
 pub mod keyring;

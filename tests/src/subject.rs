@@ -47,8 +47,22 @@ pub fn source_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
 }
 
-/// Returns the prefix in which the tested Bryo is installed: `BRYO_PREFIX`, else `target/lab-prefix`.
+/// Returns the prefix in which the tested Bryo is installed: `BRYO_PREFIX`, else one of the tests' own.
 pub fn prefix() -> PathBuf {
-    env::var_os("BRYO_PREFIX")
-        .map_or_else(|| source_root().join("target/lab-prefix"), |prefix| source_root().join(prefix))
+    env::var_os("BRYO_PREFIX").map_or_else(|| own_prefix("lab-prefix"), |prefix| source_root().join(prefix))
+}
+
+/// Returns a prefix of the tree's own: in `target`, or where root keeps its files when root runs this in the tree of
+/// somebody else, who could change helpers that have rights.
+pub fn own_prefix(name: &str) -> PathBuf {
+    let is_root = rustix::process::geteuid().is_root();
+    match is_root && sys::exposed::look(source_root()).is_ok_and(|found| found.is_some()) {
+        true => roots_prefix(name),
+        false => source_root().join("target").join(name),
+    }
+}
+
+/// Returns a prefix that root alone can change, whoever owns the tree.
+pub fn roots_prefix(name: &str) -> PathBuf {
+    Path::new("/usr/local/lib").join(format!("bryo-{name}"))
 }

@@ -66,7 +66,7 @@ fn prepare() -> Result<()> {
     }
     let prefix = tests::subject::prefix();
     install::into(&prefix, Speed::Shipped)?;
-    install::grant(&prefix)
+    install::finish(&prefix)
 }
 
 /// Returns the view that is asked for, or the machine's own.

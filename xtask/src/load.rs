@@ -44,7 +44,7 @@ pub(crate) fn run(load: Load) -> Result<()> {
     tests::account::check_tools()?;
     let prefix = tests::subject::prefix();
     install::into(&prefix, Speed::Shipped)?;
-    install::grant(&prefix)?;
+    install::finish(&prefix)?;
     tests::rootfs::busybox()?;
     let view = if load.unified || missing(View::Hybrid).is_some() { View::Unified } else { View::Hybrid };
     let lab = Lab::crowded(view)?;

@@ -100,7 +100,7 @@ enum Task {
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         time: u32,
     },
-    /// Removes the users, cgroups and files that the lab made on this machine.
+    /// Removes the users, cgroups and files that labs and `try` made on this machine.
     Clean,
 }
 
@@ -135,7 +135,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Fuzz { only, time } => fuzz::run(only.as_deref(), time),
-        Task::Clean => tests::clean(),
+        Task::Clean => tests::clean().and_then(|()| install::clean()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

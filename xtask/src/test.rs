@@ -88,7 +88,7 @@ pub(crate) fn prepare_prefix(speed: Speed) -> Result<()> {
     let prefix = tests::subject::prefix();
     install::into(&prefix, speed)?;
     install::attacker(&prefix, speed)?;
-    install::grant(&prefix)
+    install::finish(&prefix)
 }
 
 fn lab_tests(suites: &[String], lxc: bool) -> Command {
@@ -243,7 +243,7 @@ pub(crate) fn enter_lab(view: &str, command: &[String]) -> Result<()> {
     }
     tests::account::check_tools()?;
     if let Some(why) = subject().missing() {
-        bail!("{why}: run cargo xtask install --prefix target/lab-prefix first");
+        bail!("{why}: run cargo xtask install --prefix {} first", tests::subject::prefix().display());
     }
     tests::rootfs::busybox()?;
     let lab = Lab::new(view)?;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use tests::subject::{own_prefix, roots_prefix};
 
 use crate::build::Speed;
 use crate::install;
-use crate::shell::{has, is_root, program, read, root, step};
+use crate::shell::{has, is_root, program, read, step};
 
 /// What runs inside.
 const HELLO: &str = "echo hello from a container; id; hostname";
@@ -16,7 +17,7 @@ const HELLO: &str = "echo hello from a container; id; hostname";
 /// # Errors
 /// A build fails, or the container does.
 pub(crate) fn run() -> Result<()> {
-    let prefix = root().join("target/try");
+    let prefix = own_prefix("try");
     install::into(&prefix, Speed::Shipped)?;
     set_up(&prefix)?;
     let bryo = prefix.join("bin/bryo");
@@ -26,10 +27,10 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Gives the helpers their capabilities when the caller may.
+/// Has the helpers with their rights when the caller may.
 fn set_up(prefix: &Path) -> Result<()> {
     if !is_root() && has("sudo") && read(&mut program("sudo", &["-n", "true"])).is_ok() {
-        return install::grant_by_sudo(prefix);
+        return install::helpers_by_sudo(prefix, &roots_prefix("try"));
     }
-    install::grant(prefix)
+    install::finish(prefix)
 }

@@ -5,7 +5,7 @@ use types::IdRange;
 use super::Severity::{Costs, Note};
 use super::Who::{Administrator, You};
 use super::{Check, Verdict, fine, found, list};
-use crate::host::{Installed, Program, Seen, Survey, capability};
+use crate::host::{Program, Seen, Survey, capability};
 use crate::idmap::FULL_RANGE;
 
 /// What a container has without more ids.
@@ -52,18 +52,19 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "idmap.owner",
         severity: Costs,
-        seen: "bryo-idmap has the setuid bit, and its owner is not root",
-        why: "the setuid bit makes it run as its owner, who may write no maps",
-        mend: "sudo chown root: <helper> && sudo chmod 4755 <helper>",
-        advice: "or file capabilities: sudo setcap cap_setuid,cap_setgid=ep <helper>",
+        seen: "bryo-idmap, or a directory on the way to it, is not root's or can be written by others",
+        why: "what the file may do may all do who can change it: a shared mapping changes it and leaves it its rights",
+        mend: "sudo cargo xtask install",
+        advice: "and then the bryo of /usr/local/bin; rights that this file has are taken from it by sudo chmod u-s <helper> \
+                 and sudo setcap -r <helper>",
         who: Administrator,
-        meanwhile: "the system's newuidmap where it works, else one id",
-        look: |survey| own(survey, wrong_owner),
+        meanwhile: "the helper if it has rights, else the system's newuidmap where it works, else one id",
+        look: |survey| own(survey, exposed),
     },
     Check {
         id: "idmap.capabilities",
         severity: Costs,
-        seen: "bryo-idmap has neither its two file capabilities nor the setuid bit",
+        seen: "bryo-idmap is root's, and has neither its two file capabilities nor the setuid bit",
         why: NEEDS_HELPER,
         mend: "sudo setcap cap_setuid,cap_setgid=ep <helper>",
         advice: "or install the package that has newuidmap",
@@ -212,37 +213,50 @@ fn no_new_privs(survey: &Survey) -> Seen<Verdict> {
 }
 
 /// Looks at Bryo's own helper. What is wrong with it is a note where newuidmap does the work.
-fn own(survey: &Survey, wrong: fn(&str, Option<Installed>) -> Option<String>) -> Seen<Verdict> {
+fn own(survey: &Survey, wrong: fn(&str, &Program) -> Option<String>) -> Seen<Verdict> {
     let host = &survey.host;
     if host.caller.is_root() {
         return fine("root needs no helper");
     }
-    let path = host.helpers.idmap.path.display().to_string();
-    match wrong(&path, host.helpers.idmap.installed) {
+    let helper = &host.helpers.idmap;
+    let path = helper.path.display().to_string();
+    match wrong(&path, helper) {
         Some(fact) => found(fact)
             .with("helper", path)
-            .with("prefix", host.programs.prefix().display().to_string())
-            .covered_if(host.helpers.system_works())
+            .with("prefix", prefix(survey))
+            .covered_if(host.helpers.system_works() && !helper.gains(BOTH))
             .into(),
         None => fine(path),
     }
 }
 
-fn absent(path: &str, file: Option<Installed>) -> Option<String> {
-    file.is_none().then(|| format!("there is no {path}"))
+/// Returns where root may install helpers: where Bryo is, unless others can change what lies there.
+pub(super) fn prefix(survey: &Survey) -> String {
+    match survey.host.helpers.idmap.exposed {
+        Some(_) => "/usr/local".to_owned(),
+        None => survey.host.programs.prefix().display().to_string(),
+    }
 }
 
-fn on_nosuid(path: &str, file: Option<Installed>) -> Option<String> {
-    file.filter(|file| file.nosuid).map(|_| format!("{path} is mounted nosuid (statvfs: ST_NOSUID)"))
+fn absent(path: &str, helper: &Program) -> Option<String> {
+    helper.installed.is_none().then(|| format!("there is no {path}"))
 }
 
-fn wrong_owner(path: &str, file: Option<Installed>) -> Option<String> {
-    let file = file.filter(|file| file.setuid && file.owner != 0 && !file.would_gain(BOTH))?;
-    Some(format!("{path} is setuid, and user {} owns it", file.owner))
+fn on_nosuid(path: &str, helper: &Program) -> Option<String> {
+    let file = helper.installed.filter(|file| file.nosuid);
+    file.map(|_| format!("{path} is mounted nosuid (statvfs: ST_NOSUID)"))
 }
 
-fn without_rights(path: &str, file: Option<Installed>) -> Option<String> {
-    let file = file.filter(|file| !file.setuid && !file.would_gain(BOTH))?;
+fn exposed(path: &str, helper: &Program) -> Option<String> {
+    let (file, exposed) = (helper.installed?, helper.exposed.as_ref()?);
+    Some(match file.setuid || file.capabilities != 0 {
+        true => format!("{path} has rights, and {exposed}"),
+        false => format!("{path} may not be given rights: {exposed}"),
+    })
+}
+
+fn without_rights(path: &str, helper: &Program) -> Option<String> {
+    let file = helper.installed.filter(|file| helper.exposed.is_none() && !file.would_gain(BOTH))?;
     Some(match file.capabilities & BOTH {
         capability::SETUID => format!("{path} has cap_setuid alone"),
         capability::SETGID => format!("{path} has cap_setgid alone"),

@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Costs,
         seen: "new containers ask for veth, and no bryo-netdev with cap_net_admin is installed",
         why: "the kernel lets only a privileged helper put a device on the host's bridge",
-        mend: "sudo setcap cap_net_admin=ep <helper>",
+        mend: "sudo cargo xtask install --prefix <prefix>",
         advice: "this version of Bryo does not start it yet; lxc.net.0.type = empty asks for no device",
         who: Administrator,
         meanwhile: LOOPBACK,
@@ -70,7 +70,9 @@ fn helper(survey: &Survey) -> Seen<Verdict> {
         _ if survey.network.has_helper => fine(survey.network.helper.display().to_string()),
         _ => {
             let helper = survey.network.helper.display().to_string();
-            found(format!("there is no {helper} with cap_net_admin")).with("helper", helper).into()
+            found(format!("there is no {helper} with cap_net_admin"))
+                .with("prefix", super::ids::prefix(survey))
+                .into()
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cgroup::{Access, Verdict as Writable, Version};
 use sys::Errno;
+use sys::exposed::Exposed;
 use sys::filesystem::{Filesystem, magic};
 use sys::probe::{Answers, Question};
 use types::{HostGid, HostUid, IdRange};
@@ -18,7 +19,8 @@ use crate::surroundings::Fresh;
 const BOTH: u64 = capability::SETUID | capability::SETGID;
 
 fn program(path: &str, capabilities: u64) -> Program {
-    Program { path: path.into(), installed: Some(Installed { capabilities, ..Installed::default() }) }
+    let installed = Some(Installed { capabilities, ..Installed::default() });
+    Program { path: path.into(), installed, exposed: None }
 }
 
 /// A host on which nothing is wrong, seen by ana.
@@ -284,11 +286,10 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     (
         "idmap.owner",
         |s| {
-            s.host.helpers.idmap.installed =
-                Some(Installed { owner: 1000, setuid: true, ..Installed::default() });
-            s.host.helpers.newuidmap.installed = None;
+            s.host.helpers.idmap.exposed =
+                Some(Exposed { path: "/p/libexec".into(), owner: 1000, mode: 0o755 });
         },
-        "/p/libexec/bryo/bryo-idmap is setuid, and user 1000 owns it",
+        "/p/libexec/bryo/bryo-idmap has rights, and /p/libexec belongs to user 1000, not to root",
     ),
     (
         "idmap.capabilities",
@@ -531,6 +532,27 @@ fn a_helper_that_is_not_needed_is_merely_worth_knowing() {
     let of = |id: &str| found.iter().find(|finding| finding.id == id).map(|finding| finding.severity);
     assert_eq!(of("idmap.absent"), Some(Severity::Note));
     assert_eq!(of("newuidmap.absent"), None);
+}
+
+#[test]
+fn rights_go_only_where_root_alone_can_change_the_file() {
+    let mut survey = healthy();
+    let ids = |survey: &Survey| -> Vec<_> {
+        findings(survey).into_iter().map(|found| (found.id, found.severity, found.mend.unwrap())).collect()
+    };
+    let of_own = |prefix: &str| format!("sudo cargo xtask install --prefix {prefix}");
+    survey.network.has_helper = false;
+    assert_eq!(ids(&survey), [("net.helper", Severity::Costs, of_own("/p"))]);
+    // Whether newuidmap works or not, a helper with rights that others can change is found.
+    survey.host.helpers.idmap.exposed = Some(Exposed { path: "/p".into(), owner: 0, mode: 0o777 });
+    let elsewhere = ("net.helper", Severity::Costs, of_own("/usr/local"));
+    let owner = |severity| ("idmap.owner", severity, "sudo cargo xtask install".to_owned());
+    assert_eq!(ids(&survey), [owner(Severity::Costs), elsewhere.clone()]);
+    survey.host.helpers.idmap.installed = Some(Installed::default());
+    assert_eq!(ids(&survey), [elsewhere.clone(), owner(Severity::Note)]);
+    survey.host.helpers.idmap.installed = None;
+    let absent = ("idmap.absent", Severity::Note, of_own("/usr/local"));
+    assert_eq!(ids(&survey), [elsewhere, absent]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use sys::Errno;
+use sys::exposed::{self, Exposed};
 
 use crate::error::{Doing, Result};
 
@@ -27,6 +28,8 @@ pub struct Program {
     pub path: PathBuf,
     /// What is there.
     pub installed: Option<Installed>,
+    /// What others than root can change: the file, or a directory on the way to it or to where it would be.
+    pub exposed: Option<Exposed>,
 }
 
 /// The file of a program.
@@ -50,7 +53,9 @@ impl Program {
     /// container.
     pub fn look(path: PathBuf) -> Result<Self> {
         let installed = Installed::look(&path).doing_with(|| format!("looking at {}", path.display()))?;
-        Ok(Self { path, installed })
+        let place = if installed.is_some() { Some(&*path) } else { path.parent() };
+        let exposed = place.and_then(|place| exposed::look(place).ok().flatten());
+        Ok(Self { path, installed, exposed })
     }
 
     /// Looks for a program of the system, and returns where it would be if it is nowhere.

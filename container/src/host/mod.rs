@@ -285,6 +285,7 @@ mod tests {
         let capable = |name: &str, nosuid| Program {
             path: name.into(),
             installed: Some(Installed { capabilities: u64::MAX, nosuid, ..Installed::default() }),
+            exposed: None,
         };
         let helpers = |nosuid| Helpers {
             idmap: capable("bryo-idmap", nosuid),
