@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::report::{self, Log, Verdict, VerdictKind};
+use crate::report::{self, Done, Failure, FailureKind, Log};
 use crate::rights::{Capability, Rights, RightsError, UserNamespace};
 use crate::surroundings::{self, SurroundingsError};
 use crate::sys;
@@ -49,21 +49,23 @@ pub enum GuardError {
 /// Runs a helper: makes the surroundings harmless, has `act` decide and do the one thing, says what was done,
 /// exits.
 ///
-/// `act` returns what the log shall say. The exit status is 0, or that of the verdict.
-pub fn run<V: Verdict>(program: &Program, act: impl FnOnce(Entered) -> Result<String, V>) -> ! {
+/// The log has it before the caller: his files can take a line when they like, until the deadline ends the helper. The
+/// exit status is 0, or that of the failure.
+pub fn run(program: &Program, act: impl FnOnce(Entered) -> Result<Done, Failure>) -> ! {
     report::silence_panics();
-    let entered = enter(program).unwrap_or_else(|error| report::finish(program.name, &error));
+    let entered = enter(program).unwrap_or_else(|error| report::finish(program.name, &error.into()));
     let log = Log::open(program.name);
     match act(entered) {
         Ok(done) => {
-            log.done(&done);
+            log.done(&done.log);
+            report::answer(&done.answer);
             sys::exit_now(0)
         }
-        Err(verdict) => {
-            if verdict.kind() != VerdictKind::Usage {
-                log.refused(&verdict.to_string());
+        Err(failure) => {
+            if failure.kind() != FailureKind::Usage {
+                log.refused(&failure.to_string());
             }
-            report::finish(program.name, &verdict)
+            report::finish(program.name, &failure)
         }
     }
 }
@@ -90,15 +92,16 @@ fn descriptor(text: &str) -> Option<RawFd> {
     text.parse().ok().filter(|number: &RawFd| *number > 2 && number.to_string() == text)
 }
 
-impl Verdict for GuardError {
-    fn kind(&self) -> VerdictKind {
-        match self {
-            Self::Usage(_)
-            | Self::Surroundings(
-                SurroundingsError::ArgumentsTooLong(_) | SurroundingsError::ArgumentNotAscii,
-            ) => VerdictKind::Usage,
-            _ => VerdictKind::Refused,
-        }
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        use SurroundingsError::{ArgumentNotAscii, ArgumentsTooLong};
+        let kind = match error {
+            GuardError::Usage(_) | GuardError::Surroundings(ArgumentsTooLong(_) | ArgumentNotAscii) => {
+                FailureKind::Usage
+            }
+            _ => FailureKind::Refused,
+        };
+        Self::new(kind, error)
     }
 }
 

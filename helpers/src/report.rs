@@ -2,8 +2,10 @@
 //! the wording.
 
 use std::fmt;
+use std::io;
 use std::os::unix::net::UnixDatagram;
 
+use crate::policy_file::PolicyFileError;
 use crate::sys;
 
 /// The exit status of a panic; it says EX_SOFTWARE of sysexits.h.
@@ -16,21 +18,69 @@ const REFUSED: u32 = 10 << 3 | 4;
 /// The longest line for the log, in bytes: RFC 3164, section 4.1.
 const LOG_CAP: usize = 1024;
 
-/// What is said of a helper that did not do its work.
-pub trait Verdict: fmt::Display {
-    /// Returns whether the request was refused, or could not even be read.
-    fn kind(&self) -> VerdictKind;
+/// What joins the entries of a text that is longer than one.
+const GOES_ON: &str = "...";
+
+/// What a helper did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// For the log.
+    pub log: String,
+    /// For the caller, on stdout; may be empty.
+    pub answer: String,
+}
+
+/// Why a helper did not do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    kind: FailureKind,
+    text: String,
 }
 
 /// How a helper ends without having done its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerdictKind {
+pub enum FailureKind {
     /// The request was understood and refused, or failed: exit status 1.
     Refused,
     /// The request was not understood: exit status 2.
     Usage,
     /// All that is granted is in use, for now: exit status 3. A later try can succeed.
     Full,
+}
+
+impl Failure {
+    /// Returns one that says `why`.
+    pub fn new(kind: FailureKind, why: impl fmt::Display) -> Self {
+        Self { kind, text: why.to_string() }
+    }
+
+    /// Returns one of a request that was understood.
+    pub fn refused(why: impl fmt::Display) -> Self {
+        Self::new(FailureKind::Refused, why)
+    }
+
+    /// Returns one of a request that was not understood, with how the helper is called.
+    pub fn usage(usage: &str, why: impl fmt::Display) -> Self {
+        Self::new(FailureKind::Usage, format_args!("{why}; usage: {usage}"))
+    }
+
+    /// Tells whether the request was refused, or could not even be read.
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+}
+
+/// The kernel refused a step that it never refuses.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<PolicyFileError> for Failure {
+    fn from(error: PolicyFileError) -> Self {
+        Self::refused(error)
+    }
 }
 
 /// Bytes shown as printable ASCII, everything else and the backslash as `\xNN`: one line stays one line.
@@ -65,35 +115,43 @@ impl Log {
         self.send(REFUSED, text);
     }
 
-    /// Sends a line. When the log is full the line is lost: nobody who fills the log may hold up a helper.
+    /// Sends a text. When the log is full a line is lost: nobody who fills the log may hold up a helper.
     fn send(&self, priority: u32, text: &str) {
         if let Some(socket) = &self.socket {
-            let _ = socket.send(entry(priority, self.program, text).as_bytes());
+            for entry in entries(priority, self.program, text) {
+                let _ = socket.send(entry.as_bytes());
+            }
         }
     }
 }
 
-/// Returns one entry of the log. The time is left to the log, since the helper reads no time zone.
-fn entry(priority: u32, program: &str, text: &str) -> String {
-    let mut line = format!("<{priority}>{program}[{}]: uid={} ", std::process::id(), sys::user_ids().real);
-    line.push_str(&Escaped(text.as_bytes()).to_string());
-    line.truncate(LOG_CAP);
-    line
+/// Returns the entries of the log for one text. It is told whole: who may have much could ask for it in such words that
+/// what counts stands behind the end of one entry. The time is left to the log, since the helper reads no time zone.
+fn entries(priority: u32, program: &str, text: &str) -> Vec<String> {
+    let head = format!("<{priority}>{program}[{}]: uid={} ", std::process::id(), sys::user_ids().real);
+    let shown = Escaped(text.as_bytes()).to_string();
+    let pieces: Vec<_> = shown.as_bytes().chunks(LOG_CAP - head.len() - 2 * GOES_ON.len()).collect();
+    let entry = |(place, piece): (usize, &&[u8])| {
+        let before = if place == 0 { "" } else { GOES_ON };
+        let behind = if place + 1 == pieces.len() { "" } else { GOES_ON };
+        format!("{head}{before}{}{behind}", String::from_utf8_lossy(piece))
+    };
+    pieces.iter().enumerate().map(entry).collect()
 }
 
-/// Ends the process with a verdict: the line on stderr, the exit status.
-pub fn finish(program: &str, verdict: &dyn Verdict) -> ! {
-    let line = format!("{program}: {}\n", Escaped(verdict.to_string().as_bytes()));
+/// Ends the process with a failure: the line on stderr, the exit status.
+pub fn finish(program: &str, failure: &Failure) -> ! {
+    let line = format!("{program}: {}\n", Escaped(failure.to_string().as_bytes()));
     say(line.as_bytes());
-    match verdict.kind() {
-        VerdictKind::Refused => sys::exit_now(1),
-        VerdictKind::Usage => sys::exit_now(2),
-        VerdictKind::Full => sys::exit_now(3),
+    match failure.kind {
+        FailureKind::Refused => sys::exit_now(1),
+        FailureKind::Usage => sys::exit_now(2),
+        FailureKind::Full => sys::exit_now(3),
     }
 }
 
-/// Writes a line of results to stdout, once. As with [`finish`], the file is the caller's: the work is done whether it
-/// takes the line or not, and the exit status says so.
+/// Writes to stdout, once. As with [`finish`], the file is the caller's: whether it takes the line changes nothing, and
+/// a pipe that stays full holds up the caller's own helper until the deadline.
 pub fn answer(line: &str) {
     use std::os::fd::AsFd;
     let _ = sys::write_once(std::io::stdout().as_fd(), line.as_bytes());
@@ -111,6 +169,12 @@ pub fn silence_panics() {
 fn say(line: &[u8]) {
     use std::os::fd::AsFd;
     let _ = sys::write_once(std::io::stderr().as_fd(), line);
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl fmt::Display for Escaped<'_> {
@@ -136,8 +200,20 @@ mod tests {
 
     #[test]
     fn an_entry_of_the_log_is_one_short_line_with_a_constant_ident() {
-        let line = entry(REFUSED, "bryo-x", &"y\n".repeat(2000));
-        assert!(line.starts_with(&format!("<84>bryo-x[{}]: uid=", std::process::id())));
-        assert!(line.len() == 1024 && !line.contains('\n'));
+        let head = format!("<84>bryo-x[{}]: uid={} ", std::process::id(), sys::user_ids().real);
+        assert_eq!(entries(REFUSED, "bryo-x", "no\n"), [format!("{head}no\\x0a")]);
+        let all = entries(REFUSED, "bryo-x", &"y\n".repeat(2000));
+        assert!(all.iter().all(|line| line.starts_with(&head) && line.len() <= 1024), "{all:?}");
+    }
+
+    #[test]
+    fn a_long_text_is_logged_whole_in_entries_that_say_so() {
+        let text: String = (0..900).map(|number| format!("u:{number}:1:1 ")).collect();
+        let all = entries(DONE, "bryo-x", &text);
+        let body = |line: &String| line.split_once(" ").unwrap().1.split_once(" ").unwrap().1.to_owned();
+        let (first, last) = (body(&all[0]), body(all.last().unwrap()));
+        assert!(first.starts_with("u:0:") && last.starts_with("...") && last.ends_with("u:899:1:1 "));
+        let pieces: Vec<String> = all.iter().map(body).collect();
+        assert_eq!(pieces.join("").replace("......", ""), text);
     }
 }

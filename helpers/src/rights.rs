@@ -96,12 +96,12 @@ impl Rights {
     /// Runs `act` with one capability in force, and takes it back.
     ///
     /// # Errors
-    /// The kernel refuses to raise or lower it; with [`Rights::take`] done, it has no reason to.
-    pub fn with<T>(&self, capability: Capability, act: impl FnOnce() -> T) -> io::Result<T> {
+    /// Those of `act`. The kernel refuses to raise or lower it; with [`Rights::take`] done, it has no reason to.
+    pub fn with<T>(&self, capability: Capability, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         sys::set_capabilities(reserve(self.permitted, bit(capability)))?;
         let result = act();
         sys::set_capabilities(reserve(self.permitted, 0))?;
-        Ok(result)
+        result
     }
 
     /// Gives all rights up, for good.
@@ -163,6 +163,10 @@ fn why_not(held: u64, needed: u64) -> RightsError {
     }
 }
 
+/// Tells whether /proc shows the initial user namespace as ours.
+///
+/// Nothing may lean on this alone: in namespaces of his own a caller can mount something else over /proc, with any inode
+/// numbers. There the capability counts for those namespaces alone, and the kernel refuses what it is needed for.
 fn in_initial_user_namespace() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
 }

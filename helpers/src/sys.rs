@@ -65,7 +65,8 @@ struct CapabilityWord {
     inheritable: u32,
 }
 
-fn check(result: impl Into<i64>) -> io::Result<i64> {
+/// Returns the result of a call, or the error behind -1.
+pub fn check(result: impl Into<i64>) -> io::Result<i64> {
     match result.into() {
         -1 => Err(io::Error::last_os_error()),
         value => Ok(value),

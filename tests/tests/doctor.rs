@@ -271,8 +271,7 @@ fn a_helper_that_its_user_can_change_is_found_with_rights_and_without(lab: &Lab)
         .succeeds();
     let own = |words: &str, amid: &str| ana.sh(&format!("own/bin/bryo {words}")).amid(amid.to_owned());
     let said = finds(|option| own(&format!("doctor {option}"), HIDE_NEWUIDMAP), "idmap.owner", "costs");
-    let hers =
-        format!("and {} belongs to user {}, not to root", ana.home().display(), ana.account().uid);
+    let hers = format!("and {} belongs to user {}, not to root", ana.home().display(), ana.account().uid);
     assert!(said.fact.ends_with(&hers), "{said:?}");
     own("start web", HIDE_NEWUIDMAP).exits(1).stderr_contains(&named("idmap.owner"));
     // Where newuidmap does the work it is worth knowing, unless the helper has rights: then they are ana's.

@@ -16,18 +16,12 @@ pub mod policy;
 pub mod request;
 pub mod target;
 
-use std::fmt;
-use std::io;
-
 use helpers::caller::Caller;
 use helpers::guard::{Entered, Program};
-use helpers::policy_file::PolicyFileError;
-use helpers::report::{Verdict, VerdictKind};
+use helpers::report::{Done, Failure};
 use helpers::rights::{Capability, UserNamespace};
 
-use crate::decide::Refusal;
-use crate::request::RequestError;
-use crate::target::{Target, TargetError};
+use crate::target::Target;
 
 /// What this helper is.
 ///
@@ -42,78 +36,18 @@ pub const PROGRAM: Program = Program {
             (FD: an inherited descriptor of /proc/PID, 3 or more)",
 };
 
-/// Why no map was written.
-#[derive(Debug)]
-pub enum Failure {
-    /// The arguments are no request.
-    Request(RequestError),
-    /// A policy file may not be believed.
-    Policy(PolicyFileError),
-    /// The map is not granted.
-    Refused(Refusal, Caller),
-    /// The target is no process directory, or the kernel refuses to map it.
-    Target(TargetError),
-    /// The kernel refused a step that it never refuses.
-    Kernel(io::Error),
-}
-
-/// Reads the request, decides, writes both maps, and returns what the log shall say.
+/// Reads the request, decides, writes both maps.
 ///
 /// # Errors
 /// No map was written, unless the kernel refused the second after it took the first.
-pub fn write_map(Entered { rights, target, arguments }: Entered) -> Result<String, Failure> {
-    let request = request::parse(&arguments)?;
+pub fn write_map(Entered { rights, target, arguments }: Entered) -> Result<Done, Failure> {
+    let request = request::parse(&arguments).map_err(|error| Failure::usage(PROGRAM.usage, error))?;
     let caller = Caller::of_this_process();
-    helpers::filter::allow_only(target::SYSCALLS)?;
+    helpers::filter::allow_only(target::CALLS)?;
     let grants = policy::grants(&caller)?;
-    let plan =
-        decide::decide(&request, &caller, &grants).map_err(|refusal| Failure::Refused(refusal, caller))?;
-    Target::open(target)?.write(&plan, &rights)?;
+    let plan = decide::decide(&request, &caller, &grants)
+        .map_err(|refusal| Failure::refused(format_args!("refused to {caller}: {refusal}")))?;
+    Target::open(target).and_then(|target| target.write(&plan, &rights)).map_err(Failure::refused)?;
     rights.renounce()?;
-    Ok(format!("mapped {}", arguments.join(" ")))
-}
-
-impl Verdict for Failure {
-    fn kind(&self) -> VerdictKind {
-        match self {
-            Self::Request(_) => VerdictKind::Usage,
-            _ => VerdictKind::Refused,
-        }
-    }
-}
-
-impl From<RequestError> for Failure {
-    fn from(error: RequestError) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<PolicyFileError> for Failure {
-    fn from(error: PolicyFileError) -> Self {
-        Self::Policy(error)
-    }
-}
-
-impl From<TargetError> for Failure {
-    fn from(error: TargetError) -> Self {
-        Self::Target(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Kernel(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(error) => write!(f, "{error}; usage: {}", PROGRAM.usage),
-            Self::Policy(error) => error.fmt(f),
-            Self::Refused(refusal, caller) => write!(f, "refused to {caller}: {refusal}"),
-            Self::Target(error) => error.fmt(f),
-            Self::Kernel(error) => error.fmt(f),
-        }
-    }
+    Ok(Done { log: format!("mapped {}", arguments.join(" ")), answer: String::new() })
 }

@@ -13,14 +13,29 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
+use helpers::filter::Call;
 use helpers::rights::{Capability, Rights};
-use helpers::sys::{self, Syscall};
+use helpers::sys;
 
 use crate::decide::Plan;
 
-/// The system calls that this module makes beside the common ones.
-pub const SYSCALLS: &[Syscall] =
-    &[libc::SYS_openat2, libc::SYS_fstatfs, libc::SYS_readlinkat, libc::SYS_readlink, libc::SYS_capset];
+/// The system calls that this helper makes beside the common ones: it reads policy files, and opens and writes maps.
+pub const CALLS: &[Call] = &[
+    Call::any(libc::SYS_read),
+    Call::any(libc::SYS_lseek),
+    // What is opened for writing is a file of the target's directory, by openat2.
+    Call::any(libc::SYS_openat).without(2, OPENED_TO_CHANGE),
+    Call::any(libc::SYS_openat2),
+    Call::any(libc::SYS_fstatfs),
+    Call::any(libc::SYS_readlinkat),
+    // Newer architectures have the call above alone.
+    #[cfg(target_arch = "x86_64")]
+    Call::any(libc::SYS_readlink),
+    Call::any(libc::SYS_capset),
+];
+
+/// The flags of openat(2), its third argument, with which a file can be written, made or emptied.
+const OPENED_TO_CHANGE: u64 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
 
 /// The inode number of a procfs's root. Source: linux/proc_ns.h, PROC_ROOT_INO.
 const PROC_ROOT: u64 = 1;
@@ -103,7 +118,7 @@ impl Target {
             _ => TargetError::Kernel(name, error),
         };
         let open = || sys::open_below(self.directory.as_fd(), name, libc::O_WRONLY | libc::O_NOCTTY, RESOLVE);
-        let file = rights.with(capability, open).and_then(|opened| opened).map_err(fail)?;
+        let file = rights.with(capability, open).map_err(fail)?;
         match is_procfs(file.as_fd()) {
             true => Ok(MapFile { name, file, capability }),
             false => Err(TargetError::NotAProcess),
@@ -114,8 +129,7 @@ impl Target {
 impl MapFile {
     fn write(&self, text: &str, rights: &Rights) -> Result<(), TargetError> {
         let write = || sys::write_once(self.file.as_fd(), text.as_bytes());
-        let written = rights.with(self.capability, write).and_then(|result| result);
-        match written.map_err(|error| TargetError::Kernel(self.name, error))? {
+        match rights.with(self.capability, write).map_err(|error| TargetError::Kernel(self.name, error))? {
             length if length == text.len() => Ok(()),
             _ => Err(TargetError::Partial(self.name)),
         }

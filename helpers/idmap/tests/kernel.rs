@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use lab::Install::{FileCapabilities, Plain, SetuidRoot};
-use lab::{ANA, BOB, BOTH, Lab};
+use lab::{ANA, BOTH, Lab};
+use testbed::{HOSTILE, HOSTILE_ENVIRONMENT, LONG_NAME_AND_ENVIRONMENT, LOWEST_LIMITS, held};
 
 const GRANTED: &str = "u:0:100000:65536 g:0:100000:65536";
 
@@ -82,7 +83,7 @@ fn each_count(inside: u64, outside: u64, counts: &str) -> String {
     format!(
         "for count in {counts}; do\n\
            unshare -U sleep 60 & target=$!\n\
-           until grep -q sleep /proc/$target/comm; do sleep 0.01; done\n\
+           slept $target\n\
            $HELPER 3 u:{inside}:{outside}:$count 3</proc/$target\n\
            echo $count: $(cat /proc/$target/uid_map)\n\
            kill $target\n\
@@ -118,7 +119,7 @@ fn with_the_own_group_alone_setgroups_is_denied_and_a_closed_file_stays_closed()
     let as_member = "setpriv --reuid 61001 --regid 61001 --groups 61500 bash";
     for install in BOTH {
         let script = format!(
-            "unshare -U sleep 60 & TARGET=$!; until grep -q sleep /proc/$TARGET/comm; do sleep 0.01; done\n\
+            "unshare -U sleep 60 & TARGET=$!; slept $TARGET\n\
              $HELPER 3 u:0:61001:1 g:0:61001:1 3</proc/$TARGET; echo status=$?\n\
              echo setgroups=$(cat /proc/$TARGET/setgroups)\n\
              inside() {{ nsenter --preserve-credentials -U -t $TARGET \"$@\"; }}\n\
@@ -145,7 +146,7 @@ fn at_each_write_one_capability_is_in_force_and_the_uid_is_the_callers() {
     for install in BOTH {
         let trace = lab.path("trace");
         let script = format!(
-            "unshare -U sleep 60 & TARGET=$!; until grep -q sleep /proc/$TARGET/comm; do sleep 0.01; done\n\
+            "unshare -U sleep 60 & TARGET=$!; slept $TARGET\n\
              exec 3</proc/$TARGET; $HELPER 3 {GRANTED}; echo status=$?; kill $TARGET"
         );
         let enter = format!("strace -f -u ana -o {trace} -e trace=execve,capset,setresuid,write bash");
@@ -216,7 +217,7 @@ fn a_file_mounted_over_a_map_is_never_written() {
     let decoy = lab.path("decoy");
     fs::write(&decoy, "").unwrap();
     let script = format!(
-        "unshare -U sleep 60 & T=$!; until grep -q sleep /proc/$T/comm; do sleep 0.01; done\n\
+        "unshare -U sleep 60 & T=$!; slept $T\n\
          unshare -Urm sh -c \"mount --bind /proc/$T/setgroups /proc/$T/uid_map && exec sleep 60\" & M=$!\n\
          until grep -qs /uid_map /proc/$M/mountinfo; do sleep 0.01; done\n\
          $HELPER 3 {GRANTED} 3</proc/$M/root/proc/$T; echo status=$?; echo uid_map=$(cat /proc/$T/uid_map); kill $T $M"
@@ -247,12 +248,10 @@ fn a_namespace_of_another_user_and_our_own_are_refused_by_the_kernel() {
     let Some(lab) = Lab::new("a_namespace_of_another_user_and_our_own_are_refused_by_the_kernel") else {
         return;
     };
-    let bobs = format!("setpriv --reuid {0} --regid {0} --clear-groups unshare -U sleep 60 & T=$!\n", BOB.id);
-    let ana = format!("setpriv --reuid {0} --regid {0} --clear-groups", ANA.id);
     for install in BOTH {
         let script = format!(
-            "{bobs} until grep -q sleep /proc/$T/comm; do sleep 0.01; done\n\
-             {ana} $HELPER 3 {GRANTED} 3</proc/$T; echo status=$?; echo uid_map=$(cat /proc/$T/uid_map); kill $T"
+            "$BOB unshare -U sleep 60 & T=$!; slept $T\n\
+             $ANA $HELPER 3 {GRANTED} 3</proc/$T; echo status=$?; echo uid_map=$(cat /proc/$T/uid_map); kill $T"
         );
         lab.root("bash", install, &script).assert_refused("uid_map");
         lab.target(install, &format!("$HELPER 4 {GRANTED} 4</proc/self")).assert_refused("uid_map");
@@ -283,16 +282,46 @@ fn closed_standard_descriptors_and_leaked_ones_change_nothing() {
 #[test]
 fn a_hostile_environment_and_hostile_limits_change_nothing() {
     let Some(lab) = Lab::new("a_hostile_environment_and_hostile_limits_change_nothing") else { return };
-    let hostile = "export LD_PRELOAD=/nonexistent LD_LIBRARY_PATH=/nonexistent GLIBC_TUNABLES=glibc.malloc.check=3 \
-                   LC_ALL=de_DE.UTF-8 TZ=:/dev/zero RUST_BACKTRACE=full USER=bob LOGNAME=bob HOME=/nonexistent \
-                   GETCONF_DIR=/nonexistent; trap '' HUP INT TERM CHLD; ulimit -S -f 0; ulimit -S -c unlimited; umask 0; \
-                   cd /proc/$TARGET;";
     for install in BOTH {
-        lab.target(install, &format!("{hostile} $HELPER 3 {GRANTED}"))
-            .assert_mapped("0 100000 65536;", "0 100000 65536;");
+        let outcome = lab.target(
+            install,
+            &format!("{HOSTILE} cd /proc/$TARGET; {HOSTILE_ENVIRONMENT} $HELPER 3 {GRANTED}"),
+        );
+        outcome.assert_mapped("0 100000 65536;", "0 100000 65536;");
+        assert_eq!(outcome.said, "", "no loader, libc or runtime says anything");
+        for limit in LOWEST_LIMITS {
+            lab.target(install, &format!("(ulimit {limit}; $HELPER 3 {GRANTED})"))
+                .assert_mapped("0 100000 65536;", "0 100000 65536;");
+        }
         lab.target(install, &format!("ulimit -n 12; $HELPER 3 {GRANTED}"))
             .assert_refused("the limit on open files is 12, and at least 16 is needed");
     }
+}
+
+#[test]
+fn a_long_name_of_the_program_and_a_large_environment_change_nothing() {
+    let test = "a_long_name_of_the_program_and_a_large_environment_change_nothing";
+    let Some(lab) = Lab::new(test) else { return };
+    if lab::lacks(test, "perl") {
+        return;
+    }
+    for install in BOTH {
+        let ask = format!("ulimit -S -s 65536; {LONG_NAME_AND_ENVIRONMENT} $HELPER 3 {GRANTED}");
+        lab.target(install, &ask).assert_mapped("0 100000 65536;", "0 100000 65536;");
+    }
+}
+
+#[test]
+fn what_was_mapped_is_logged_whole() {
+    let Some(lab) = Lab::new("what_was_mapped_is_logged_whole") else { return };
+    let small: String = (0..150).map(|number| format!("u:{number}:{}:1 ", 100_000 + 2 * number)).collect();
+    let outcome = lab.map(FileCapabilities, &format!("{small}u:1000:101000:64000"));
+    assert_eq!(outcome.status, 0, "{outcome:#?}");
+    let log = lab.logged();
+    let entries: Vec<&str> = log.lines().collect();
+    assert!(entries.len() > 1 && entries.iter().all(|entry| entry.len() <= 1024), "{log}");
+    assert!(entries[0].contains(": uid=61001 mapped u:0:100000:1 ") && entries[0].ends_with("..."), "{log}");
+    assert!(entries.last().unwrap().ends_with("u:1000:101000:64000"), "{log}");
 }
 
 #[test]
@@ -327,10 +356,8 @@ fn missing_rights_are_explained() {
         .assert_refused("not installed correctly: it has the capabilities 0x0 and needs exactly 0xc0");
     lab::run("setcap", &["cap_setgid,cap_setuid,cap_sys_admin=ep", &lab.helper(Plain)]);
     lab.map(Plain, GRANTED).assert_refused("has the capabilities 0x2000c0");
-    let nosuid = format!("mount --bind {0} {0} && mount -o remount,bind,nosuid {0} &&", lab.path(""));
-    let ana = format!("setpriv --reuid {0} --regid {0} --clear-groups", ANA.id);
     for install in BOTH {
-        let script = format!("{nosuid} {ana} $HELPER 3 {GRANTED} 3</proc/self");
+        let script = format!("{} && $ANA $HELPER 3 {GRANTED} 3</proc/self", lab.nosuid());
         lab.root("bash", install, &script).assert_refused("mounted nosuid");
     }
 }
@@ -406,33 +433,8 @@ fn the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his() {
     else {
         return;
     };
-    // A full pipe as stderr holds the helper up at its last line: it is stopped there, with its whole state.
-    let script = "ana() { exec setpriv --reuid 61001 --regid 61001 --clear-groups \"$@\"; }\n\
-                  exec 8> >(exec sleep 60); sleeper=$!\n\
-                  dd if=/dev/zero bs=65536 count=1 >&8 2>/dev/null\n\
-                  ana $HELPER 7 u:0:5:1 2>&8 4</etc/passwd 7</proc/self 20>/dev/null & helper=$!\n\
-                  until grep -q '^Seccomp:.*2' /proc/$helper/status; do sleep 0.01; done; sleep 0.2\n\
-                  (ana cat /proc/$helper/environ) && echo readable\n\
-                  (ana ls /proc/$helper/fd) && echo listable\n\
-                  grep -E '^(Uid|Gid|CapInh|CapEff|CapAmb|NoNewPrivs|Seccomp):' /proc/$helper/status\n\
-                  ls -l /proc/$helper/fd /proc/$helper/cwd; kill $sleeper; wait $helper; echo status=$?";
     for install in BOTH {
-        let outcome = lab.root("bash", install, script);
-        for absent in ["readable", "listable", "/etc/passwd", " 20 ->", "/proc/self"] {
-            assert!(!outcome.output.contains(absent), "{absent:?} in {outcome:#?}");
-        }
-        for line in [
-            "Uid:\t61001\t61001\t61001\t61001",
-            "Gid:\t61001\t61001\t61001\t61001",
-            "CapInh:\t0000000000000000",
-            "CapEff:\t0000000000000000",
-            "CapAmb:\t0000000000000000",
-            "NoNewPrivs:\t1",
-            "Seccomp:\t2",
-            "cwd -> /\n",
-        ] {
-            assert!(outcome.output.contains(line), "{line:?} not in {outcome:#?}");
-        }
-        assert_eq!(outcome.status, 1);
+        let held = lab.through("bash", install, &held("", "u:0:5:1", "/proc/self"));
+        held.assert_out_of_reach(&["/proc/self"]);
     }
 }

@@ -21,19 +21,15 @@ pub mod request;
 mod sys;
 pub mod target;
 
-use std::fmt;
-use std::io;
-
 use helpers::caller::Caller;
 use helpers::guard::{Entered, Program};
-use helpers::report::{self, Verdict, VerdictKind};
+use helpers::report::{Done, Failure};
 use helpers::rights::{Capability, UserNamespace};
 
 use crate::links::Links;
-use crate::place::{PlaceError, Wanted};
-use crate::policy::PolicyError;
-use crate::request::{Request, RequestError};
-use crate::target::{NotYours, Target};
+use crate::place::{Placed, Wanted};
+use crate::request::Request;
+use crate::target::Target;
 
 /// What this helper is.
 ///
@@ -46,84 +42,29 @@ pub const PROGRAM: Program = Program {
     usage: "bryo-netdev FD BRIDGE NAME (FD: an inherited descriptor of a network namespace, 3 or more)",
 };
 
-/// Why no pair was made.
-#[derive(Debug)]
-pub enum Failure {
-    /// The arguments are no request.
-    Request(RequestError),
-    /// The namespace is not the caller's.
-    NotYours(Request, NotYours),
-    /// Nothing is granted.
-    Policy(Request, Caller, PolicyError),
-    /// It is granted, and cannot be done.
-    Place(Request, Caller, PlaceError),
-    /// The kernel refused a step that it never refuses.
-    Kernel(io::Error),
-}
-
-/// Reads the request, decides, makes the pair, prints the name and number of the host's end, and returns what the log
-/// shall say.
+/// Reads the request, decides, makes the pair, and answers with the name and number of the host's end.
 ///
 /// # Errors
 /// No pair was made.
-pub fn make_pair(Entered { rights, target, arguments }: Entered) -> Result<String, Failure> {
-    let request = request::parse(&arguments)?;
+pub fn make_pair(Entered { rights, target, arguments }: Entered) -> Result<Done, Failure> {
+    let request = request::parse(&arguments).map_err(|error| Failure::usage(PROGRAM.usage, error))?;
+    let Request { bridge, peer } = &request;
     let caller = Caller::of_this_process();
-    let target = Target::open(target, &caller).map_err(|not| Failure::NotYours(request.clone(), not))?;
-    let policy = policy::read(&caller, &request.bridge)
-        .map_err(|error| Failure::Policy(request.clone(), caller.clone(), error))?;
+    let target =
+        Target::open(target, &caller).map_err(|error| Failure::refused(format_args!("{peer}: {error}")))?;
+    let policy = policy::read(&caller, bridge)
+        .map_err(|error| Failure::refused(format_args!("no device on {bridge} for {caller}: {error}")))?;
     let mut links = Links::open(&rights)?;
-    helpers::filter::allow_only(links::SYSCALLS)?;
+    helpers::filter::allow_only(links::CALLS)?;
     let wanted = Wanted { caller: &caller, request: &request, target: &target, policy: &policy };
-    let placed =
-        wanted.place(&mut links).map_err(|error| Failure::Place(request.clone(), caller.clone(), error))?;
+    let Placed { slot, index } = wanted.place(&mut links).map_err(|error| {
+        Failure::new(error.kind(), format_args!("no device {peer} on {bridge} for {caller}: {error}"))
+    })?;
     drop(links);
     rights.renounce()?;
-    report::answer(&format!("{} {}\n", placed.slot, placed.index));
-    Ok(format!(
-        "made {} (index {}) on {} with {} in netns {}",
-        placed.slot,
-        placed.index,
-        request.bridge,
-        request.peer,
-        target.inode()
-    ))
-}
-
-impl Verdict for Failure {
-    fn kind(&self) -> VerdictKind {
-        match self {
-            Self::Request(_) => VerdictKind::Usage,
-            Self::Place(_, _, PlaceError::Full(_)) => VerdictKind::Full,
-            _ => VerdictKind::Refused,
-        }
-    }
-}
-
-impl From<RequestError> for Failure {
-    fn from(error: RequestError) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Kernel(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(error) => write!(f, "{error}; usage: {}", PROGRAM.usage),
-            Self::NotYours(request, error) => write!(f, "{}: {error}", request.peer),
-            Self::Policy(request, caller, error) => {
-                write!(f, "no device on {} for {caller}: {error}", request.bridge)
-            }
-            Self::Place(request, caller, error) => {
-                write!(f, "no device {} on {} for {caller}: {error}", request.peer, request.bridge)
-            }
-            Self::Kernel(error) => error.fmt(f),
-        }
-    }
+    let netns = target.inode();
+    Ok(Done {
+        log: format!("made {slot} (index {index}) on {bridge} with {peer} in netns {netns}"),
+        answer: format!("{slot} {index}\n"),
+    })
 }

@@ -3,16 +3,21 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use helpers::filter::Call;
 use helpers::rights::{Capability, Rights};
-use helpers::sys::Syscall;
 use libc::{c_int, c_ushort};
 use types::IfName;
 
 use crate::netlink::{self, Builder, Head, Message};
 use crate::sys;
 
-/// The system calls that this helper makes beside the common ones.
-pub const SYSCALLS: &[Syscall] = &[libc::SYS_recvfrom, libc::SYS_capset];
+/// The system calls that this helper makes beside the common ones. It opens nothing more, and sends only where its
+/// sockets are connected: without an address, the fifth argument.
+pub const CALLS: &[Call] = &[
+    Call::any(libc::SYS_sendto).without(4, u64::MAX),
+    Call::any(libc::SYS_recvfrom),
+    Call::any(libc::SYS_capset),
+];
 
 /// Attributes that the C library has no names for. Sources: linux/veth.h, linux/if_link.h.
 const VETH_INFO_PEER: c_ushort = 1;
@@ -91,7 +96,7 @@ impl<'a> Links<'a> {
     /// # Errors
     /// The kernel refuses, for which it has no reason.
     pub fn open(rights: &'a Rights) -> io::Result<Self> {
-        let socket = rights.with(Capability::NetAdmin, sys::route_socket)??;
+        let socket = rights.with(Capability::NetAdmin, sys::route_socket)?;
         Ok(Self { socket, rights, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
@@ -214,7 +219,7 @@ impl<'a> Links<'a> {
     /// Asks for a change, which takes the capability.
     fn change(&mut self, request: Builder) -> io::Result<()> {
         let request = request.finish();
-        self.rights.with(Capability::NetAdmin, || sys::send(self.socket.as_fd(), &request))??;
+        self.rights.with(Capability::NetAdmin, || sys::send(self.socket.as_fd(), &request))?;
         self.read(|_| ())
     }
 

@@ -10,6 +10,7 @@ use std::io;
 use ::policy::slots::{self, Owner, Slots};
 use ::policy::usernet::Grant;
 use helpers::caller::Caller;
+use helpers::report::FailureKind;
 
 use crate::links::{Link, Links, Pair, Port};
 use crate::policy::{Policy, Shown};
@@ -196,6 +197,16 @@ fn address(slot: &str) -> [u8; 6] {
 
 fn kernel(doing: &'static str) -> impl Fn(io::Error) -> PlaceError {
     move |error| PlaceError::Kernel(doing, error)
+}
+
+impl PlaceError {
+    /// Tells whether a later try can succeed.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Full(_) => FailureKind::Full,
+            _ => FailureKind::Refused,
+        }
+    }
 }
 
 impl fmt::Display for PlaceError {

@@ -5,20 +5,18 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use helpers::sys::check;
+
 /// Questions about a namespace. Source: linux/nsfs.h.
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 const NS_GET_PARENT: libc::Ioctl = 0xb702;
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
 
-fn check(result: i64) -> io::Result<i64> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
 /// Returns the kind of a namespace, as the flag of clone(2) that makes one.
 pub(crate) fn namespace_type(namespace: BorrowedFd<'_>) -> io::Result<c_int> {
     // SAFETY: the request takes no pointer.
-    check(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|kind| kind as c_int)
+    check(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as c_int)
 }
 
 /// Opens the user namespace that a namespace belongs to.
@@ -36,7 +34,7 @@ pub(crate) fn parent_user_namespace(user: BorrowedFd<'_>) -> io::Result<OwnedFd>
 
 fn open_related(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<OwnedFd> {
     // SAFETY: both requests that are passed here take no pointer.
-    let fd = check(unsafe { libc::ioctl(namespace.as_raw_fd(), request) }.into())?;
+    let fd = check(unsafe { libc::ioctl(namespace.as_raw_fd(), request) })?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
@@ -45,7 +43,7 @@ fn open_related(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<O
 pub(crate) fn maker(user: BorrowedFd<'_>) -> io::Result<u32> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the kernel writes one uid to the live local.
-    check(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_OWNER_UID, &mut uid) }.into())?;
+    check(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_OWNER_UID, &mut uid) })?;
     Ok(uid)
 }
 
@@ -53,7 +51,7 @@ pub(crate) fn maker(user: BorrowedFd<'_>) -> io::Result<u32> {
 pub(crate) fn route_socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointer.
-    let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) }.into())?;
+    let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) })?;
     // SAFETY: as in `open_related`.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }

@@ -384,11 +384,10 @@ fn what_is_no_request_is_a_usage_error() {
 #[test]
 fn missing_rights_are_explained() {
     let Some(lab) = Lab::new("missing_rights_are_explained") else { return };
-    let nosuid = format!("mount --bind {0} {0} && mount -o remount,bind,nosuid {0}", lab.path(""));
     for install in BOTH {
         let ask = "ana setpriv --no-new-privs $HELPER 3 br0 eth0 3</proc/$A/ns/net";
         assert_refused(&lab.ask(install, "", ask), "no_new_privs is set, so the kernel ignores the rights");
-        assert_refused(&lab.ask(install, &nosuid, "veth $A eth0"), "mounted nosuid");
+        assert_refused(&lab.ask(install, &lab.nosuid(), "veth $A eth0"), "mounted nosuid");
         assert_refused(&lab.ask(install, "", "$HELPER 3 br0 eth0 3</proc/$A/ns/net"), "root needs no helper");
     }
     assert_refused(&lab.ask(Plain, "", "veth $A eth0"), "has the capabilities 0x0 and needs exactly 0x1000");

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "this crate is a part of tests")]
 
+mod held;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +13,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use held::{FULL_PIPE, held};
 
 /// The user who asks in the tests.
 pub const ANA: User = User { name: "ana", id: 61_001 };
@@ -43,7 +47,7 @@ pub enum Install {
 /// The helper that is tested.
 #[derive(Clone, Copy, Debug)]
 pub struct Helper {
-    /// The program, as cargo has built it.
+    /// The program, as cargo has built it for the tests. Where `BRYO_HELPERS` names a directory, the one there is tested.
     pub built: &'static str,
     /// What setcap gives it.
     pub capabilities: &'static str,
@@ -74,6 +78,46 @@ pub struct Outcome {
 
 /// What every lab needs.
 const TOOLS: [&str; 4] = ["setcap", "setpriv", "unshare", "bash"];
+
+/// Words for every scenario: `slept PID` waits until a process runs sleep. Beside them `$ANA CMD` and `$BOB CMD` run a
+/// program as that user; they are no functions, so that `$!` is the program.
+const WORDS: &str = "slept() { until grep -qs sleep /proc/$1/comm; do sleep 0.01; done; }\n";
+
+/// What a caller can leave to the helper: ignored signals, limits, a mask of modes.
+pub const HOSTILE: &str = "trap '' HUP INT TERM CHLD; ulimit -S -f 0; ulimit -S -c unlimited; umask 0;";
+
+/// A command before the helper that gives it variables which the loader, libc and Rust read. A loader that honoured the
+/// first would say so; setpriv and the shell do, and so nothing is exported to them.
+pub const HOSTILE_ENVIRONMENT: &str = "env LD_PRELOAD=/nonexistent LD_LIBRARY_PATH=/nonexistent \
+    GLIBC_TUNABLES=glibc.malloc.check=3 GETCONF_DIR=/nonexistent LC_ALL=de_DE.UTF-8 TZ=:/dev/zero RUST_BACKTRACE=full \
+    USER=bob LOGNAME=bob HOME=/nonexistent";
+
+/// A command before the helper that gives it a name of 64 KiB and variables of more than 2 MiB. It takes perl, and a
+/// stack that has room for them.
+pub const LONG_NAME_AND_ENVIRONMENT: &str =
+    r#"perl -e '$ENV{"X$_"} = "x" x 131000 for 1..20; $h = shift; exec {$h} "x" x 65536, @ARGV or die $!'"#;
+
+/// Hard limits of which each is as low as a helper takes it.
+pub const LOWEST_LIMITS: [&str; 4] = ["-f 0", "-v 32768", "-s 256", "-n 16"];
+
+impl Helper {
+    /// Returns the program that is tested: the one that is shipped makes other system calls than one that is built for
+    /// tests, under a filter that ends it at one that it may not make.
+    fn program(&self) -> PathBuf {
+        let built = Path::new(self.built);
+        match (std::env::var_os("BRYO_HELPERS"), built.file_name()) {
+            (Some(directory), Some(name)) => Path::new(&directory).join(name),
+            _ => built.to_owned(),
+        }
+    }
+}
+
+impl User {
+    /// Returns the command that becomes this user, to be followed by another.
+    pub fn enter(&self) -> String {
+        format!("setpriv --reuid {0} --regid {0} --clear-groups", self.id)
+    }
+}
 
 impl Lab {
     /// Makes the lab, or prints why it cannot be made here.
@@ -131,8 +175,7 @@ impl Lab {
 
     /// Runs a shell script as a user of the lab, with the helper as $HELPER.
     pub fn user(&self, user: User, install: Install, script: &str) -> Outcome {
-        let id = user.id;
-        self.through(&format!("setpriv --reuid {id} --regid {id} --clear-groups bash"), install, script)
+        self.through(&format!("{} bash", user.enter()), install, script)
     }
 
     /// Runs a shell script in the lab as root, with the helper as $HELPER.
@@ -158,7 +201,9 @@ impl Lab {
             .args(self.helper.namespaces)
             .args(["sh", "-c", &mounts])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("SCRIPT", script)
+            .env("SCRIPT", format!("{WORDS}{script}"))
+            .env("ANA", ANA.enter())
+            .env("BOB", BOB.enter())
             .env("HELPER", self.helper(install))
             .current_dir("/")
             .output()
@@ -183,9 +228,14 @@ impl Lab {
         self.add_to_etc("group", &format!("{name}:x:{id}:\n"));
     }
 
+    /// Returns words that mount the lab `nosuid`.
+    pub fn nosuid(&self) -> String {
+        format!("mount --bind {0} {0} && mount -o remount,bind,nosuid {0}", self.path(""))
+    }
+
     fn install(&self, install: Install) {
         let path = self.helper(install);
-        fs::copy(self.helper.built, &path).unwrap();
+        fs::copy(self.helper.program(), &path).unwrap();
         let mode = if install == Install::SetuidRoot { 0o4755 } else { 0o755 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         if install == Install::FileCapabilities {

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-pub(crate) use testbed::{ANA, BOB, BOTH, Install, lacks, run};
+pub(crate) use testbed::{ANA, BOTH, Install, lacks, run};
 use testbed::{Helper, User};
 
 const IDMAP: Helper = Helper {
@@ -53,7 +53,7 @@ impl Lab {
     pub(crate) fn target(&self, install: Install, script: &str) -> Outcome {
         let story = format!(
             "unshare -U sleep 60 & TARGET=$!\n\
-             until grep -q sleep /proc/$TARGET/comm; do sleep 0.01; done\n\
+             slept $TARGET\n\
              exec 3</proc/$TARGET\n\
              {{ {script}\n}}\n\
              echo status=$?\n\

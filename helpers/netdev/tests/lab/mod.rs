@@ -26,14 +26,14 @@ const NETDEV: Helper = Helper {
 const WORDS: &str = r#"
 ID() { case $1 in ana) echo 61001;; bob) echo 61002;; *) echo $1;; esac; }
 user() { local id=$(ID $1); shift; setpriv --reuid $id --regid $id --clear-groups "$@"; }
-ana() { setpriv --reuid 61001 --regid 61001 --clear-groups "$@"; }
-bob() { setpriv --reuid 61002 --regid 61002 --clear-groups "$@"; }
+ana() { $ANA "$@"; }
+bob() { $BOB "$@"; }
 MADE=
 space() {
     local id=$(ID $1)
     setpriv --reuid $id --regid $id --clear-groups unshare -Urn sleep 300 & REPLY=$!
     MADE="$MADE $REPLY"
-    until grep -q sleep /proc/$REPLY/comm; do sleep 0.01; done
+    slept $REPLY
 }
 trap 'kill -9 $MADE 2>/dev/null; wait 2>/dev/null' EXIT
 inside() { local pid=$1; shift; ana nsenter --preserve-credentials -U -n -t $pid "$@"; }
