@@ -1,4 +1,4 @@
-//! The host's interfaces: what is there, and the three changes that this helper makes.
+//! The host's interfaces: what is there, and the four changes that this helper makes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -49,6 +49,8 @@ pub struct Link {
     pub mtu: u32,
     /// The number by which the administrator may speak of several; here the uid of who asked.
     pub group: u32,
+    /// It is a port of a bridge, and reaches no other that is kept apart too.
+    pub isolated: bool,
 }
 
 /// What a pair is to be.
@@ -201,6 +203,19 @@ impl<'a> Links<'a> {
         self.change(request)
     }
 
+    /// Keeps a port apart from the others that are.
+    ///
+    /// # Errors
+    /// ENODEV when it is gone, EINVAL when it is no port any more.
+    pub fn isolate(&mut self, index: u32) -> io::Result<()> {
+        let head = Head { index, ..Head::default() };
+        let request = self.message(libc::RTM_NEWLINK, libc::NLM_F_ACK, head);
+        self.change(request.nested(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge")
+                .nested(libc::IFLA_INFO_SLAVE_DATA, |data| data.bytes(IFLA_BRPORT_ISOLATED, &[1]))
+        }))
+    }
+
     /// Removes an interface that this program has made.
     ///
     /// # Errors
@@ -272,7 +287,10 @@ fn link(content: &[u8]) -> Option<Link> {
             libc::IFLA_MASTER => link.master = netlink::number(content, 0),
             libc::IFLA_MTU => link.mtu = netlink::number(content, 0)?,
             libc::IFLA_GROUP => link.group = netlink::number(content, 0)?,
-            libc::IFLA_LINKINFO => link.kind = kind_of(content),
+            libc::IFLA_LINKINFO => {
+                link.kind = kind_of(content);
+                link.isolated = is_isolated(content);
+            }
             libc::IFLA_PROP_LIST => link.others = other_names(content),
             _ => {}
         }
@@ -283,6 +301,13 @@ fn link(content: &[u8]) -> Option<Link> {
 fn kind_of(info: &[u8]) -> String {
     let kind = netlink::attributes(info).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
     kind.map(|(_, content)| netlink::text(content)).unwrap_or_default()
+}
+
+/// The content of IFLA_INFO_SLAVE_DATA is that of a bridge's port only where the port is one of a bridge.
+fn is_isolated(info: &[u8]) -> bool {
+    let find = |content, wanted| netlink::attributes(content).find(|(kind, _)| *kind == wanted);
+    let port = find(info, libc::IFLA_INFO_SLAVE_DATA).and_then(|(_, port)| find(port, IFLA_BRPORT_ISOLATED));
+    port.is_some_and(|(_, content)| content == [1])
 }
 
 fn other_names(properties: &[u8]) -> Vec<String> {

@@ -47,6 +47,8 @@ pub enum PlaceError {
     PeerNameTaken,
     /// The other end was removed before the pair was ready.
     Gone,
+    /// The host's end was taken off the bridge before the pair was ready.
+    Unplugged,
     /// The kernel refuses.
     Kernel(&'static str, io::Error),
 }
@@ -92,7 +94,7 @@ impl Wanted<'_> {
             for number in candidates(grant.quota, &numbers(&present, &slots)) {
                 let slot = slots.name(number);
                 if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
-                    self.put_to_work(links, index)?;
+                    self.finish(links, &bridge, &slots, index)?;
                     return Ok(Placed { slot, index });
                 }
             }
@@ -140,22 +142,62 @@ impl Wanted<'_> {
     /// have taken the slot since.
     fn own(&self, links: &mut Links<'_>, bridge: &Link, slot: &str) -> Result<u32, PlaceError> {
         let found = links.find(slot).map_err(kernel("looking for the pair"))?;
-        let is_own = |link: &Link| link.group == self.caller.uid && link.master == Some(bridge.index);
-        found.filter(is_own).map(|link| link.index).ok_or(PlaceError::Gone)
+        match found.filter(|link| link.group == self.caller.uid && link.kind == "veth") {
+            Some(link) if link.master == Some(bridge.index) => Ok(link.index),
+            Some(link) => {
+                let _ = links.remove(link.index);
+                Err(PlaceError::Unplugged)
+            }
+            None => Err(PlaceError::Gone),
+        }
     }
 
-    fn put_to_work(&self, links: &mut Links<'_>, index: u32) -> Result<(), PlaceError> {
+    /// Puts what was just made to work, or removes it: by its number, which no other interface ever gets, so that
+    /// nothing that was there before is removed.
+    fn finish(
+        &self,
+        links: &mut Links<'_>,
+        bridge: &Link,
+        slots: &Slots,
+        index: u32,
+    ) -> Result<(), PlaceError> {
+        let done = self.isolate_others(links, bridge, slots, index).and_then(|()| self.raise(links, index));
+        if done.is_err() {
+            let _ = links.remove(index);
+        }
+        done
+    }
+
+    /// Keeps apart those ports that were made when the file said otherwise: one that is not reaches all of them.
+    fn isolate_others(
+        &self,
+        links: &mut Links<'_>,
+        bridge: &Link,
+        slots: &Slots,
+        own: u32,
+    ) -> Result<(), PlaceError> {
+        if !self.policy.isolates {
+            return Ok(());
+        }
+        let present = links.all().map_err(kernel("listing the interfaces"))?;
+        let is_port = |link: &&Link| link.master == Some(bridge.index) && slots.has_neighbour(&link.name);
+        for link in present.iter().filter(is_port).filter(|link| !link.isolated && link.index != own) {
+            match links.isolate(link.index) {
+                // It was removed or unplugged meanwhile.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => {}
+                result => result.map_err(kernel("keeping the ports apart"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn raise(&self, links: &mut Links<'_>, index: u32) -> Result<(), PlaceError> {
         let alias =
             format!("bryo uid={} netns={} name={}", self.caller.uid, self.target.inode(), self.request.peer);
         let port = Port { index, isolated: self.policy.isolates, alias: &alias };
         match links.raise(&port) {
-            Ok(()) => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(PlaceError::Gone),
-            Err(error) => {
-                // By its number, which no other interface ever gets: nothing that was there before is removed.
-                let _ = links.remove(index);
-                Err(PlaceError::Kernel("guarding the port", error))
-            }
+            result => result.map_err(kernel("guarding the port")),
         }
     }
 
@@ -225,6 +267,7 @@ impl fmt::Display for PlaceError {
             }),
             Self::PeerNameTaken => f.write_str("the network namespace has an interface of this name already"),
             Self::Gone => f.write_str("it was removed, by the other end, before it was ready"),
+            Self::Unplugged => f.write_str("the host took it off the bridge before it was ready"),
             Self::Kernel(doing, error) => {
                 let why = hint(error).map(|why| format!(" ({why})")).unwrap_or_default();
                 write!(f, "{doing}: {error}{why}")

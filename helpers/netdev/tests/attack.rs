@@ -214,6 +214,27 @@ fn a_port_that_cannot_be_guarded_is_removed() {
     assert!(!outcome.printed.contains("here"), "{outcome:#?}");
 }
 
+#[test]
+fn a_pair_that_is_taken_off_its_bridge_at_once_is_removed() {
+    let Some(lab) = Lab::new("a_pair_that_is_taken_off_its_bridge_at_once_is_removed") else { return };
+    if lacks("a_pair_that_is_taken_off_its_bridge_at_once_is_removed", "strace") {
+        return;
+    }
+    for to in ["nomaster", "master br7"] {
+        let outcome = lab.ask(
+            FileCapabilities,
+            &format!(
+                "ip link add br7 type bridge\n{}",
+                stopped("$A", 3, &format!("S=$(ports); ip link set $S {to}; echo unplugged=$S"))
+            ),
+            "ip link show $(sed 's/.*=//' <<<$S) 2>/dev/null && echo here; (exit $R)",
+        );
+        assert_eq!(outcome.value("unplugged").len(), 15, "{outcome:#?}");
+        assert_refused(&outcome, "the host took it off the bridge before it was ready");
+        assert!(!outcome.printed.contains("here"), "{outcome:#?}");
+    }
+}
+
 /// Words that run the helper for ana, stop it behind its `message`-th one to the kernel, do something, and let it go on;
 /// its status is in $R. The messages ask for the bridge, for all links, for the pair, for its number, for the guard.
 fn stopped(process: &str, message: u32, meanwhile: &str) -> String {

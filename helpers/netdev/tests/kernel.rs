@@ -291,6 +291,35 @@ fn users_who_share_a_bridge_reach_the_host_and_not_each_other_unless_it_is_open(
 }
 
 #[test]
+fn ports_that_were_made_under_another_file_are_kept_apart_before_one_more_is_up() {
+    let test = "ports_that_were_made_under_another_file_are_kept_apart_before_one_more_is_up";
+    let Some(lab) = Lab::new(test) else { return };
+    let file = lab.path("etc/lxc/lxc-usernet");
+    let isolated = "isolated() { ip -d -o link show $1 | sed 's/.* isolated \\([onf]*\\) .*/\\1/'; }";
+    for (before, after) in [
+        ("ana veth br0 3", "ana veth br0 3\\nbob veth br0 3"),
+        ("ana veth br0 3 open\\nbob veth br0 3 open", "ana veth br0 3 open\\nbob veth br0 3"),
+    ] {
+        lab.grant(format!("{}\nana veth br1 1\n", before.replace("\\n", "\n")));
+        let outcome = lab.story(
+            FileCapabilities,
+            &format!(
+                "{isolated}\nip link add br1 type bridge; ip link add up0 master br0 type veth peer name up1\n\
+                 space ana; A=$REPLY; for n in 1 2; do veth $A e$n >/dev/null; done; O=$(ports | grep ^u)\n\
+                 other=$(ana $HELPER 3 br1 x 3</proc/$A/ns/net | cut -d' ' -f1); for p in $O; do echo first=$(isolated $p); done\n\
+                 printf '{after}\\nana veth br1 1\\n' >{file}; space bob; bob $HELPER 3 br0 eth0 3</proc/$REPLY/ns/net >/dev/null\n\
+                 echo status=$?; for p in $(ports | grep ^u); do echo then=$(isolated $p); done\n\
+                 echo foreign=$(isolated up0); echo elsewhere=$(isolated $other)"
+            ),
+        );
+        assert_eq!((outcome.values("first"), outcome.status), (vec!["off"; 2], 0), "{outcome:#?}");
+        assert_eq!(outcome.values("then"), ["on"; 3], "{outcome:#?}");
+        // What the administrator has put on the bridge is his, and another bridge has lines of its own.
+        assert_eq!((outcome.value("foreign"), outcome.value("elsewhere")), ("off", "off"), "{outcome:#?}");
+    }
+}
+
+#[test]
 fn each_refusal_has_a_reason_of_its_own() {
     let Some(lab) = Lab::new("each_refusal_has_a_reason_of_its_own") else { return };
     let asks = |before: &str, bridge: &str| {

@@ -59,6 +59,13 @@ impl Slots {
         format!("{}{}", self.prefix, base_36(u64::from(number), NUMBER_DIGITS))
     }
 
+    /// Tells whether a device of this name has a slot on the same bridge, whoever its owner is.
+    pub fn has_neighbour(&self, name: &str) -> bool {
+        let bridge = 1 + ID_DIGITS..1 + ID_DIGITS + HASH_DIGITS;
+        let is_slot = name.starts_with(['u', 'g']) && name.len() == self.prefix.len() + NUMBER_DIGITS;
+        is_slot && name.get(bridge.clone()) == self.prefix.get(bridge)
+    }
+
     /// Returns the number of the slot that a device of this name takes, if it takes one of these.
     ///
     /// A number that is written otherwise than [`Slots::name`] does takes none: it is in nobody's way.
@@ -127,6 +134,26 @@ mod tests {
         }
         for digits in ["sg", "zz", "+0", "-0", " 0", "0A"] {
             assert_eq!(slots.number(&format!("{}{digits}", &first[..13])), None, "{digits}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_has_the_bridge_and_any_owner() {
+        let slots = Slots::new(Owner::User(7), &bridge("br0"));
+        for owner in [Owner::User(7), Owner::User(u32::MAX - 1), Owner::Group(7)] {
+            assert!(slots.has_neighbour(&Slots::new(owner, &bridge("br0")).name(MOST - 1)));
+            assert!(!slots.has_neighbour(&Slots::new(owner, &bridge("br1")).name(0)));
+        }
+        let name = slots.name(0);
+        for other in [
+            "",
+            "eth0",
+            &name[..14],
+            &format!("{name}0"),
+            &name.replacen('u', "v", 1),
+            "\u{fc}\u{fc}\u{fc}\u{fc}",
+        ] {
+            assert!(!slots.has_neighbour(other), "{other}");
         }
     }
 

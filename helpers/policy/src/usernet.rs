@@ -127,7 +127,8 @@ pub fn groups<'a>(text: &'a [u8], bridge: &IfName) -> Vec<&'a [u8]> {
 /// Tells whether the ports of a bridge are kept apart: where more than one user may have some, unless each line of the
 /// bridge says `open`.
 ///
-/// One line with `open` does not suffice: a port that is not isolated reaches those that are.
+/// One line with `open` does not suffice: a port that is not isolated reaches those that are. A user's name and his uid
+/// count as two users, since a file does not say that they are one.
 pub fn isolates(text: &[u8], bridge: &IfName) -> bool {
     let rules: Vec<Rule<'_>> = rules(text, bridge).collect();
     let several = rules.windows(2).any(|pair| pair[0].who != pair[1].who);
