@@ -36,7 +36,8 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
     }
     if suites.is_empty() {
         tally.add(lint::check_all());
-        tally.watch(&mut cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]))?;
+        let mut beside = cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]);
+        tally.watch(with_helpers(&mut beside, speed, lxc))?;
     }
     if suites.is_empty() {
         tally.compare_filters()?;
@@ -70,7 +71,8 @@ pub(crate) fn attack(full: bool, speed: Speed) -> Result<bool> {
     prepare_prefix(speed)?;
     let mut tally = Tally::default();
     for (package, target, filter) in ATTACKS_BESIDE {
-        tally.watch(&mut cargo(&["test", "--package", package, target, "--no-fail-fast", "--", filter]))?;
+        let mut attacks = cargo(&["test", "--package", package, target, "--no-fail-fast", "--", filter]);
+        tally.watch(with_helpers(&mut attacks, speed, false))?;
     }
     let mut lab = lab_tests(&ATTACKS_IN_THE_LAB.map(str::to_owned), false);
     if full {
@@ -89,6 +91,14 @@ pub(crate) fn prepare_prefix(speed: Speed) -> Result<()> {
     install::into(&prefix, speed)?;
     install::attacker(&prefix, speed)?;
     install::finish(&prefix)
+}
+
+/// Has the helpers tested as they are shipped, where they were built so.
+fn with_helpers(command: &mut Command, speed: Speed, lxc: bool) -> &mut Command {
+    match speed {
+        Speed::Shipped if !lxc => command.env("BRYO_HELPERS", tests::subject::prefix().join("libexec/bryo")),
+        _ => command,
+    }
 }
 
 fn lab_tests(suites: &[String], lxc: bool) -> Command {

@@ -16,7 +16,7 @@ fn plain(arguments: &[&str]) -> Output {
 fn as_process_1(test: &str) -> Option<Command> {
     let enter = ["-Urpf", "--mount-proc"];
     if !Command::new("unshare").args(enter).arg("true").output().is_ok_and(|done| done.status.success()) {
-        eprintln!("skipped {test}: no user and pid namespaces to be had here");
+        testbed::skip(test, "no user and pid namespaces to be had here");
         return None;
     }
     let mut command = Command::new("unshare");
@@ -169,15 +169,15 @@ fn process_1_passes_signals_on_and_turns_a_halt_into_sigterm() {
 
 #[test]
 fn the_terminal_goes_to_the_session_of_the_command_without_a_hangup() {
+    if testbed::lacks("the_terminal_goes_to_the_session_of_the_command_without_a_hangup", "script") {
+        return;
+    }
     // script(1) makes a terminal and a session that has it; bryo-init replaces the leader of that session.
     let check = "trap 'echo hangup' HUP; read -r _ _ _ _ group session _ foreground _ < /proc/$$/stat; \
                  echo $$ $group $session $foreground; sleep 0.1; : < /dev/tty && echo has-terminal";
     let command = format!("exec {INIT} -- bash -c '{}'", check.replace('\'', "'\\''"));
-    let output =
-        match Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output() {
-            Ok(output) => text(&output.stdout),
-            Err(error) => return eprintln!("skipped: script(1): {error}"),
-        };
+    let script = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
+    let output = text(&script.unwrap().stdout);
     let ids: Vec<_> = output.lines().next().unwrap_or_default().split_whitespace().collect();
     assert!(ids.len() == 4 && ids.iter().all(|id| *id == ids[0]), "{output}");
     assert!(output.contains("has-terminal") && !output.contains("hangup"), "{output}");
