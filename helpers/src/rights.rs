@@ -190,7 +190,7 @@ impl fmt::Display for RightsError {
             Self::NotInstalled { held, needed } => write!(
                 f,
                 "not installed correctly: it has the capabilities {held:#x} and needs exactly {needed:#x}; \
-                 set them on the file with setcap, or install it setuid root"
+                 cargo xtask install gives them when root runs it, to a file that root alone can change"
             ),
             Self::Kernel(call, error) => write!(f, "{call}: {error}"),
         }
