@@ -190,9 +190,10 @@ fn directory(prefix: &Path, place: Place) -> PathBuf {
 /// Makes a directory of the prefix, and returns it without links. Root makes none where another user could exchange
 /// what lies there, and so neither a file nor its rights are ever given to a name of somebody else's choice.
 fn ready(directory: &Path) -> Result<PathBuf> {
-    let refuse = || match exposed(directory)?.filter(|_| is_root()) {
+    let refuse = || match if is_root() { exposed(directory)? } else { None } {
         Some(exposed) => bail!(
-            "what root installs to {} others could change: {exposed}; choose another --prefix (default: /usr/local)",
+            "what root installs to {} others could change: {exposed}; close that to them (chown root, chmod go-w), or \
+             choose another --prefix",
             directory.display()
         ),
         None => Ok(()),
