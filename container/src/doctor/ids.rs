@@ -55,8 +55,7 @@ pub(super) const CHECKS: &[Check] = &[
         seen: "bryo-idmap, or a directory on the way to it, is not root's or can be written by others",
         why: "what the file may do may all do who can change it: a shared mapping changes it and leaves it its rights",
         mend: "sudo cargo xtask install",
-        advice: "and then the bryo of /usr/local/bin; rights that this file has are taken from it by sudo chmod u-s <helper> \
-                 and sudo setcap -r <helper>",
+        advice: "take the rights that it has from it: sudo chmod u-s <helper>; sudo setcap -r <helper>",
         who: Administrator,
         meanwhile: "the helper if it has rights, else the system's newuidmap where it works, else one id",
         look: |survey| own(survey, exposed),
