@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::keys::{self, Shape};
+use crate::legacy::{Today, Unindexed};
 use crate::line::{self, Line};
-use crate::{Fault, HwAddr, legacy};
+use crate::{Config, Fault, HwAddr, RootfsPath, legacy};
 
 /// The text of one file with its comments, its order and the lines that nobody understands. What it includes stays
 /// an include.
@@ -85,6 +87,19 @@ impl Document {
         Ok(())
     }
 
+    /// Removes the lines that give `key` this value: one item of a list. Tells whether there were any.
+    ///
+    /// # Errors
+    /// A key that does not exist.
+    pub fn remove_value(&mut self, key: &str, value: &str) -> Result<bool, Fault> {
+        keys::find(key)?;
+        let before = self.lines.len();
+        let has_value =
+            |line: &[u8]| matches!(line::read(line), Line::Setting(found) if found.value == value);
+        self.lines.retain(|line| !(is_for(line, key) && has_value(line)));
+        Ok(self.lines.len() < before)
+    }
+
     /// Replaces the open digits of hardware addresses, so that the next save makes them last. Returns how many
     /// addresses that were.
     pub fn fill_hwaddrs(&mut self, mut chance: impl FnMut() -> [u8; 6]) -> usize {
@@ -96,6 +111,33 @@ impl Document {
             filled += 1;
         }
         filled
+    }
+
+    /// Writes lines with names of LXC 1 and 2 in today's words, and leaves out those that mean nothing any more. Returns
+    /// what was changed, in order.
+    pub fn update(&mut self) -> Vec<Change> {
+        let settings = || self.lines.iter().map(|line| line::read(line));
+        let backend = settings().filter_map(backend_of).next_back();
+        let (mut memory, mut config, mut changes) = (Unindexed::default(), Config::default(), Vec::new());
+        let mut updated = Vec::with_capacity(self.lines.len());
+        for (number, line) in self.lines.iter().enumerate() {
+            let outcome = match line::read(line) {
+                Line::Setting(old) => today(&old, &mut memory, &mut config, backend.as_deref()),
+                _ => Outcome::Same,
+            };
+            let (old, new) = match outcome {
+                Outcome::Same => {
+                    updated.push(line.clone());
+                    continue;
+                }
+                Outcome::Line { old, new } => (old, Some(new)),
+                Outcome::Gone { old } => (old, None),
+            };
+            updated.extend(new.clone().map(String::into_bytes));
+            changes.push(Change { line: number + 1, old, new });
+        }
+        self.lines = updated;
+        changes
     }
 
     /// Writes the file in one step: others see the old text or the new one, whatever happens meanwhile. A link is
@@ -117,6 +159,108 @@ impl Document {
     }
 }
 
+/// A file that is being changed: whoever else wants to change it waits until this is dropped.
+///
+/// The lock is of the file that the path names. Since a save puts another file in its place, the path is looked at again
+/// once the lock is had.
+#[derive(Debug)]
+pub struct Held {
+    path: PathBuf,
+    file: File,
+}
+
+impl Held {
+    /// Waits for the file and reads it.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, locked or read.
+    pub fn open(path: &Path) -> io::Result<(Self, Document)> {
+        let path = path.canonicalize()?;
+        loop {
+            let mut file = File::open(&path)?;
+            file.lock()?;
+            let (held, named) = (file.metadata()?, fs::metadata(&path)?);
+            if (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                return Ok((Self { path, file }, Document::from_bytes(&bytes)));
+            }
+        }
+    }
+
+    /// Saves the document in the file's place, with the file's mode.
+    ///
+    /// # Errors
+    /// As [`Document::save`].
+    pub fn save(&self, document: &Document) -> io::Result<()> {
+        document.save(&self.path, self.file.metadata()?.mode() & 0o777)
+    }
+}
+
+/// A line that [`Document::update`] changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number, from 1.
+    pub line: usize,
+    /// The key as it was written.
+    pub old: String,
+    /// The line in today's words; none for one that is left out.
+    pub new: Option<String>,
+}
+
+/// What becomes of a line in an update.
+enum Outcome {
+    Same,
+    Line { old: String, new: String },
+    Gone { old: String },
+}
+
+/// Returns the line of an old setting in today's words. A value that LXC would refuse is not looked at: the reader says
+/// what is wrong with it.
+fn today(
+    old: &line::Setting<'_>,
+    memory: &mut Unindexed,
+    config: &mut Config,
+    backend: Option<&str>,
+) -> Outcome {
+    if keys::lookup(old.key).is_some() {
+        // Devices with a number, after which the next one without is counted.
+        let _refused_elsewhere = old.key.starts_with("lxc.net.").then(|| config.set(old.key, old.value));
+        return Outcome::Same;
+    }
+    let name = old.key.to_owned();
+    match memory.today(old.key, config) {
+        Some(Today::Key(new)) => {
+            let _refused_elsewhere = config.set(&new, old.value);
+            let value = match new.as_str() {
+                "lxc.rootfs.path" => with_backend(old.value, backend),
+                _ => old.value.to_owned(),
+            };
+            Outcome::Line { old: name, new: line::setting(&new, &value) }
+        }
+        Some(Today::Backend | Today::Nothing) => Outcome::Gone { old: name },
+        Some(Today::NoDevice) | None => Outcome::Same,
+    }
+}
+
+/// Returns the value of a line that names the backing store, as LXC 1 and 2 did beside the path.
+fn backend_of(line: Line<'_>) -> Option<String> {
+    match line {
+        Line::Setting(setting) if setting.key == legacy::BACKEND => Some(setting.value.to_owned()),
+        _ => None,
+    }
+}
+
+/// LXC: writes `dir:` whatever the file names.
+fn with_backend(path: &str, backend: Option<&str>) -> String {
+    let named = path.parse::<RootfsPath>().is_ok_and(|read| read.path != path);
+    match backend.filter(|word| !word.is_empty()) {
+        _ if named => path.to_owned(),
+        Some(backend) => format!("{backend}:{path}"),
+        None => format!("dir:{path}"),
+    }
+}
+
 /// Takes the carriage returns from the end of a line, which are part of the line break in files of other systems.
 fn without_returns(line: &[u8]) -> &[u8] {
     let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
@@ -127,11 +271,13 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Returns a name in the same directory that no other process uses.
+/// Returns a name in the same directory that no other process uses, and no other thread of this one.
 fn beside(path: &Path) -> PathBuf {
+    static SAVES: AtomicU32 = AtomicU32::new(0);
+    let number = SAVES.fetch_add(1, Ordering::Relaxed);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
+    name.push(format!(".{}.{number}", std::process::id()));
     directory(path).join(name)
 }
 
@@ -251,6 +397,71 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn threads_that_save_one_file_do_not_meet() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config");
+        let save = |text: String| {
+            let document = Document::from_bytes(text.as_bytes());
+            (0..50).for_each(|_| document.save(&file, 0o600).unwrap());
+        };
+        std::thread::scope(|threads| {
+            for name in ["a", "b", "c"] {
+                threads.spawn(move || save(format!("lxc.uts.name = {name}\n").repeat(99)));
+            }
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.lines().count() == 99 && text.lines().all(|line| Some(line) == text.lines().next()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn changes_of_one_file_at_the_same_time_are_all_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config");
+        fs::write(&file, "# c\n").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        let add = |group: String| {
+            let (held, mut document) = Held::open(&file).unwrap();
+            document.append("lxc.group", &group).unwrap();
+            held.save(&document).unwrap();
+        };
+        std::thread::scope(|threads| {
+            for name in ["a", "b", "c"] {
+                threads.spawn(move || (0..20).for_each(|number| add(format!("{name}{number}"))));
+            }
+        });
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 61);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn one_item_of_a_list_is_removed_by_its_value() {
+        let mut document = Document::from_bytes(b"lxc.group = a\nlxc.group = \"b\"\nlxc.uts.name = b\n");
+        assert_eq!(document.remove_value("lxc.group", "b"), Ok(true));
+        assert_eq!(document.remove_value("lxc.group", "c"), Ok(false));
+        assert_eq!(document.text(), "lxc.group = a\nlxc.uts.name = b\n");
+    }
+
+    #[test]
+    fn an_update_writes_old_lines_in_todays_words_and_keeps_the_rest() {
+        let old = "# LXC 1\nlxc.rootfs = /srv/a\nlxc.rootfs.backend = overlay\nlxc.utsname = \" a\"\nnoise\n\
+                   lxc.net.3.type = empty\nlxc.network.type = veth\nlxc.network.ipv4 = 10.0.0.2/24\n\
+                   lxc.network.type = vlan\nlxc.limit.nofile = 9\nlxc.kmsg = 0\nlxc.bogus = 1\n";
+        let new = "# LXC 1\nlxc.rootfs.path = overlay:/srv/a\nlxc.uts.name = \" a\"\nnoise\n\
+                   lxc.net.3.type = empty\nlxc.net.4.type = veth\nlxc.net.4.ipv4.address = 10.0.0.2/24\n\
+                   lxc.net.5.type = vlan\nlxc.prlimit.nofile = 9\nlxc.bogus = 1\n";
+        let mut document = Document::from_bytes(old.as_bytes());
+        let changes = document.update();
+        assert_eq!(document.text(), new);
+        let numbers: Vec<usize> = changes.iter().map(|change| change.line).collect();
+        assert_eq!(numbers, [2, 3, 4, 7, 8, 9, 10, 11]);
+        assert_eq!(document.update(), []);
+        let mut plain = Document::from_bytes(b"lxc.rootfs = /srv/a\n");
+        plain.update();
+        assert_eq!(plain.text(), "lxc.rootfs.path = dir:/srv/a\n");
     }
 
     #[test]

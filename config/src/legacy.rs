@@ -8,7 +8,7 @@ use crate::keys::{Key, Slot, TABLE};
 /// Names that mean nothing any more.
 pub(crate) const DROPPED: [&str; 2] = ["lxc.pivotdir", "lxc.kmsg"];
 /// The backing store of `lxc.rootfs`; today a part of its value.
-const BACKEND: &str = "lxc.rootfs.backend";
+pub(crate) const BACKEND: &str = "lxc.rootfs.backend";
 const NETWORK: &str = "lxc.network";
 const LIMIT: &str = "lxc.limit.";
 

@@ -34,10 +34,10 @@ mod units;
 pub use arch::Arch;
 pub use capability::{Capabilities, Capability};
 pub use config::Config;
-pub use document::Document;
+pub use document::{Change, Document, Held};
 pub use environment::EnvVar;
 pub use hook::Hook;
-pub use load::{Loaded, load, parse};
+pub use load::{Given, Loaded, load, parse, trace};
 pub use log::LogLevel;
 pub use mount::{
     CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,

@@ -50,6 +50,31 @@ pub fn parse(text: &str, origin: &Path) -> Result<Loaded, Problems> {
     parse_bytes(text.as_bytes(), origin)
 }
 
+/// A line that counts, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Today's name of the key.
+    pub key: String,
+    /// The value as it is written, without quotes.
+    pub value: String,
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// Returns every line with a key, in the order in which they count: what is included stands where its include does.
+/// Lines that are wrong are left out; [`load`] tells them.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn trace(path: &Path) -> Result<Vec<Given>, Problems> {
+    let bytes = read(path).map_err(|why| Problems(vec![Problem::of_file(path, unreadable(path, &why))]))?;
+    let mut reader = Reader { bytes: bytes.len(), given: Some(Vec::new()), ..Reader::default() };
+    reader.file(&bytes, path);
+    Ok(reader.given.unwrap_or_default())
+}
+
 fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Loaded, Problems> {
     if bytes.len() > MOST_BYTES {
         return Err(Problems(vec![Problem::of_file(origin, Fault::TooLong { limit: MOST_BYTES })]));
@@ -84,6 +109,8 @@ struct Reader {
     unindexed: Unindexed,
     /// The value of `lxc.rootfs.backend`, which may come before or after `lxc.rootfs`.
     backend: Option<String>,
+    /// The lines that count, where somebody wants to know them.
+    given: Option<Vec<Given>>,
 }
 
 /// A file that is being read.
@@ -154,9 +181,17 @@ impl Reader {
         }
         if let Some((item, slot)) = keys::lookup(key) {
             self.config.set_item(item, &slot, key, value)?;
+            self.note(key, value);
             return Ok(doubtful(item, &slot, key, value));
         }
         self.old_setting(key, value)
+    }
+
+    /// Keeps where a key was set.
+    fn note(&mut self, key: &str, value: &str) {
+        let (Some(given), Some(file)) = (&mut self.given, self.open.last()) else { return };
+        let (key, value) = (key.to_owned(), value.to_owned());
+        given.push(Given { key, value, file: file.path.clone(), line: file.line });
     }
 
     /// Takes a key of LXC 1 or 2, or refuses one that never was.
@@ -165,6 +200,7 @@ impl Reader {
         match self.unindexed.today(key, &self.config) {
             Some(Today::Key(new)) => {
                 self.config.set(&new, value)?;
+                self.note(&new, value);
                 Ok(Some(Fault::Renamed { old, new }))
             }
             Some(Today::Backend) => {

@@ -187,6 +187,22 @@ fn the_hosts_own_files_come_first() {
 }
 
 #[test]
+fn every_line_that_counts_is_traced_to_its_place() {
+    let files = Files::new()
+        .with("config", "lxc.utsname = a\nlxc.include = @/more.conf\nlxc.bogus = 1\nlxc.tty.max = 9\n")
+        .with("more.conf", "# c\nlxc.tty.max = \"1\"\n");
+    let given = config::trace(&files.path("config")).unwrap();
+    let told: Vec<_> = given
+        .iter()
+        .map(|given| (given.key.as_str(), given.value.as_str(), given.file.file_name().unwrap(), given.line))
+        .collect();
+    let (own, more) = ("config".as_ref(), "more.conf".as_ref());
+    let expected =
+        [("lxc.uts.name", "a", own, 1), ("lxc.tty.max", "1", more, 2), ("lxc.tty.max", "9", own, 4)];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn all_problems_are_reported_with_their_places() {
     let files = Files::new()
         .with("config", "lxc.uts.nmae = a\nlxc.include = @/more.conf\n\n  lxc.autodev = yes\nlxc.tty.max\n")
