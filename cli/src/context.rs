@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use config::Loaded;
+use config::settings::{self, Found, Settings};
 use config::system::SystemConfig;
 use container::command::Client;
 use container::doctor::{self, Finding};
@@ -20,6 +21,10 @@ pub(crate) struct Context {
     pub(crate) lxcpath: PathBuf,
     /// What new containers' configurations begin with.
     pub(crate) default_config: PathBuf,
+    /// Where the caller's home directory is.
+    home: PathBuf,
+    system: SystemConfig,
+    found: Found,
     facts: OnceCell<HostFacts>,
     findings: OnceCell<Vec<Finding>>,
 }
@@ -29,20 +34,90 @@ fn home() -> PathBuf {
     directories::BaseDirs::new().map_or_else(|| PathBuf::from("/"), |dirs| dirs.home_dir().to_owned())
 }
 
+/// Returns the files of Bryo's own settings, the one that counts most first. Root's are the system's alone: the home directory
+/// of who became root may be another user's.
+fn settings_files(is_root: bool) -> Vec<PathBuf> {
+    let user = directories::BaseDirs::new().map(|dirs| dirs.config_dir().join("bryo/config.toml"));
+    user.into_iter().filter(|_| !is_root).chain([PathBuf::from(settings::SYSTEM)]).collect()
+}
+
 impl Context {
-    /// Reads where the containers are; `lxcpath` overrides it.
+    /// Reads Bryo's own settings and where the containers are; `lxcpath` overrides it.
     pub(crate) fn new(lxcpath: Option<&Path>) -> Result<Self> {
-        let system = SystemConfig::load(&home(), sys::cred::real_uid().0 == 0)
+        let (home, is_root) = (home(), sys::cred::real_uid().0 == 0);
+        let system = SystemConfig::load(&home, is_root)
             .map_err(|e| Error::new(Kind::Config, e.to_string()).doing("reading lxc.conf"))?;
-        let lxcpath = lxcpath.map_or(system.lxcpath, Path::to_owned);
-        let lxcpath = std::path::absolute(&lxcpath)
-            .map_err(|e| Error::new(Kind::Usage, e.to_string()).doing(lxcpath.display().to_string()))?;
-        Ok(Self {
-            lxcpath,
-            default_config: system.default_config,
+        let found = Found::load(&settings_files(is_root), &home)
+            .map_err(|problem| Error::new(Kind::Config, problem.to_string()).doing("reading the settings"))?;
+        let mut context = Self {
+            lxcpath: PathBuf::new(),
+            default_config: PathBuf::new(),
+            home,
+            system,
+            found,
             facts: OnceCell::new(),
             findings: OnceCell::new(),
-        })
+        };
+        let chosen = lxcpath.map_or_else(|| context.path("lxcpath"), Path::to_owned);
+        context.lxcpath = std::path::absolute(&chosen)
+            .map_err(|e| Error::new(Kind::Usage, e.to_string()).doing(chosen.display().to_string()))?;
+        context.default_config = context.path("default_config");
+        Ok(context)
+    }
+
+    /// Returns Bryo's own settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.found.settings
+    }
+
+    /// Returns what a setting comes to, in words, and the file that says so.
+    pub(crate) fn told(&self, setting: &settings::Setting) -> (Option<String>, Option<PathBuf>) {
+        match self.lxc_conf_item(setting.name) {
+            Some(item) => {
+                let path = if setting.name == "lxcpath" { &self.lxcpath } else { &self.default_config };
+                let by_lxc = || SystemConfig::path(&self.home, sys::cred::real_uid().0 == 0);
+                let file = match self.counts(setting.name) {
+                    Some(file) => Some(file.to_owned()),
+                    None => self.system.is_given(item).then(by_lxc),
+                };
+                (Some(path.display().to_string()), file)
+            }
+            None => ((setting.show)(self.settings()), self.found.source(setting).map(Path::to_owned)),
+        }
+    }
+
+    /// Returns the item of `lxc.conf` that says the same as a setting.
+    fn lxc_conf_item(&self, setting: &str) -> Option<&'static str> {
+        match setting {
+            "lxcpath" => Some("lxc.lxcpath"),
+            "default_config" => Some("lxc.default_config"),
+            _ => None,
+        }
+    }
+
+    /// Returns the file of settings whose word on a path counts: the user's counts more than `lxc.conf`, which counts more
+    /// than the system's.
+    fn counts(&self, name: &str) -> Option<&Path> {
+        let setting = settings::SETTINGS.iter().find(|setting| setting.name == name)?;
+        let given = self.lxc_conf_item(name).is_some_and(|item| self.system.is_given(item));
+        self.found.source(setting).filter(|file| *file != Path::new(settings::SYSTEM) || !given)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let (own, lxcs) = match name {
+            "lxcpath" => (&self.settings().lxcpath, &self.system.lxcpath),
+            _ => (&self.settings().default_config, &self.system.default_config),
+        };
+        own.clone().filter(|_| self.counts(name).is_some()).unwrap_or_else(|| lxcs.clone())
+    }
+
+    /// Returns the value of an item of `lxc.conf` as it holds here.
+    pub(crate) fn system_value(&self, item: &str) -> Option<String> {
+        match item {
+            "lxc.lxcpath" => Some(self.lxcpath.display().to_string()),
+            "lxc.default_config" => Some(self.default_config.display().to_string()),
+            item => self.system.get(item),
+        }
     }
 
     /// Returns the host's facts, gathered when first asked for.
@@ -117,12 +192,20 @@ impl Context {
     /// # Errors
     /// [`Kind::Config`] when it is another user's.
     pub(crate) fn config(&self, place: &Place) -> Result<Loaded> {
+        self.require_own_config(place)?;
+        load(&place.config())
+    }
+
+    /// Makes sure that a container has a configuration which is not another user's.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config), but for what the file says.
+    pub(crate) fn require_own_config(&self, place: &Place) -> Result<()> {
         if !place.is_defined() {
             let cause = format!("there is no container {} in {}", place.name, place.lxcpath.display());
             return Err(Error::new(Kind::NotDefined, cause));
         }
-        refuse_foreign(&place.config())?;
-        load(&place.config())
+        refuse_foreign(&place.config())
     }
 }
 
@@ -151,5 +234,15 @@ fn has_monitor(place: &Place, patience: Duration) -> Result<bool> {
 
 /// Reads a configuration file, with all its problems as one error.
 pub(crate) fn load(path: &Path) -> Result<Loaded> {
-    config::load(path).map_err(|problems| Error::new(Kind::Config, problems.to_string()))
+    config::load(path).map_err(wrong)
+}
+
+/// Makes one error of all problems of a configuration.
+pub(crate) fn wrong(problems: config::Problems) -> Error {
+    Error::new(Kind::Config, problems.to_string())
+}
+
+/// Turns a failure of the standard library into the library's error.
+pub(crate) fn from_io(error: std::io::Error) -> Error {
+    Error::new(Kind::Kernel(error.raw_os_error().unwrap_or(0)), error.to_string())
 }

@@ -42,9 +42,11 @@ fn main() -> ExitCode {
     sys::process::unmask_the_owner();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
-    let status = match called.to_str().and_then(lxc::tool) {
-        Some(tool) => lxc::run(tool, &arguments),
-        None => cmd::run(&arguments),
+    let called = called.to_str().unwrap_or_default();
+    let status = match (lxc::tool(called), lxc::script(called)) {
+        (Some(tool), _) => lxc::run(tool, &arguments),
+        (None, Some(script)) => lxc::run_script(script, &arguments),
+        (None, None) => cmd::run(&arguments),
     };
     ExitCode::from(u8::try_from(status).unwrap_or(1))
 }

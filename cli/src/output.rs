@@ -13,6 +13,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use anstyle::{AnsiColor, Style};
+use config::settings::Color;
 use container::{Error, Kind, Result};
 use types::ContainerName;
 
@@ -142,6 +143,15 @@ fn parts(act: &str, error: &Error, hint: Option<&str>) -> Vec<(&'static str, Str
 pub(crate) fn printable(text: &str) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
     text.trim_end().chars().map(shown).collect()
+}
+
+/// Uses colours where the settings say so.
+pub(crate) fn color(wanted: Option<Color>) {
+    match wanted {
+        None | Some(Color::Auto) => {}
+        Some(Color::Always) => anstream::ColorChoice::Always.write_global(),
+        Some(Color::Never) => anstream::ColorChoice::Never.write_global(),
+    }
 }
 
 /// Prints something that the user should know although all went well.

@@ -141,12 +141,8 @@ impl Pidfile {
     /// Writes the monitor's pid, without a line break, as LXC does.
     pub(crate) fn write(&self, running: &Running) -> Result<()> {
         let written = (&self.file).write_all(running.monitor_pid.to_string().as_bytes());
-        written.map_err(failed).doing_with(|| format!("writing the pid to {}", self.path.display()))
+        written.map_err(context::from_io).doing_with(|| format!("writing the pid to {}", self.path.display()))
     }
-}
-
-fn failed(error: std::io::Error) -> Error {
-    Error::new(Kind::Kernel(error.raw_os_error().unwrap_or(0)), error.to_string())
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ fn identity(path: &Path) -> PathBuf {
 /// Reads a file, or `/dev/null`, which is a usual way to say "no configuration". Other things that are no files could
 /// keep the reader waiting for ever, and opening a device can be an act of its own; so nothing else is opened, and what
 /// takes the file's place meanwhile neither waits nor becomes a terminal.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     is_readable(&fs::metadata(path)?)?;
     let at_once = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(at_once).open(path)?;
@@ -332,6 +332,6 @@ fn is_readable(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-fn unreadable(path: &Path, why: &io::Error) -> Fault {
+pub(crate) fn unreadable(path: &Path, why: &io::Error) -> Fault {
     Fault::Unreadable { path: path.to_owned(), why: why.to_string() }
 }

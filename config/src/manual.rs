@@ -1,6 +1,8 @@
-//! The manual, written from the table of keys: the page bryo.container.conf(5) and the tables of `docs/config.md`.
+//! The manual, written from the tables of keys and of settings: the pages bryo.container.conf(5) and bryo.toml(5), and the
+//! tables of `docs/config.md` and `docs/settings.md`.
 
 use crate::keys::{DEVICE_KEYS, Empty, Key, Shape, TABLE};
+use crate::settings::{SETTINGS, Setting};
 use crate::{legacy, share};
 
 /// What belongs together for a reader, by the word after `lxc.`.
@@ -126,8 +128,34 @@ fn entry(item: &Key) -> String {
     format!(".TP\n.B {name}{value}\n{}\n{usual}.br\nFor an ordinary user: {unprivileged}.\n", roff(item.doc))
 }
 
+/// Returns the table of `docs/settings.md`.
+pub fn settings_markdown() -> String {
+    let row = |setting: &Setting| {
+        let Setting { name, example, doc, default, over, .. } = setting;
+        let cells = [&format!("`{name}`"), &format!("`{example}`"), *doc, default, over];
+        format!("| {} |\n", cells.map(|cell: &str| cell.replace('|', "\\|")).join(" | "))
+    };
+    let head =
+        "| setting | for example | what it does | without it | what counts more |\n|---|---|---|---|---|\n";
+    format!("{head}{}", SETTINGS.iter().map(row).collect::<String>())
+}
+
+/// Returns bryo.toml(5) in the language of man(7).
+pub fn settings_page() -> String {
+    let entry = |setting: &Setting| {
+        let more = match setting.over {
+            "" => String::new(),
+            over => format!(".br\nWhat counts more: {}.\n", roff(over)),
+        };
+        let (name, example) = (roff(setting.name), roff(setting.example));
+        let (doc, default) = (roff(setting.doc), roff(setting.default));
+        format!(".TP\n.B {name} \\fR= \\fI{example}\n{doc}\n.br\nWithout it: {default}.\n{more}")
+    };
+    format!("{SETTINGS_HEAD}{}{SETTINGS_FOOT}", SETTINGS.iter().map(entry).collect::<String>())
+}
+
 /// Returns text for man(7): nothing of it is taken for a command, and what stands between backticks is bold.
-fn roff(text: &str) -> String {
+pub fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     let parts = escaped.split('`').enumerate();
     let marked: String = parts
@@ -156,6 +184,34 @@ in steps of 1024.
 Everything that is wrong is told at once, each with file, line and column, and with what was probably meant; nothing is
 started then. Names of LXC 1 and 2 and of cgroup v1 are read, with a warning.
 .SH KEYS
+"#;
+
+const SETTINGS_HEAD: &str = r#".TH BRYO.TOML 5 "" Bryo
+.SH NAME
+bryo.toml \- what commands of Bryo do unless their options say otherwise
+.SH DESCRIPTION
+The files
+.I ~/.config/bryo/config.toml
+of the user and
+.I /etc/bryo/config.toml
+of the system, in TOML. Options of the command line count most, then what the user says, then what the system says; between the
+two stand
+.B lxc.lxcpath
+and
+.B lxc.default_config
+of
+.BR lxc.conf (5).
+For root the system's file alone counts. A name with a dot stands in the table before the dot.
+.PP
+.B bryo config \-\-settings
+lists what holds.
+.SH SETTINGS
+"#;
+
+const SETTINGS_FOOT: &str = r#".SH SEE ALSO
+.BR bryo (1),
+.BR bryo.container.conf (5),
+.BR lxc.conf (5)
 "#;
 
 const FOOT: &str = r#".SH SEE ALSO
@@ -197,28 +253,41 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_settings_has_all_of_them() {
+        let page = settings_page();
+        for setting in &SETTINGS {
+            assert!(page.contains(&format!(".B {} ", roff(setting.name))), "{}", setting.name);
+        }
+    }
+
+    #[test]
     fn no_text_is_taken_for_a_command_of_the_page() {
         assert_eq!(roff(".conf and `a-b` \\ c"), "\\&.conf and \\fBa\\-b\\fR \\e c");
         let commands = [".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".I", ".br"];
-        for line in man_page().lines().filter(|line| line.starts_with(['.', '\''])) {
+        let pages = man_page() + &settings_page();
+        for line in pages.lines().filter(|line| line.starts_with(['.', '\''])) {
             assert!(commands.contains(&line.split(' ').next().unwrap()), "{line}");
         }
     }
 
-    /// `BRYO_WRITE_DOCS=1 cargo test -p config docs` writes it.
-    #[test]
-    fn the_docs_have_the_table_of_this_code() {
-        const HEAD: &str = "## All keys\n\n";
-        let file = root("docs/config.md");
-        let page = std::fs::read_to_string(&file).unwrap();
-        let (text, tables) = page.split_once(HEAD).unwrap();
+    /// Compares the end of a page with what this code says, or writes it.
+    fn is_fresh(page: &str, head: &str, now: &str) {
+        let file = root(page);
+        let written = std::fs::read_to_string(&file).unwrap();
+        let (text, then) = written.split_once(head).unwrap();
         if std::env::var_os("BRYO_WRITE_DOCS").is_some() {
-            return std::fs::write(&file, format!("{text}{HEAD}{}", markdown())).unwrap();
+            return std::fs::write(&file, format!("{text}{head}{now}")).unwrap();
         }
-        let mut both = markdown().lines().map(str::to_owned).zip(tables.lines()).collect::<Vec<_>>();
-        both.retain(|(now, then)| now != then);
-        let is_whole = both.is_empty() && markdown().len() == tables.len();
-        let how = "docs/config.md is stale: BRYO_WRITE_DOCS=1 cargo test -p config docs";
-        assert!(is_whole, "{how}\n{:#?}", both.first());
+        let mut both = now.lines().zip(then.lines());
+        let first = both.find(|(now, then)| now != then);
+        let how = format!("{page} is stale: BRYO_WRITE_DOCS=1 cargo test -p config docs");
+        assert!(first.is_none() && now.len() == then.len(), "{how}\n{first:#?}");
+    }
+
+    /// `BRYO_WRITE_DOCS=1 cargo test -p config docs` writes them.
+    #[test]
+    fn the_docs_have_the_tables_of_this_code() {
+        is_fresh("docs/config.md", "## All keys\n\n", &markdown());
+        is_fresh("docs/settings.md", "## All settings\n\n", &settings_markdown());
     }
 }

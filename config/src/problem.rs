@@ -168,6 +168,14 @@ pub enum Fault {
         /// The shipped file.
         name: &'static str,
     },
+    /// Something in a file of Bryo's own settings.
+    #[error("{why}")]
+    Setting {
+        /// What is wrong.
+        why: String,
+        /// What was probably meant.
+        meant: Option<String>,
+    },
     /// A file cannot be read.
     #[error("{} cannot be read: {why}", .path.display())]
     Unreadable {
@@ -196,9 +204,9 @@ impl Fault {
     pub fn suggestion(&self) -> Option<String> {
         match self {
             Self::NoEquals => Some("write KEY = VALUE, or remove the line".to_owned()),
-            Self::UnknownKey { nearest: Some(key), .. } | Self::Value { meant: Some(key), .. } => {
-                Some(format!("write {key}"))
-            }
+            Self::UnknownKey { nearest: Some(key), .. }
+            | Self::Value { meant: Some(key), .. }
+            | Self::Setting { meant: Some(key), .. } => Some(format!("write {key}")),
             Self::Renamed { new, .. } | Self::WrongCase { key: new } => Some(format!("write {new}")),
             Self::Marked => Some("save the file as UTF-8 without a byte order mark".to_owned()),
             Self::KernelSize { meant, .. } => Some(format!("write {meant}")),

@@ -1,5 +1,6 @@
 //! `lxc.conf`: where containers live, and what new ones start from.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct SystemConfig {
     pub cgroup_use: Option<String>,
     /// The cgroup of a container, in which `%n` stands for its name.
     pub cgroup_pattern: Option<String>,
+    /// The keys that the file sets.
+    given: BTreeSet<&'static str>,
 }
 
 /// A key of `lxc.conf`.
@@ -109,6 +112,7 @@ impl SystemConfig {
             rbd_user: "admin".to_owned(),
             cgroup_use: None,
             cgroup_pattern: None,
+            given: BTreeSet::new(),
         }
     }
 
@@ -140,6 +144,7 @@ impl SystemConfig {
             let (name, value) = (name.trim(), value.trim());
             if let Some(key) = KEYS.iter().find(|key| key.name == name && !value.is_empty()) {
                 (key.set)(&mut config, value);
+                config.given.insert(key.name);
             }
         }
         config
@@ -148,6 +153,11 @@ impl SystemConfig {
     /// Returns the value of a key, if there is such a key.
     pub fn get(&self, name: &str) -> Option<String> {
         KEYS.iter().find(|key| key.name == name).map(|key| (key.show)(self))
+    }
+
+    /// Tells whether the file sets a key.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
     }
 
     /// Returns the names of the keys in the order of `lxc-config -l`.
@@ -177,6 +187,7 @@ mod tests {
         assert_eq!(config.get("lxc.lxcpath").as_deref(), Some("/srv/lxc"));
         assert_eq!(config.get("lxc.default_config").as_deref(), Some("/h/.config/lxc/default.conf"));
         assert_eq!(config.get("lxc.other"), None);
+        assert!(config.is_given("lxc.lxcpath") && !config.is_given("lxc.default_config"));
     }
 
     #[test]

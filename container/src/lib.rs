@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod beside;
 pub mod cgroups;
+pub mod check;
 pub mod command;
 pub mod create;
 pub mod destroy;

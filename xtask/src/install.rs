@@ -14,7 +14,7 @@ use crate::build::{ATTACKER, PROGRAMS, Place, Speed};
 use crate::shell::{has, is_root, program, read};
 
 /// The lxc tools whose names Bryo answers to.
-const LXC_NAMES: [&str; 11] = [
+const LXC_NAMES: [&str; 13] = [
     "lxc-create",
     "lxc-start",
     "lxc-stop",
@@ -26,6 +26,8 @@ const LXC_NAMES: [&str; 11] = [
     "lxc-freeze",
     "lxc-unfreeze",
     "lxc-destroy",
+    "lxc-config",
+    "lxc-update-config",
 ];
 
 /// A program that does for its caller what the kernel does not let it do itself.
@@ -73,7 +75,7 @@ fn default_prefix() -> Result<PathBuf> {
     Ok(PathBuf::from(env::var_os("HOME").context("HOME is not set: name a --prefix")?).join(".local"))
 }
 
-/// Builds and installs the programs, the helpers with their rights if the caller is root, and the links.
+/// Builds and installs the programs, the helpers with their rights if the caller is root, the links, and the manual.
 ///
 /// # Errors
 /// A build fails, a file cannot be written, or the caller is root and others could change what is installed.
@@ -98,10 +100,13 @@ pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
     Ok(())
 }
 
-/// Writes the manual page of the configuration, which the table of keys is the source of.
+/// Has the installed program write the manual pages, which its own tables are the source of.
 fn manual(prefix: &Path) -> Result<()> {
-    let page = ready(&prefix.join("share/man/man5"))?.join("bryo.container.conf.5");
-    fs::write(&page, config::manual::man_page()).with_context(|| format!("writing {}", page.display()))
+    let bryo = directory(prefix, Place::Bin).join("bryo");
+    let (bryo, pages) = (bryo.to_string_lossy().into_owned(), ready(&prefix.join("share/man"))?);
+    read(&mut program(&bryo, &["manual", &pages.to_string_lossy()]))
+        .map(drop)
+        .context("writing the manual pages")
 }
 
 /// Builds what the attack suites run and puts it beside the programs, in the prefix of the lab.

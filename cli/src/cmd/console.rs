@@ -15,9 +15,9 @@ pub(super) struct Console {
     /// The number of the terminal, 0 for the console itself; the first free one without it
     #[arg(short, long, value_name = "NUMBER")]
     tty: Option<u32>,
-    /// The key that, with Ctrl and before q, leaves
-    #[arg(long, value_name = "KEY", default_value = "a", value_parser = escape)]
-    escape: Escape,
+    /// The key that, with Ctrl and before q, leaves; a unless the setting console.escape says otherwise
+    #[arg(long, value_name = "KEY", value_parser = escape)]
+    escape: Option<Escape>,
 }
 
 fn escape(text: &str) -> Result<Escape, &'static str> {
@@ -27,7 +27,9 @@ fn escape(text: &str) -> Result<Escape, &'static str> {
 impl Console {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let place = context.settled(&self.name).cannot("use a terminal of", &self.name)?;
-        console::run(&place, self.tty, self.escape).cannot("use a terminal of", &self.name)?;
+        let usual = || Escape::parse(&context.settings().console.escape?.to_string());
+        let escape = self.escape.or_else(usual).unwrap_or_default();
+        console::run(&place, self.tty, escape).cannot("use a terminal of", &self.name)?;
         Ok(0)
     }
 }

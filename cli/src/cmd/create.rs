@@ -20,7 +20,7 @@ use crate::usage;
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
-    /// An archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory
+    /// An archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the setting create.image
     #[arg(conflicts_with = "template")]
     image: Option<String>,
     /// A template: local, busybox, host or none
@@ -47,7 +47,7 @@ Examples:
 impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let name = self.name.clone();
-        let from = self.source().cannot("create", &name);
+        let from = self.source(context).cannot("create", &name);
         let from = from.map_err(|failure| failure.with_help(Kind::Usage, CHOICES))?;
         let created = self.create(context, context.place(&name), from).cannot("create", &name)?;
         if talk == Talk::Quiet {
@@ -79,8 +79,8 @@ impl Create {
         making::create(context, wanted, None)
     }
 
-    fn source(&self) -> container::Result<(Template, String)> {
-        match (&self.template, &self.image) {
+    fn source(&self, context: &Context) -> container::Result<(Template, String)> {
+        match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
             (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
             (None, Some(image)) => Ok((making::from_image(image)?, image.clone())),
             (None, None) => Err(Error::new(Kind::Usage, "neither an image nor a template is named")),

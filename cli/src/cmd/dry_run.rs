@@ -233,8 +233,8 @@ signals       halt as init takes it, reboot SIGINT, stop SIGKILL
 
     #[test]
     fn what_is_not_done_is_said() {
-        let text = listing(&planned(&[("lxc.sched.core", "1")]));
-        assert!(text.contains("note          lxc.sched.core"), "{text}");
+        let text = listing(&planned(&[("lxc.monitor.unshare", "1")]));
+        assert!(text.contains("note          lxc.monitor.unshare has no effect: "), "{text}");
     }
 
     #[test]

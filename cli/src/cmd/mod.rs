@@ -1,7 +1,9 @@
 //! The verbs of `bryo`.
 
 mod attach;
+mod check;
 mod completions;
+mod config;
 mod console;
 mod create;
 mod destroy;
@@ -13,6 +15,7 @@ mod freeze;
 mod idmap;
 mod info;
 mod ls;
+mod manual;
 mod overview;
 mod remap;
 mod restart;
@@ -81,6 +84,10 @@ enum Verb {
     Ls(ls::Ls),
     /// Tell about a container
     Info(info::Info),
+    /// Read, change and explain a container's configuration
+    Config(config::Config),
+    /// Tell whether containers would start as they are
+    Check(check::Check),
     /// Tell which ids inside are which outside, and who owns what
     Idmap(idmap::Idmap),
     /// Give a container's files to the ids that are granted today
@@ -96,6 +103,9 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Write a completion script for a shell
     Completions(completions::Completions),
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    Manual(manual::Manual),
     /// Print the help of a verb
     #[command(hide = true)]
     Help {
@@ -116,8 +126,13 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
     logging::to_user();
     let context = match Context::new(bryo.lxcpath.as_deref()) {
         Ok(context) => context,
-        Err(error) => return Failure::new("find the containers", error).print(None),
+        Err(error) => {
+            let failure = Failure::new("find the containers", error);
+            let failure = if is_beside_a_command(arguments) { failure.beside_a_command() } else { failure };
+            return failure.print(None);
+        }
     };
+    output::color(context.settings().color);
     let talk = match (bryo.quiet, bryo.verbose) {
         (true, _) => Talk::Quiet,
         (_, true) => Talk::Verbose,
@@ -133,14 +148,18 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
 /// Prints what is wrong with the arguments, or the help that was asked for.
 fn misused(wrong: &clap::Error, arguments: &[OsString]) -> i32 {
     let printed = wrong.print();
-    let is_beside = |verb: &OsString| BESIDE_A_COMMAND.iter().any(|known| verb == known);
     match (wrong.use_stderr(), printed) {
         (false, Ok(())) => 0,
         (false, Err(error)) => output::unwritten(&error),
         // A closed standard error is nobody who could be told.
-        (true, _) if verb(arguments).is_some_and(is_beside) => BRYO_FAILED,
+        (true, _) if is_beside_a_command(arguments) => BRYO_FAILED,
         (true, _) => 2,
     }
+}
+
+/// Tells whether the exit status is that of a command.
+fn is_beside_a_command(arguments: &[OsString]) -> bool {
+    verb(arguments).is_some_and(|verb| BESIDE_A_COMMAND.iter().any(|known| verb == known))
 }
 
 /// Returns the verb of a command line that may make no sense otherwise: the first word after the global options.
@@ -178,6 +197,8 @@ impl Verb {
             Self::Run(verb) => verb.run(context, talk),
             Self::Ls(verb) => verb.run(context),
             Self::Info(verb) => verb.run(context),
+            Self::Config(verb) => verb.run(context, talk),
+            Self::Check(verb) => verb.run(context),
             Self::Idmap(verb) => verb.run(context),
             Self::Remap(verb) => verb.run(context, talk),
             Self::Freeze(verb) => verb.run(context),
@@ -185,6 +206,7 @@ impl Verb {
             Self::Destroy(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(),
+            Self::Manual(verb) => verb.run(),
             Self::Help { verb } => Ok(help(verb)),
         }
     }

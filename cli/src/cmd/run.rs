@@ -1,6 +1,7 @@
 //! `bryo run`: a container for one command, gone afterwards.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use config::Config;
@@ -34,8 +35,8 @@ use crate::watch::Watch;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
-    /// An archive or a directory; without one the machine's own programs, read-only, under a private root
-    #[arg(required_if_eq("boot", "true"))]
+    /// An archive or a directory; without one that of the setting run.image, else the machine's own programs, read-only,
+    /// under a private root
     image: Option<String>,
     /// The name of the container
     #[arg(short, long)]
@@ -81,8 +82,17 @@ impl Run {
         })
     }
 
-    fn named(self, context: &Context, talk: Talk, events: &mut Events) -> Outcome {
-        let limit = self.timeout.map(Duration::from_secs);
+    fn named(mut self, context: &Context, talk: Talk, events: &mut Events) -> Outcome {
+        let settings = &context.settings().run;
+        self.image = self.image.or_else(|| settings.image.clone());
+        if self.boot && self.image.is_none() {
+            let cause = Error::new(
+                Kind::Usage,
+                "--boot needs an image: this machine's own programs are no system to boot",
+            );
+            return Err(failed("run", cause));
+        }
+        let limit = self.timeout.or(settings.timeout.map(NonZeroU64::get)).map(Duration::from_secs);
         let bounds = Bounds::begin(&HEARD_FOR_A_COMMAND, limit).map_err(|e| failed("hear signals", e))?;
         context.settle_all();
         let name = self.name.clone().map_or_else(random_name, Ok);

@@ -17,15 +17,19 @@ pub(super) struct Stop {
     /// Kill it at once
     #[arg(short, long, conflicts_with = "timeout")]
     kill: bool,
-    /// Kill it when it has not stopped after so many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
-          allow_negative_numbers = true, value_parser = seconds)]
-    timeout: u64,
+    /// Kill it when it has not stopped after so many seconds; 60 unless the setting stop.timeout says otherwise
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    timeout: Option<u64>,
 }
 
 /// Reads a number of seconds.
 pub(super) fn seconds(text: &str) -> Result<u64, &'static str> {
     text.parse().map_err(|_| "expected a number of seconds, 0 or more")
+}
+
+/// Returns how long a container may take to stop.
+pub(super) fn patience(asked: Option<u64>, context: &Context) -> Duration {
+    asked.or(context.settings().stop.timeout).map_or(PATIENCE, Duration::from_secs)
 }
 
 impl Stop {
@@ -40,7 +44,7 @@ impl Stop {
 
     fn stop(&self, context: &Context) -> container::Result<Stopped> {
         let place = context.settled(&self.name)?;
-        let patience = Some(Duration::from_secs(self.timeout));
+        let patience = Some(patience(self.timeout, context));
         let how = if self.kill { How::Kill } else { How::Halt { patience, then_kill: true } };
         match stopping::stop(&place, how)? {
             Stopped::NotRunning if !place.is_defined() => {

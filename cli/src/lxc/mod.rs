@@ -9,6 +9,7 @@ mod freeze;
 mod help;
 mod info;
 mod ls;
+mod scripts;
 mod start;
 mod stop;
 mod unfreeze;
@@ -25,6 +26,9 @@ use crate::context::Context;
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::hints;
 use crate::output::{self, printable};
+
+use scripts::SCRIPTS;
+pub(crate) use scripts::Script;
 
 /// One of LXC's tools.
 #[derive(Debug)]
@@ -81,13 +85,36 @@ pub(crate) fn tool(name: &str) -> Option<&'static Tool> {
     TOOLS.into_iter().find(|tool| tool.name == name)
 }
 
+/// Returns the manual pages of all tools, by name.
+pub(crate) fn manual() -> impl Iterator<Item = (&'static str, String)> {
+    let tools = TOOLS.into_iter().map(|tool| (tool.name, help::page(tool)));
+    tools.chain(SCRIPTS.iter().map(|script| (script.name, script.page())))
+}
+
+/// Returns the tool of a name that reads its own words.
+pub(crate) fn script(name: &str) -> Option<&'static Script> {
+    SCRIPTS.iter().find(|script| script.name == name)
+}
+
+/// Runs such a tool. Returns the exit status.
+pub(crate) fn run_script(script: &Script, arguments: &[OsString]) -> i32 {
+    words(script.name, arguments).map_or_else(|status| status, |words| (script.run)(&words))
+}
+
+/// Returns the words behind the tool's own name.
+fn words(tool: &str, arguments: &[OsString]) -> Result<Vec<String>, i32> {
+    let words: Option<_> = arguments.iter().skip(1).map(|word| word.to_str().map(str::to_owned)).collect();
+    words.ok_or_else(|| {
+        output::tell_line(format_args!("{tool}: an argument is no text"));
+        1
+    })
+}
+
 /// Runs a tool with its arguments, the first being its own name. Returns the exit status.
 pub(crate) fn run(tool: &'static Tool, arguments: &[OsString]) -> i32 {
-    let words: Option<Vec<String>> =
-        arguments.iter().skip(1).map(|word| word.to_str().map(str::to_owned)).collect();
-    let Some(words) = words else {
-        output::tell_line(format_args!("{}: an argument is no text", tool.name));
-        return 1;
+    let words = match words(tool.name, arguments) {
+        Ok(words) => words,
+        Err(status) => return status,
     };
     match getopt::parse(&[tool.options, COMMON], &words) {
         Ok(given) => dispatch(tool, given),
@@ -135,6 +162,7 @@ fn call(tool: &'static Tool, mut given: Given) -> Result<i32, i32> {
         output::tell_line(format_args!("{}: {error}", tool.name));
         1
     })?;
+    output::color(context.settings().color);
     let call = Call { tool, context, name, given, words };
     call.open_log()?;
     Ok((tool.run)(&call))
@@ -238,6 +266,7 @@ mod tests {
         assert!(tool("lxc-start").is_some_and(|tool| tool.name == "lxc-start"));
         assert!(tool("bryo").is_none());
         assert!(tool("lxc-top").is_none());
+        assert!(script("lxc-config").is_some_and(|script| tool(script.name).is_none()));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum Unprivileged {
     },
     /// It could, and Bryo does not do it yet; meanwhile this holds.
     NotYet(&'static str),
+    /// It is for another command than a start, which does not do it yet.
+    Unused(&'static str),
 }
 
 impl Unprivileged {
@@ -94,7 +96,7 @@ impl Unprivileged {
             Self::Partly(limit) => format!("within limits: {limit}"),
             Self::Needless(so) => format!("not needed: {so}"),
             Self::Never { why, instead } => format!("no: {why}; instead: {instead}"),
-            Self::NotYet(meanwhile) => format!("not yet: {meanwhile}"),
+            Self::NotYet(meanwhile) | Self::Unused(meanwhile) => format!("not yet: {meanwhile}"),
         }
     }
 }
@@ -134,6 +136,29 @@ impl Key {
     const fn not_yet(mut self, meanwhile: &'static str) -> Self {
         self.unprivileged = Unprivileged::NotYet(meanwhile);
         self
+    }
+
+    const fn unused(mut self, meanwhile: &'static str) -> Self {
+        self.unprivileged = Unprivileged::Unused(meanwhile);
+        self
+    }
+
+    /// Says what a container does not get by this key, if there is nothing that it gets.
+    fn note(&self) -> Option<String> {
+        let note = match self.unprivileged {
+            Unprivileged::Never { why, instead } => {
+                format!("{} has no effect: {why}; instead: {instead}", self.name)
+            }
+            Unprivileged::NotYet(meanwhile) => format!("{} has no effect yet: {meanwhile}", self.name),
+            _ => return None,
+        };
+        Some(note.replace('`', ""))
+    }
+
+    /// Tells whether a configuration says something else by this key than one without any line.
+    fn is_set(&self, config: &Config) -> bool {
+        let shown = |config: &Config| (self.access.show)(config, &Slot::default()).ok();
+        shown(config) != shown(&Config::default())
     }
 
     const fn replaces(mut self, names: &'static [&'static str]) -> Self {
@@ -257,6 +282,12 @@ pub fn names(config: &Config, prefix: &str) -> Vec<&'static str> {
         None => true,
     };
     DEVICE_KEYS.iter().filter_map(device_part).filter(fits).collect()
+}
+
+/// Says which keys of a configuration a start does nothing with, and why, a sentence each. Those of network devices are for
+/// whoever makes the devices to tell of.
+pub fn notes(config: &Config) -> impl Iterator<Item = String> {
+    TABLE.iter().filter(|item| item.is_set(config)).filter_map(Key::note)
 }
 
 /// Names all keys that take a value, for the completion of a shell: a family by the part before the open one, with its

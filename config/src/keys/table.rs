@@ -214,7 +214,7 @@ pub static TABLE: &[Key] = &[
         .shape(Shape::List),
     key("lxc.hook.clone", "COMMAND", "Run on the host when the container has been copied.", hook!(Clone))
         .shape(Shape::List)
-        .not_yet("containers cannot be copied"),
+        .unused("containers cannot be copied"),
     key("lxc.hook.destroy", "COMMAND", "Run on the host when the container is destroyed.", hook!(Destroy))
         .shape(Shape::List),
     key("lxc.hook.mount", "COMMAND", "Run in the container when its mounts are done.", hook!(Mount))
@@ -481,21 +481,21 @@ pub static TABLE: &[Key] = &[
         .replaces(&["lxc.stopsignal"])
         .default("SIGKILL"),
     key("lxc.start.auto", "0|1", "Let lxc-autostart start the container.", field!(start_auto))
-        .not_yet("`ls` shows it, and nothing starts containers by themselves"),
+        .unused("`ls` shows it, and nothing starts containers by themselves"),
     key(
         "lxc.start.delay",
         "SECONDS",
         "How long lxc-autostart waits after starting the container.",
         field!(start_delay),
     )
-    .not_yet(NO_AUTOSTART),
+    .unused(NO_AUTOSTART),
     key(
         "lxc.start.order",
         "NUMBER",
         "The container's place among those that lxc-autostart starts: higher ones first.",
         field!(start_order),
     )
-    .not_yet(NO_AUTOSTART),
+    .unused(NO_AUTOSTART),
     key("lxc.tty.dir", "DIRECTORY", "The directory below `/dev` for console and terminals.", field!(tty_dir))
         .replaces(&["lxc.devttydir"])
         .never("device nodes that are bound cannot be moved", "they are `/dev/console` and `/dev/tty1` on"),

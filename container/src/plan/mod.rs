@@ -307,9 +307,10 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
     })
 }
 
-/// Collects what a configuration asks for that no start does yet, or that no unprivileged start can.
+/// Collects what a configuration asks for and a start does not do: keys that do nothing, as the table says, and what is
+/// beyond the limits of others.
 fn notes(config: &Config) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = config::keys::notes(config).collect();
     let mut note = |given: bool, text: &str| {
         if given {
             notes.push(text.to_owned());
@@ -317,18 +318,17 @@ fn notes(config: &Config) -> Vec<String> {
     };
     let profile = config.apparmor_profile.as_deref();
     note(
-        profile.is_some_and(|p| !matches!(p, "unconfined" | "unchanged" | "generated")),
+        profile.is_some_and(|p| !matches!(p, "unconfined" | "unchanged")),
         "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
     );
-    note(config.selinux_context.is_some(), "lxc.selinux.context: not applied");
-    note(config.sched_core, "lxc.sched.core: not applied");
-    note(config.time_offset_boot.or(config.time_offset_monotonic).is_some(), "lxc.time.offset: not applied");
-    note(!config.namespace_share.is_empty(), "lxc.namespace.share: not applied, all namespaces are new");
     note(
         config.console_path.as_deref().is_some_and(|path| path != "none"),
-        "lxc.console.path: not applied, the console is a pseudo-terminal of the container",
+        "lxc.console.path: not applied, the console is a pseudo-terminal of the container; lxc.console.logfile keeps its output",
     );
-    note(config.mount_auto.shmounts.is_some(), "lxc.mount.auto = shmounts: not applied");
+    note(
+        config.mount_auto.shmounts.is_some(),
+        "lxc.mount.auto = shmounts: not applied; lxc.mount.entry with rbind,rslave shows later mounts of the host",
+    );
     note(
         config.rootfs_options.as_deref().is_some_and(has_unknown_option),
         "lxc.rootfs.options: only ro is applied",
