@@ -6,11 +6,12 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sys::{Errno, Result, path};
 
-use crate::group::{Act, Error, Group, Member};
+use crate::group::{Act, BaseGroup, Error, Group, Member};
 use crate::tree;
 
 /// Groups that could not be removed.
@@ -33,6 +34,18 @@ impl Group {
     pub fn remove(&self, patience: Duration) -> std::result::Result<(), RemoveError> {
         let failures: Vec<Error> = self.members.iter().filter_map(|m| m.remove(patience).err()).collect();
         if failures.is_empty() { Ok(()) } else { Err(RemoveError { failures }) }
+    }
+}
+
+impl BaseGroup {
+    /// Removes the groups on the way to `path`, which are there for it alone: those of a configured directory. One that
+    /// others use is not empty, and stays; so does one that cannot be removed.
+    pub fn remove_way_to(&self, path: &Path) {
+        let way = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        for above in way {
+            let Ok(group) = self.open(above) else { continue };
+            group.members.iter().for_each(|member| drop(member.remove_itself()));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A terminal of a running container, until the user leaves it.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 
 use container::command::{Client, Reply, Request};
@@ -20,17 +21,33 @@ pub(crate) fn run(place: &Place, number: Option<u32>, escape: Escape) -> Result<
         return Err(Error::new(Kind::Usage, "standard input is no terminal"));
     }
     client.send(&Request::Terminal(number), &[])?;
-    let (number, master) = match client.next()? {
-        Some((Reply::Terminal(number), fds)) => (number, fds.into_iter().next()),
+    let (number, mut fds) = match client.next()? {
+        Some((Reply::Terminal(number), fds)) => (number, fds.into_iter()),
         Some((Reply::Failed(failure), _)) => return Err(failure),
         _ => return Err(Error::new(Kind::Died, "the monitor ended without an answer")),
     };
-    let master = master.ok_or_else(|| Error::new(Kind::Build, "a terminal came without its fd"))?;
+    let master = fds.next().ok_or_else(|| Error::new(Kind::Build, "a terminal came without its fd"))?;
     // The connection also tells when the container stops or reboots: this terminal is gone then.
     client.send(&Request::Watch, &[])?;
     greet(number, escape);
-    let relay = Relay::to_terminal(master)?.with_escape(escape).kept_open()?;
+    let log = fds.next().map(File::from);
+    let relay = Relay::to_terminal(master)?.with_escape(escape).with_log(log).kept_open()?;
     copy_until_left(&client, relay)
+}
+
+/// Prints the last of what the container's console showed while nobody had it.
+pub(crate) fn print_memory(place: &Place) -> Result<()> {
+    beside::refuse_under_lxc(place)?;
+    let client = Client::must_connect(place)?;
+    client.send(&Request::ConsoleMemory, &[])?;
+    let memory = match client.next()? {
+        Some((Reply::ConsoleMemory, fds)) => fds.into_iter().next(),
+        Some((Reply::Failed(failure), _)) => return Err(failure),
+        _ => return Err(Error::new(Kind::Died, "the monitor ended without an answer")),
+    };
+    let memory = memory.ok_or_else(|| Error::new(Kind::Build, "an answer came without its fd"))?;
+    output::print_bytes(&sys::memfd::read_sealed(memory)?);
+    Ok(())
 }
 
 /// LXC: the same words, which scripts wait for.

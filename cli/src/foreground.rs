@@ -4,8 +4,9 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use container::console_log::ConsoleLog;
 use container::monitor::{Monitor, Report, start_container};
-use container::plan::{StartPlan, Stdio};
+use container::plan::{ConsoleLogPlan, StartPlan, Stdio};
 use container::{Error, Kind, Result};
 use sys::signal;
 use types::Signal;
@@ -35,13 +36,17 @@ impl Console {
         }
     }
 
-    fn relay(self, fds: Vec<OwnedFd>) -> Result<Option<Relay>> {
+    /// Makes the copying of the console, and of a log of it, from the fds that come with a report.
+    fn relay(self, fds: Vec<OwnedFd>, log: Option<&ConsoleLogPlan>) -> Result<Option<Relay>> {
+        let mut fds = fds.into_iter();
         let relay = |master| match self {
             Self::Output => Relay::to_output(master),
             Self::Terminals => Relay::to_terminal(master),
             Self::Memory => Ok(Relay::to_memory(master)),
         };
-        fds.into_iter().next().map(relay).transpose()
+        let relay = fds.next().map(relay).transpose()?;
+        let log = fds.next().zip(log).map(|(file, plan)| ConsoleLog::of(file.into(), plan));
+        Ok(relay.map(|relay| relay.with_log(log)))
     }
 }
 
@@ -50,6 +55,7 @@ impl Console {
 pub(crate) struct Foreground {
     monitor: Monitor,
     goes_to: Console,
+    log: Option<ConsoleLogPlan>,
     console: Option<Relay>,
     init_pid: i32,
     /// The shell status of init, once it has ended for good.
@@ -67,7 +73,7 @@ pub(crate) fn run(
     let first = monitor.report()?;
     let heard = if plan.is_app() { &HEARD_FOR_A_COMMAND[..] } else { &HEARD };
     let bounds = Bounds::begin(heard, None)?;
-    Foreground::of(monitor, first, Console::of(plan), on_running)?.until_it_ends(&bounds)
+    Foreground::of(monitor, first, plan, Console::of(plan), on_running)?.until_it_ends(&bounds)
 }
 
 /// So long after a signal it may turn out that the program runs already, which the signal is then for.
@@ -120,7 +126,8 @@ impl Foreground {
             }
         };
         let first = monitor.report()?;
-        let started = Self::of(monitor, first, goes_to.unwrap_or_else(|| Console::of(plan)), on_running)?;
+        let goes_to = goes_to.unwrap_or_else(|| Console::of(plan));
+        let started = Self::of(monitor, first, plan, goes_to, on_running)?;
         early.into_iter().for_each(|number| started.signal(number));
         Ok(started)
     }
@@ -128,13 +135,15 @@ impl Foreground {
     fn of(
         monitor: Monitor,
         (report, fds): (Report, Vec<OwnedFd>),
+        plan: &StartPlan,
         goes_to: Console,
         on_running: impl FnOnce(&Running) -> Result<()>,
     ) -> Result<Self> {
         let running = Running::of(report)?;
         on_running(&running)?;
-        let console = goes_to.relay(fds)?;
-        Ok(Self { monitor, goes_to, console, init_pid: running.init_pid, ended: None })
+        let log = plan.console_log.clone();
+        let console = goes_to.relay(fds, log.as_ref())?;
+        Ok(Self { monitor, goes_to, log, console, init_pid: running.init_pid, ended: None })
     }
 
     /// Passes signals on, and waits for the end. Returns the shell status of init.
@@ -214,7 +223,7 @@ impl Foreground {
                 self.init_pid = Running::of(report)?.init_pid;
                 // The old one first: it gives the terminal its settings back.
                 self.console = None;
-                self.console = self.goes_to.relay(fds)?;
+                self.console = self.goes_to.relay(fds, self.log.as_ref())?;
             }
         }
         Ok(())

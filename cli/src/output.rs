@@ -184,6 +184,19 @@ pub(crate) fn print(text: impl Display) {
     put(io::stdout().lock(), text);
 }
 
+/// Prints what a container has shown. A terminal gets its text without what would move the cursor or change the title.
+pub(crate) fn print_bytes(bytes: &[u8]) {
+    if !sys::tty::is_terminal(std::os::fd::AsFd::as_fd(&io::stdout())) {
+        if let Err(error) = io::stdout().lock().write_all(bytes) {
+            std::process::exit(unwritten(&error));
+        }
+        return;
+    }
+    let plain = anstream::adapter::strip_bytes(bytes).into_vec();
+    let text = String::from_utf8_lossy(&plain).replace('\r', "");
+    print_line(printable(&text));
+}
+
 /// Prints a result with colours, which only a terminal gets.
 pub(crate) fn print_styled(text: impl Display) {
     put(anstream::stdout().lock(), text);

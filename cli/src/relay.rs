@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use container::console_log::ConsoleLog;
 use container::{Error, Kind, Result};
 use sys::event::{self, Ready};
 use sys::tty::{self, Raw, Size};
@@ -83,7 +84,7 @@ pub(crate) struct Relay {
     /// Gives the caller's terminal its old settings back when the copying is over.
     _raw: Option<Raw>,
     escape: Option<Escape>,
-    log: Option<File>,
+    log: Option<ConsoleLog>,
     /// The last of what was written, where it is remembered.
     memory: Option<Vec<u8>>,
     pending: Vec<u8>,
@@ -165,8 +166,8 @@ impl Relay {
     }
 
     /// Writes a copy of what is shown.
-    pub(crate) fn with_log(self, log: Option<File>) -> Self {
-        Self { log, ..self }
+    pub(crate) fn with_log(self, log: Option<impl Into<ConsoleLog>>) -> Self {
+        Self { log: log.map(Into::into), ..self }
     }
 
     fn resize(&self) {
@@ -212,7 +213,9 @@ impl Relay {
         let mut buffer = [0; 4096];
         let got = tty::read(self.master.as_fd(), &mut buffer).unwrap_or(0);
         self.over = got == 0;
-        for target in [&mut self.screen, &mut self.log].into_iter().flatten() {
+        let screen = self.screen.as_mut().map(|screen| screen as &mut dyn Write);
+        let log = self.log.as_mut().map(|log| log as &mut dyn Write);
+        for target in screen.into_iter().chain(log) {
             // A terminal that is gone sends SIGHUP, which ends this; a full disk costs the log alone.
             let _lost = target.write_all(&buffer[..got]);
         }

@@ -266,6 +266,7 @@ impl Cgroups {
         if let Err(e) = removed {
             log::warn!("leaving the monitor's cgroup: {e}");
         }
+        remove_ways(&self.base, &self.names);
     }
 }
 
@@ -407,7 +408,13 @@ pub fn clean_up(
             remove(&group, inside)?;
         }
     }
+    remove_ways(&base, names);
     Ok(())
+}
+
+/// Removes the directories of `lxc.cgroup.dir*` above a container's cgroups, unless others are in them.
+fn remove_ways(base: &BaseGroup, names: &Names) {
+    [&names.payload, &names.monitor].into_iter().for_each(|path| base.remove_way_to(path));
 }
 
 /// Tells whether any cgroup of a container and its monitor exists.

@@ -9,6 +9,7 @@ pub mod beside;
 pub mod cgroups;
 pub mod check;
 pub mod command;
+pub mod console_log;
 pub mod create;
 pub mod destroy;
 pub mod doctor;

@@ -454,6 +454,20 @@ pub fn set_no_new_privs() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
 }
 
+/// Gives the process, and what it forks, a cookie for core scheduling: no other process runs beside them on the threads of a
+/// core. Source: the kernel's Documentation/admin-guide/hw-vuln/core-scheduling.rst.
+///
+/// # Errors
+/// EINVAL where the kernel cannot, ENODEV where no core has more than one thread.
+pub fn own_cores() -> Result<()> {
+    const CREATE: libc::c_ulong = 1;
+    const THREAD_GROUP: libc::c_ulong = 1;
+    let call = || "prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE)".to_owned();
+    // SAFETY: this option takes integers; the last one is a pointer for another command alone, and 0 here.
+    let made = unsafe { libc::prctl(libc::PR_SCHED_CORE, CREATE, 0, THREAD_GROUP, 0) };
+    cvt(made.into(), call).map(drop)
+}
+
 /// Makes orphans among the descendants children of this process.
 pub fn adopt_orphans() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")

@@ -157,7 +157,7 @@ fn the_items_of_lxc_conf_are_printed(lab: &Lab) {
     let items = "lxc.default_config\nlxc.lxcpath\nlxc.bdev.lvm.vg\nlxc.bdev.lvm.thin_pool\nlxc.bdev.zfs.root\n\
                  lxc.cgroup.use\nlxc.cgroup.pattern\n";
     ana.lxc("config", ["-l"]).succeeds().stdout_is(items);
-    ana.lxc("config", ["lxc.lxcpath"]).succeeds().stdout_is(&format!("{home}/.local/share/lxc\n"));
+    ana.lxc("config", ["lxc.lxcpath"]).succeeds().stdout_is(format!("{home}/.local/share/lxc\n"));
     ana.lxc("config", ["lxc.cgroup.use"]).succeeds().stdout_is("lxc.cgroup.use is not set.\n");
     ana.lxc("config", ["lxc.cg"]).succeeds().stdout_is("lxc.cg is not set.\n");
     ana.lxc("config", ["bogus"]).exits(1).stdout_is("Unknown configuration item: bogus\n");
@@ -254,7 +254,7 @@ fn containers_are_where_the_settings_say(lab: &Lab) {
     assert_eq!(said(&ana, &["-P", "/srv/option"], &system), "/srv/option");
     ana.busybox("web");
     ana.sh("ls mine").succeeds().stdout_is("web\n");
-    ana.lxc("config", ["lxc.lxcpath"]).succeeds().stdout_is(&format!("{home}/mine\n"));
+    ana.lxc("config", ["lxc.lxcpath"]).succeeds().stdout_is(format!("{home}/mine\n"));
     ana.destroy("web");
 }
 

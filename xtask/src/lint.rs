@@ -24,9 +24,9 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("netdev", &["types", "policy", "helpers"]),
     ("init", &["helpers"]),
     ("testbed", &[]),
-    ("tests", &["sys"]),
+    ("tests", &["sys", "config"]),
     ("attacker", &[]),
-    ("xtask", &["tests", "config"]),
+    ("xtask", &["tests"]),
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.

@@ -108,7 +108,7 @@ fn program(plan: &StartPlan, lines: &mut Lines) {
     let signals = &plan.signals;
     let halt = signals.halt.map_or_else(|| "as init takes it".to_owned(), |signal| signal.to_string());
     lines.add("signals", format!("halt {halt}, reboot {}, stop {}", signals.reboot, signals.stop));
-    lines.each("log", plan.console_log.iter().map(|path| format!("console to {}", path.display())));
+    lines.each("log", plan.console_log.iter().map(|log| format!("console to {}", log.path.display())));
     lines.each("afterwards", plan.ephemeral.then(|| "destroyed".to_owned()));
 }
 
@@ -121,6 +121,7 @@ fn namespaces(wanted: u64) -> String {
         (flags::NEWIPC, "ipc"),
         (flags::NEWNET, "net"),
         (flags::NEWCGROUP, "cgroup"),
+        (flags::NEWTIME, "time"),
     ];
     let names: Vec<&str> =
         kinds.iter().filter(|(flag, _)| wanted & flag != 0).map(|(_, name)| *name).collect();

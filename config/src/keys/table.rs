@@ -51,7 +51,7 @@ pub static TABLE: &[Key] = &[
          `/dev/.lxc`.",
         field!(apparmor_allow_nesting),
     )
-    .not_yet("including `nesting.conf` makes these mounts"),
+    .partly("the mounts are made; there is no profile to widen"),
     key("lxc.apparmor.raw", "LINE", "A line for a generated AppArmor profile.", field!(apparmor_raw))
         .shape(Shape::List)
         .never(NO_PROFILE, "`lxc.seccomp.profile`, `lxc.cap.drop`"),
@@ -142,7 +142,7 @@ pub static TABLE: &[Key] = &[
          128 kB.",
         field!(console_buffer_size, units::buffer_size, Field::show),
     )
-    .not_yet("there is no buffer; `lxc.console.logfile` keeps the output"),
+    .partly("what the console shows while nobody has it, which `bryo console --last` prints"),
     key(
         "lxc.console.logfile",
         "PATH",
@@ -161,24 +161,23 @@ pub static TABLE: &[Key] = &[
     key(
         "lxc.console.rotate",
         "0|1",
-        "Let the log of the console be rotated on request.",
+        "Keep the console's log as `FILE.1` when it is full, instead of beginning it anew.",
         field!(console_rotate),
-    )
-    .not_yet("the log grows"),
+    ),
     key(
         "lxc.console.size",
         "SIZE|auto",
         "The largest size of the console's log, rounded up to a power of two.",
         field!(console_size, units::buffer_size, Field::show),
     )
-    .not_yet("the log grows"),
+    .partly("while `bryo console` or `lxc-console` has the console, its log grows beyond that"),
     key(
         "lxc.sched.core",
         "0|1",
         "Run the container's processes alone on each core (core scheduling).",
         field!(sched_core),
     )
-    .not_yet("cores are shared with other processes"),
+    .partly("where cores run several threads, a kernel built with CONFIG_SCHED_CORE"),
     key(
         "lxc.environment",
         "NAME[=VALUE]",
@@ -307,8 +306,7 @@ pub static TABLE: &[Key] = &[
         "The facility under which syslog gets the log: daemon, local0 to local7.",
         field!(log_syslog, acts::read_facility, Field::show),
     )
-    .replaces(&["lxc.syslog"])
-    .not_yet("`lxc.log.file` takes the log"),
+    .replaces(&["lxc.syslog"]),
     key(
         "lxc.monitor.unshare",
         "0|1",
@@ -350,7 +348,7 @@ pub static TABLE: &[Key] = &[
         acts::NAMESPACE_CLONE,
     )
     .shape(Shape::List)
-    .partly("user, mnt and pid are needed, and time is never new yet"),
+    .partly("user, mnt and pid are needed"),
     key(
         "lxc.namespace.keep",
         "NAME ...",
@@ -367,23 +365,21 @@ pub static TABLE: &[Key] = &[
         acts::NAMESPACE_SHARE,
     )
     .shape(Shape::Family)
-    .not_yet("all namespaces are new"),
+    .not_yet("those of other containers belong to their user namespaces; `bryo exec` runs a command in one"),
     key(
         "lxc.time.offset.boot",
         "NUMBER UNIT",
         "How far the container's boot clock is ahead, with a unit from h, m, s, ms, us, ns.",
         field!(time_offset_boot, units::offset, acts::show_boot_offset),
     )
-    .default("0")
-    .not_yet("the clocks are those of the host"),
+    .default("0"),
     key(
         "lxc.time.offset.monotonic",
         "NUMBER UNIT",
         "How far the container's monotonic clock is ahead.",
         field!(time_offset_monotonic, units::offset, acts::show_monotonic_offset),
     )
-    .default("0")
-    .not_yet("the clocks are those of the host"),
+    .default("0"),
     key("lxc.net", "", "All network devices; an empty value removes them.", acts::NET).shape(Shape::Group),
     // Here stand the keys below lxc.net.N: see DEVICE_KEYS.
     key(
@@ -423,7 +419,7 @@ pub static TABLE: &[Key] = &[
         "Options for mounting the root file system.",
         field!(rootfs_options, acts::read_rootfs_options, Field::show),
     )
-    .partly("`ro` alone"),
+    .partly("`ro`, `nosuid`, `nodev` and `noexec`"),
     key(
         "lxc.rootfs.path",
         "[BACKEND:]PATH",
@@ -496,9 +492,13 @@ pub static TABLE: &[Key] = &[
         field!(start_order),
     )
     .unused(NO_AUTOSTART),
-    key("lxc.tty.dir", "DIRECTORY", "The directory below `/dev` for console and terminals.", field!(tty_dir))
-        .replaces(&["lxc.devttydir"])
-        .never("device nodes that are bound cannot be moved", "they are `/dev/console` and `/dev/tty1` on"),
+    key(
+        "lxc.tty.dir",
+        "DIRECTORY",
+        "The directory below `/dev` for console and terminals; `/dev/tty1` and on are links then.",
+        field!(tty_dir),
+    )
+    .replaces(&["lxc.devttydir"]),
     key(
         "lxc.tty.max",
         "NUMBER",

@@ -45,6 +45,8 @@ pub enum Request {
     /// Run a program inside: comes with standard input, output, error, the working directory and an
     /// [`AttachRequest`](crate::attach::AttachRequest) in a sealed file. Answered as the attach module says.
     Attach,
+    /// Hand out the last of what the console showed while nobody had it. Answered by `ConsoleMemory`.
+    ConsoleMemory,
 }
 
 /// What is answered.
@@ -62,6 +64,8 @@ pub enum Reply {
     Started,
     /// Attach: the program has ended with this shell status.
     Exited(i32),
+    /// What the console showed, in a sealed file.
+    ConsoleMemory,
 }
 
 /// How a container is.

@@ -8,6 +8,9 @@
 //! | enter the cgroups | to be the user still, in the monitor's cgroup namespace | - |
 //! | close what is the monitor's | - | reach the monitor's files, its log and the cgroups excepted |
 //! | make the namespaces but those of users and processes | to be the user still | - |
+//! | set the clocks and enter the time namespace | the host's /proc | set them |
+//! | have cores of its own | the host's /sys | - |
+//! | write what `lxc.proc` says of it | to be the owner of its files in /proc | - |
 //! | take rootfs, sources, nodes, hooks | to be the user still | - |
 //! | wait for the map, give the cgroups away, become container root | the id map | walk through the user's 0700 directories |
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
@@ -69,6 +72,9 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     given.cgroup.enter(given.cloned_into_cgroup).doing("entering the container's cgroups")?;
     close_the_monitors(given)?;
     namespace::leave(given.namespaces).doing("making the namespaces")?;
+    set_clocks(plan)?;
+    own_cores(plan)?;
+    write_procs(plan)?;
     let taken_hooks = TakenHooks::take(plan);
     let taken = rootfs::take(plan)?;
     channel.expect(FromMonitor::IdsWritten)?;
@@ -110,10 +116,57 @@ fn close_the_monitors(given: &Given<'_>) -> Result<()> {
     let kept: Vec<BorrowedFd<'_>> = [given.channel.fd()]
         .into_iter()
         .chain(streams)
-        .chain(logging::fd())
+        .chain(logging::fds())
         .chain(given.cgroup.directories())
         .collect();
     Ok(process::close_all_but(&kept)?)
+}
+
+/// Sets the clocks of the time namespace that has just been made, and enters it: until then it is for children alone.
+/// Source: time_namespaces(7).
+fn set_clocks(plan: &StartPlan) -> Result<()> {
+    if plan.namespaces & flags::NEWTIME == 0 {
+        return Ok(());
+    }
+    let own = path::open_dir(Path::new("/proc/self"))?;
+    if let Some(clocks) = plan.clocks {
+        path::write_existing(own.as_fd(), Path::new("timens_offsets"), clocks.lines().as_bytes())
+            .doing("lxc.time.offset")?;
+    }
+    let made = namespace::of_process(own.as_fd(), "time_for_children")?;
+    namespace::join(made.as_fd(), flags::NEWTIME).doing("entering the time namespace")
+}
+
+/// Keeps processes of others from the core on which one of the container's runs.
+///
+/// # Errors
+/// A kernel that cannot, where cores run more than one thread: the container would share them.
+fn own_cores(plan: &StartPlan) -> Result<()> {
+    if !plan.own_cores {
+        return Ok(());
+    }
+    match process::own_cores() {
+        // Nothing else runs on a core of one thread.
+        Err(_) if has_one_thread_a_core() => Ok(()),
+        Err(e) => {
+            let why = "; the kernel was built without CONFIG_SCHED_CORE, and cores run several threads here";
+            Err(Error::from(e).of_kind(Kind::Config).because(why)).doing("lxc.sched.core")
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes `lxc.proc.*`. The monitor could not: the files belong to container root as soon as the child is that.
+fn write_procs(plan: &StartPlan) -> Result<()> {
+    let own = path::open_dir(Path::new("/proc/self"))?;
+    plan.procs.iter().try_for_each(|(file, value)| {
+        path::write_existing(own.as_fd(), Path::new(file), value.as_bytes())
+            .doing_with(|| format!("lxc.proc.{file} = {value}"))
+    })
+}
+
+fn has_one_thread_a_core() -> bool {
+    std::fs::read_to_string("/sys/devices/system/cpu/smt/active").is_ok_and(|active| active.trim() == "0")
 }
 
 /// Does what a PID namespace does for its first process, as far as it goes without: Bryo's init gets the container's

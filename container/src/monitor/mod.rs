@@ -27,6 +27,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::MappedNamespace;
 use crate::leftovers;
+use crate::logging::{Logger, Syslog};
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Begun, Running};
@@ -73,18 +74,14 @@ pub fn refuse(report: OwnedFd, failure: Error) -> i32 {
 
 fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) -> Result<i32> {
     detach()?;
-    if let Some((file, level)) = &plan.log {
-        crate::logging::to_file(file, *level, "bryo-monitor", plan.place.name.as_str())
-            .map_err(crate::place::from_io)
-            .doing_with(|| format!("lxc.log.file = {}", file.display()))?;
-    }
+    let notes = begin_log(plan)?;
     if plan.shares_pids() {
         // Orphans of the container whose init has ended come here and not to a first process that may reap nobody.
         process::adopt_orphans()?;
     }
     let held = hold(plan)?;
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
-    let mut server = serve::Server::new(plan, &held);
+    let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {
         Ok(server) => run_until_stopped(plan, &held, server, starter, stdio),
         Err(failure) => Err(failure.clone()),
@@ -100,6 +97,24 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     let status = result?;
     cleaned?;
     Ok(status)
+}
+
+/// Begins the log. Returns what of it cannot be had, a sentence each.
+fn begin_log(plan: &StartPlan) -> Result<Vec<String>> {
+    let mut logger = Logger::new("bryo-monitor", plan.place.name.as_str());
+    let mut notes = Vec::new();
+    if let Some(file) = &plan.log {
+        let opened = logger.with_file(file).map_err(crate::place::from_io);
+        logger = opened.doing_with(|| format!("lxc.log.file = {}", file.display()))?;
+    }
+    if let Some(facility) = &plan.syslog {
+        match Syslog::connect(facility) {
+            Ok(syslog) => logger = logger.with_syslog(syslog),
+            Err(e) => notes.push(format!("lxc.log.syslog = {facility}: nobody takes a log at /dev/log: {e}")),
+        }
+    }
+    logger.begin(plan.log_level);
+    Ok(notes)
 }
 
 /// Removes what tells of the run, unless some of its processes could not be ended or cgroups not be removed: then the next

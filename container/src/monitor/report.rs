@@ -49,8 +49,8 @@ impl Starter {
     ///
     /// # Errors
     /// The kernel cannot pass the message on. A starter that is gone is no error.
-    pub(super) fn running(&mut self, report: &Report, console: Option<BorrowedFd<'_>>) -> Result<()> {
-        let fds: Vec<BorrowedFd<'_>> = console.into_iter().filter(|_| self.foreground).collect();
+    pub(super) fn running(&mut self, report: &Report, console: Vec<BorrowedFd<'_>>) -> Result<()> {
+        let fds = if self.foreground { console } else { Vec::new() };
         if let Some(socket) = &self.socket {
             match command::send(socket.as_fd(), report, &fds) {
                 Err(e) if !matches!(e.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sys::event::{self, Ready};
 use sys::process::{self, Exit};
-use sys::{Errno, path, signal, tty};
+use sys::{Errno, memfd, path, signal, tty};
 use types::{Signal, State};
 
 use super::clients::Clients;
@@ -15,6 +15,7 @@ use super::report::{Report, Starter};
 use super::{End, Held};
 use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
+use crate::console_log::{ConsoleLog, ConsoleMemory};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::place::COMMAND_SOCKET;
 use crate::plan::{KernelFiles, StartPlan};
@@ -35,7 +36,11 @@ pub(super) struct Server {
     clients: Clients,
     state: State,
     rungs: Vec<(String, String)>,
-    log: Option<std::fs::File>,
+    log: Option<ConsoleLog>,
+    /// The last of what the console showed.
+    memory: ConsoleMemory,
+    /// What the monitor itself could not do, a sentence each.
+    notes: Vec<String>,
     /// A halt was asked for, and init was not seen to listen for it.
     halting: bool,
     /// The container is not to be started again.
@@ -61,21 +66,20 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 const WITHOUT_MEMORY: Duration = Duration::from_millis(100);
 
 impl Server {
-    pub(super) fn new(plan: &StartPlan, held: &Held) -> Result<Self> {
+    pub(super) fn new(plan: &StartPlan, held: &Held, notes: Vec<String>) -> Result<Self> {
         let signals = signal::read_as_data(&HEARD)?;
         if let Err(e) = signal::on_removals(held.state.fd()) {
             log::info!("a removal of the container will not be noticed: {e}");
         }
-        let open = |path: &std::path::PathBuf| {
-            path::open_append(path).doing_with(|| format!("lxc.console.logfile = {}", path.display()))
-        };
-        let log = plan.console_log.as_ref().map(open).transpose()?;
+        let log = plan.console_log.as_ref().map(ConsoleLog::open).transpose()?;
         Ok(Self {
             signals,
             clients: Clients::default(),
             state: State::Starting,
             rungs: rungs(plan),
             log,
+            memory: ConsoleMemory::of(plan.console_memory),
+            notes,
             halting: false,
             stopping: false,
         })
@@ -117,9 +121,11 @@ impl Server {
             monitor_pid: process::own_pid(),
             init_pid: running.pid,
             rungs: self.rungs.clone(),
-            notes: plan.notes.iter().chain(&running.notes).cloned().collect(),
+            notes: plan.notes.iter().chain(&self.notes).chain(&running.notes).cloned().collect(),
         };
-        starter.running(&report, running.console.as_ref().map(AsFd::as_fd))
+        let log = self.log.as_ref().map(ConsoleLog::fd);
+        let console = running.console.as_ref().map(AsFd::as_fd);
+        starter.running(&report, console.into_iter().chain(log.filter(|_| console.is_some())).collect())
     }
 
     /// Waits for something to do, and returns all that there is, so that whoever asks over and over keeps nobody waiting.
@@ -247,6 +253,7 @@ impl Server {
         let Some(console) = &running.console else { return };
         let mut buffer = [0; 4096];
         let got = tty::read(console.as_fd(), &mut buffer).unwrap_or(0);
+        self.memory.add(&buffer[..got]);
         if let Some(Err(e)) = self.log.as_mut().map(|log| log.write_all(&buffer[..got])) {
             log::warn!("lxc.console.logfile: {e}");
             self.log = None;
@@ -283,6 +290,7 @@ impl Server {
                 self.clients.watch(id);
                 return Ok(Some(Reply::Status(self.status(Some(running)))));
             }
+            Request::ConsoleMemory => return self.console_memory(id).map(|()| None),
             Request::Terminal(wanted) => return self.terminal(id, wanted, running).map(|()| None),
             Request::Attach => return self.attach(id, fds, plan, running).map(|()| None),
         }
@@ -363,6 +371,18 @@ impl Server {
         Ok(())
     }
 
+    /// Hands out what the console showed last.
+    fn console_memory(&mut self, id: u64) -> Result<()> {
+        if !self.memory.is_on() {
+            let cause =
+                "nothing of the console is remembered: lxc.console.buffer.size = auto keeps the last 128 kB";
+            return Err(Error::new(Kind::Usage, cause));
+        }
+        let sealed = memfd::sealed("console", self.memory.bytes())?;
+        self.clients.reply(id, &Reply::ConsoleMemory, &[sealed.as_fd()]);
+        Ok(())
+    }
+
     fn terminal(&mut self, id: u64, wanted: Option<u32>, running: &Running) -> Result<()> {
         let count = running.ttys.len() as u32;
         let free = || (1..=count).find(|n| !self.clients.holds_terminal(*n));
@@ -382,7 +402,7 @@ impl Server {
             return Err(Error::new(Kind::Busy, format!("terminal {number} is taken")));
         }
         self.clients.take_terminal(id, number);
-        let log = self.log.as_ref().filter(|_| number == 0).map(AsFd::as_fd);
+        let log = self.log.as_ref().filter(|_| number == 0).map(ConsoleLog::fd);
         let fds: Vec<BorrowedFd<'_>> = [master.as_fd()].into_iter().chain(log).collect();
         self.clients.reply(id, &Reply::Terminal(number), &fds);
         Ok(())

@@ -4,17 +4,21 @@
 //! file and carries it out.
 
 mod app;
+mod clocks;
 mod kernel_files;
 mod mounts;
+mod unmet;
 
 use std::path::{Path, PathBuf};
 
 use config::{Config, Hook, Namespace, NetKind};
 use serde::{Deserialize, Serialize};
+use sys::mount::attr;
 use sys::process::flags;
 use types::{IdMap, Signal};
 
 pub use app::AppCommand;
+pub use clocks::Clocks;
 pub use kernel_files::KernelFiles;
 pub use mounts::{Create, EntryPlan, EntrySource};
 
@@ -97,9 +101,13 @@ pub struct StartPlan {
     pub hooks: HookPlan,
     /// The hostname, if it is to be set.
     pub hostname: Option<String>,
+    /// How its clocks differ from the host's, in a time namespace of its own.
+    pub clocks: Option<Clocks>,
+    /// Its processes share no core with others while they run.
+    pub own_cores: bool,
     /// `lxc.sysctl.*`.
     pub sysctls: Vec<(String, String)>,
-    /// `lxc.proc.*`, written by the monitor.
+    /// `lxc.proc.*`, written by the child itself.
     pub procs: Vec<(String, String)>,
     /// 32-bit execution domain.
     pub personality_32bit: bool,
@@ -119,10 +127,16 @@ pub struct StartPlan {
     pub foreground: bool,
     /// The init's standard streams.
     pub stdio: Stdio,
-    /// The monitor's log.
-    pub log: Option<(PathBuf, config::LogLevel)>,
+    /// From which level on the monitor logs.
+    pub log_level: config::LogLevel,
+    /// The file of its log.
+    pub log: Option<PathBuf>,
+    /// The facility under which the system's log gets it too.
+    pub syslog: Option<String>,
     /// Where console output is appended.
-    pub console_log: Option<PathBuf>,
+    pub console_log: Option<ConsoleLogPlan>,
+    /// How many bytes of what the console shows the monitor remembers.
+    pub console_memory: u64,
     /// What the configuration asks for and this start does not do, a sentence each.
     pub notes: Vec<String>,
 }
@@ -136,6 +150,19 @@ pub struct RootfsPlan {
     pub mount: PathBuf,
     /// Mounted read-only.
     pub read_only: bool,
+    /// Further attributes of the mount, of `sys::mount::attr`.
+    pub attributes: u64,
+}
+
+/// The log of the console.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConsoleLogPlan {
+    /// The file.
+    pub path: PathBuf,
+    /// How many bytes it may have, 0 for any number.
+    pub size: u64,
+    /// A full one is kept as `FILE.1`; else it begins anew.
+    pub rotate: bool,
 }
 
 /// /dev and terminals.
@@ -153,6 +180,8 @@ pub struct DevPlan {
     pub tty_group: bool,
     /// There is a console.
     pub console: bool,
+    /// The directory below /dev where console and terminals are, with links to them.
+    pub terminals: Option<PathBuf>,
 }
 
 /// Hooks, with what all of them are told.
@@ -245,12 +274,12 @@ impl StartPlan {
 /// What cannot be had at all: namespaces that a filter forbids, ids that are not granted, a network type without privilege, a mount entry that is none.
 pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result<StartPlan> {
     facts.surroundings.allow_namespaces()?;
-    let mut notes = notes(config);
+    let mut notes = unmet::notes(config);
     let idmap = if config.idmap.is_empty() { idmap::choose(facts) } else { config.idmap.clone() };
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
     idmap::check_granted(&idmap, facts)?;
     let host_network = network(config, &mut notes)?;
-    let namespaces = namespaces(config, host_network)?;
+    let (clocks, namespaces) = clocks::decide(config, namespaces(config, host_network)?, &mut notes);
     let kernel_files =
         kernel_files::decide(&request.run, config, &facts.surroundings, namespaces, &mut notes)?;
     let circumstances = Circumstances {
@@ -266,6 +295,7 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         ptys: config.pty_max,
         tty_group: idmap.host_gid(types::NsGid(5)).is_some(),
         console: config.console_path.as_deref() != Some("none"),
+        terminals: terminals(config)?,
     };
     Ok(StartPlan {
         namespaces: kernel_files.namespaces,
@@ -280,6 +310,8 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         entries,
         hooks: hooks(config)?,
         hostname: hostname(config, facts, &mut notes),
+        clocks,
+        own_cores: config.sched_core,
         sysctls: config.sysctls.clone(),
         procs: config.procs.clone(),
         personality_32bit: config.arch.as_ref().is_some_and(|a| a.is_32bit()),
@@ -296,8 +328,15 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         ephemeral: config.ephemeral,
         foreground: request.foreground,
         stdio: request.stdio,
-        log: config.log_file.clone().map(|file| (file, config.log_level.unwrap_or(config::LogLevel::Error))),
-        console_log: config.console_logfile.clone(),
+        log_level: config.log_level.unwrap_or(config::LogLevel::Error),
+        log: config.log_file.clone(),
+        syslog: config.log_syslog.clone(),
+        console_log: config.console_logfile.clone().map(|path| ConsoleLogPlan {
+            path,
+            size: config.console_size,
+            rotate: config.console_rotate,
+        }),
+        console_memory: config.console_buffer_size,
         id_writer: facts.id_writer.clone(),
         caller: facts.caller.clone(),
         place: request.place,
@@ -305,39 +344,6 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         idmap,
         notes,
     })
-}
-
-/// Collects what a configuration asks for and a start does not do: keys that do nothing, as the table says, and what is
-/// beyond the limits of others.
-fn notes(config: &Config) -> Vec<String> {
-    let mut notes: Vec<String> = config::keys::notes(config).collect();
-    let mut note = |given: bool, text: &str| {
-        if given {
-            notes.push(text.to_owned());
-        }
-    };
-    let profile = config.apparmor_profile.as_deref();
-    note(
-        profile.is_some_and(|p| !matches!(p, "unconfined" | "unchanged")),
-        "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
-    );
-    note(
-        config.console_path.as_deref().is_some_and(|path| path != "none"),
-        "lxc.console.path: not applied, the console is a pseudo-terminal of the container; lxc.console.logfile keeps its output",
-    );
-    note(
-        config.mount_auto.shmounts.is_some(),
-        "lxc.mount.auto = shmounts: not applied; lxc.mount.entry with rbind,rslave shows later mounts of the host",
-    );
-    note(
-        config.rootfs_options.as_deref().is_some_and(has_unknown_option),
-        "lxc.rootfs.options: only ro is applied",
-    );
-    notes
-}
-
-fn has_unknown_option(options: &str) -> bool {
-    options.split(',').any(|o| !matches!(o, "ro" | "rw" | "defaults" | "bind" | "rbind" | ""))
 }
 
 /// Decides the hostname; engines' filters often refuse to set one, in any namespace.
@@ -378,7 +384,7 @@ fn namespaces(config: &Config, host_network: bool) -> Result<u64> {
         Namespace::Ipc => flags::NEWIPC,
         Namespace::Net => flags::NEWNET,
         Namespace::Cgroup => flags::NEWCGROUP,
-        Namespace::Time => 0,
+        Namespace::Time => flags::NEWTIME,
     };
     let sum = |list: &[Namespace]| list.iter().fold(0, |all, n| all | flag(*n));
     let mut wanted = match (&config.namespace_clone, &config.namespace_keep) {
@@ -421,7 +427,23 @@ fn rootfs(config: &Config, place: &Place) -> Result<RootfsPlan> {
     let configured = config.rootfs_mount.as_deref().filter(|p| p.is_dir());
     let usual = MOUNT_PLACES.iter().map(Path::new).find(|p| p.is_dir());
     let mount = configured.or(usual).unwrap_or(Path::new("/")).to_owned();
-    Ok(RootfsPlan { path, mount, read_only: options.split(',').any(|o| o == "ro") })
+    let attributes = options.split(',').filter_map(mounts::root_attribute).fold(0, |all, set| all | set);
+    let (read_only, attributes) = (attributes & attr::RDONLY != 0, attributes & !attr::RDONLY);
+    Ok(RootfsPlan { path, mount, read_only, attributes })
+}
+
+/// Returns the directory of the terminals: one below /dev, whatever the value looks like.
+fn terminals(config: &Config) -> Result<Option<PathBuf>> {
+    let Some(given) = config.tty_dir.as_deref() else { return Ok(None) };
+    let path = Path::new(given.trim_start_matches('/'));
+    let is_below = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    match is_below && !path.as_os_str().is_empty() {
+        true => Ok(Some(path.to_owned())),
+        false => {
+            let cause = format!("lxc.tty.dir = {given}: it must be a directory below /dev, without '..'");
+            Err(Error::new(Kind::Config, cause))
+        }
+    }
 }
 
 fn hooks(config: &Config) -> Result<HookPlan> {

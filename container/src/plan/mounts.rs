@@ -109,7 +109,11 @@ const ATTRIBUTES: [(&str, u64, u64); 16] = [
     ("bind", 0, 0),
 ];
 
-/// Plans `lxc.mount.fstab`, then `lxc.mount.entry`.
+/// What a container in the container needs: the kernel lets it mount these only where pristine ones are to be seen.
+const NESTING: [&str; 2] =
+    ["proc dev/.lxc/proc proc create=dir,optional 0 0", "sysfs dev/.lxc/sys sysfs create=dir,optional 0 0"];
+
+/// Plans `lxc.mount.fstab`, then `lxc.mount.entry`, then the mounts of `lxc.apparmor.allow_nesting`.
 pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> {
     let mut entries = match &config.mount_fstab {
         Some(path) => {
@@ -119,6 +123,8 @@ pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> 
         None => Vec::new(),
     };
     entries.extend(config.mount_entries.iter().cloned());
+    let nesting = NESTING.iter().filter(|_| config.apparmor_allow_nesting);
+    entries.extend(nesting.map(|line| MountEntry::read(line)));
     entries.iter().map(|e| entry(e, config, place)).collect()
 }
 
@@ -167,6 +173,14 @@ fn entry(entry: &MountEntry, config: &Config, place: &Place) -> Result<EntryPlan
         (true, false) => EntrySource::Bind { path: entry.source.clone().into(), recursive },
     };
     Ok(plan)
+}
+
+/// Returns what an option sets of a root file system. The kernel has locked the times of access of what a user namespace
+/// takes over: they stay as they are.
+pub(super) fn root_attribute(option: &str) -> Option<u64> {
+    const TIMES: u64 = attr::ATIME | attr::NODIRATIME;
+    let (set, clear) = attribute(option)?;
+    ((set | clear) & TIMES == 0).then_some(set)
 }
 
 fn attribute(option: &str) -> Option<(u64, u64)> {

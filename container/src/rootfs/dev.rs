@@ -32,6 +32,9 @@ pub(crate) struct Terminals {
     pub(crate) ttys: Vec<tty::Pair>,
 }
 
+/// The name of the console. LXC: it stands in the directory of `lxc.tty.dir` and in /dev itself, and is no link there.
+const CONSOLE: &str = "console";
+
 /// Pseudo-terminals beyond what the configuration gives the container: its console, and those of `exec` and `shell`.
 const RESERVED_PTYS: u32 = 64;
 
@@ -90,16 +93,30 @@ fn devpts(rootfs: &Rootfs, dev: &DevPlan) -> Result<OwnedFd> {
 
 fn terminals(rootfs: &Rootfs, dev: &DevPlan, devpts: OwnedFd) -> Result<Terminals> {
     let place = path::take_in(rootfs.fd(), Path::new("dev"), Links::Refuse).doing("opening /dev")?;
+    let own = dev.terminals.as_deref().map(|dir| own_directory(place.as_fd(), dir)).transpose()?;
     let pair = |name: &str| -> Result<tty::Pair> {
         let pair = tty::open_pair(devpts.as_fd())?;
-        let slave = mount::copy(pair.slave.as_fd(), Path::new(""), Depth::One)?;
-        bind_file(place.as_fd(), name, slave.as_fd())?;
+        let slave = || mount::copy(pair.slave.as_fd(), Path::new(""), Depth::One);
+        if let (Some(own), Some(dir)) = (&own, &dev.terminals) {
+            bind_file(own.as_fd(), name, slave()?.as_fd())?;
+            // Where the image has a file of the name, that is bound too.
+            if name != CONSOLE && path::make_symlink(&dir.join(name), place.as_fd(), OsStr::new(name)).is_ok()
+            {
+                return Ok(pair);
+            }
+        }
+        bind_file(place.as_fd(), name, slave()?.as_fd())?;
         Ok(pair)
     };
-    let console = dev.console.then(|| pair("console").doing("making /dev/console")).transpose()?;
+    let console = dev.console.then(|| pair(CONSOLE).doing("making /dev/console")).transpose()?;
     let one = |number: u32| pair(&format!("tty{number}")).doing_with(|| format!("making /dev/tty{number}"));
     let ttys = (1..=dev.ttys).map(one).collect::<Result<_>>()?;
     Ok(Terminals { devpts: Some(devpts), console, ttys })
+}
+
+/// Makes the directory of `lxc.tty.dir`.
+fn own_directory(dev: BorrowedFd<'_>, dir: &Path) -> Result<OwnedFd> {
+    path::make_dirs_in(dev, dir, Links::Refuse, 0o755).doing_with(|| format!("making /dev/{}", dir.display()))
 }
 
 /// Binds a file on `name` below `dir`, which is made where it is missing.

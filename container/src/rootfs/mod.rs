@@ -90,9 +90,11 @@ impl Rootfs {
 
     /// Makes this the root directory and lets go of the host's.
     pub(crate) fn enter(&self, plan: &StartPlan) -> Result<()> {
-        if plan.rootfs.read_only {
-            mount::set_attributes(self.fd(), mount::attr::RDONLY, 0, None, Depth::One)
-                .doing("making the root file system read-only")?;
+        let read_only = if plan.rootfs.read_only { mount::attr::RDONLY } else { 0 };
+        let wanted = read_only | plan.rootfs.attributes;
+        if wanted != 0 {
+            mount::set_attributes(self.fd(), wanted, 0, None, Depth::One)
+                .doing("lxc.rootfs.options of the root file system")?;
         }
         path::change_dir(self.fd())?;
         mount::pivot_to_working_directory().doing("changing to the container's root")

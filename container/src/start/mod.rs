@@ -248,7 +248,6 @@ impl Mapped<'_> {
         record(&child.begun(&prepared.cgroup))?;
         let mut sent = self.root_mounted()?;
         sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
-        write_procs(prepared.plan, child.pid)?;
         let told = Told { init_pid: Some(child.pid), target: None };
         hooks::run(prepared.plan, Hook::StartHost, &told, &TakenHooks::default())?;
         channel.send(&FromMonitor::Wired, &[])?;
@@ -313,13 +312,4 @@ impl Mapped<'_> {
             notes: sent.notes,
         }
     }
-}
-
-fn write_procs(plan: &StartPlan, pid: i32) -> Result<()> {
-    let proc = namespace::proc_dir(pid)?;
-    for (file, value) in &plan.procs {
-        sys::path::write_existing(proc.as_fd(), std::path::Path::new(file), value.as_bytes())
-            .doing_with(|| format!("lxc.proc.{file} = {value}"))?;
-    }
-    Ok(())
 }

@@ -1,0 +1,90 @@
+//! What a configuration asks for and a start does not do, a sentence each.
+
+use config::{Config, keys};
+
+use super::mounts;
+
+/// A value of a key that works for others: what tells it, and what is said of it.
+type Beyond = (fn(&Config) -> bool, &'static str);
+
+/// What is beyond the limits of keys that work within them.
+const BEYOND: [Beyond; 4] = [
+    (
+        |config| !matches!(config.apparmor_profile.as_deref(), None | Some("unconfined" | "unchanged")),
+        "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
+    ),
+    (
+        |config| !matches!(config.console_path.as_deref(), None | Some("none")),
+        "lxc.console.path: the console is a pseudo-terminal of the container, since container root must own it; \
+         lxc.console.logfile keeps what it shows",
+    ),
+    (
+        |config| config.mount_auto.shmounts.is_some(),
+        "lxc.mount.auto = shmounts: nothing mounts into a running container yet; lxc.mount.entry mounts at the start",
+    ),
+    (
+        |config| config.rootfs_options.as_deref().is_some_and(has_unknown_option),
+        "lxc.rootfs.options: what is none of ro, nosuid, nodev and noexec is left out; ids are mapped by lxc.idmap, and the \
+         kernel keeps users from changing times of access",
+    ),
+];
+
+/// Collects the notes: keys that do nothing, as the table of keys says, and what is beyond the limits of others.
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let beyond = BEYOND.iter().filter(|(is_asked_for, _)| is_asked_for(config));
+    keys::notes(config).chain(beyond.map(|(_, note)| (*note).to_owned())).collect()
+}
+
+fn has_unknown_option(options: &str) -> bool {
+    let is_known = |option: &str| mounts::root_attribute(option).is_some() || matches!(option, "rbind" | "");
+    options.split(',').any(|option| !is_known(option))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::keys::{Shape, TABLE, Unprivileged};
+
+    /// Returns a configuration with one line.
+    fn with(key: &str, value: &str) -> Config {
+        let mut config = Config::default();
+        config.set(key, value).unwrap();
+        config
+    }
+
+    /// Values of the keys that do nothing, since a value is of the key's own kind.
+    const SAMPLES: [&str; 8] = ["1", "unix:/x", "net", "a", "128kB", "local0", "up", "veth"];
+
+    #[test]
+    fn every_key_that_does_nothing_is_noted_when_it_is_set() {
+        for item in TABLE {
+            let silent = !matches!(item.unprivileged, Unprivileged::Never { .. } | Unprivileged::NotYet(_));
+            if silent || item.shape == Shape::Group {
+                continue;
+            }
+            let name =
+                if item.shape == Shape::Family { format!("{}.net", item.name) } else { item.name.to_owned() };
+            let mut config = Config::default();
+            let taken = SAMPLES.iter().find(|sample| config.set(&name, sample).is_ok());
+            assert!(taken.is_some(), "{name} takes none of the samples");
+            let notes = notes(&config);
+            assert!(notes.iter().any(|note| note.starts_with(item.name)), "{name}: {notes:?}");
+            config.clear(&name).unwrap();
+            assert_eq!(super::notes(&config), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_a_keys_limits_is_noted_and_what_is_within_is_not() {
+        for (key, beyond, within) in [
+            ("lxc.apparmor.profile", "generated", "unconfined"),
+            ("lxc.console.path", "/dev/tty9", "none"),
+            ("lxc.mount.auto", "shmounts:/a", "proc sys cgroup"),
+            ("lxc.rootfs.options", "noatime", "ro,nosuid,defaults"),
+        ] {
+            assert_eq!(notes(&with(key, beyond)).len(), 1, "{key} = {beyond}");
+            assert_eq!(notes(&with(key, within)), [""; 0], "{key} = {within}");
+        }
+        assert_eq!(notes(&Config::default()), [""; 0]);
+    }
+}
