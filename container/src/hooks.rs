@@ -102,7 +102,9 @@ fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, Stri
         ("LXC_ROOTFS_MOUNT".to_owned(), path(&plan.rootfs.mount)),
         ("LXC_CGNS_AWARE".to_owned(), "1".to_owned()),
         ("LXC_HOOK_VERSION".to_owned(), plan.hooks.version.to_string()),
+        ("LXC_LOG_LEVEL".to_owned(), plan.log_level.to_string()),
     ];
+    all.extend(plan.console_log.iter().map(|log| ("LXC_CONSOLE_LOGPATH".to_owned(), path(&log.path))));
     if plan.hooks.version == 1 {
         all.push(("LXC_HOOK_TYPE".to_owned(), moment.to_string()));
         all.push(("LXC_HOOK_SECTION".to_owned(), "lxc".to_owned()));

@@ -39,7 +39,7 @@ tests::claims! {
     dev_is_the_images_own_where_it_is_not_to_be_made: hybrid, needs Bryo, not cell INIT;
     kept_capabilities_are_the_only_ones: hybrid, not cell INIT;
     a_value_for_a_cgroup_stands_in_it: unified, not cell CGROUP;
-    cgroups_are_where_the_configuration_says: hybrid unified, not cell CGROUP;
+    cgroups_are_where_the_configuration_says: hybrid unified, needs Bryo, not cell CGROUP;
     a_log_of_the_console_holds_what_it_shows_and_no_more_than_its_size: hybrid, needs Bryo, not cell INIT;
     a_full_log_of_the_console_is_kept_when_it_is_rotated: hybrid, needs Bryo, not cell INIT;
     the_log_of_a_console_goes_on_while_somebody_has_it: hybrid, needs Bryo, not cell INIT;
@@ -50,11 +50,11 @@ tests::claims! {
     an_ephemeral_container_is_gone_when_it_has_stopped: hybrid, not cell INIT;
     execute_runs_the_command_of_the_configuration: hybrid, not cell INIT;
     containers_are_listed_by_their_groups: hybrid cell;
-    a_start_hook_runs_in_the_container: hybrid, not cell INIT;
+    a_start_hook_runs_in_the_container: hybrid, needs Bryo, not cell INIT;
     hooks_of_version_1_are_told_by_the_environment_alone: hybrid, needs Bryo, not cell INIT;
     the_id_map_is_that_of_the_configuration: hybrid unified, not cell INIT;
     an_included_file_counts_and_a_missing_one_of_lxc_is_bryos: hybrid, needs Bryo, not cell INIT;
-    init_has_the_groups_and_the_directory_of_the_configuration: hybrid, not cell INIT;
+    init_has_the_groups_and_the_directory_of_the_configuration: hybrid, needs Bryo, not cell INIT;
     a_session_keyring_is_made_unless_it_is_not_wanted: hybrid, needs Bryo, not cell INIT;
     the_log_has_what_its_level_lets_through: hybrid, needs Bryo, not cell INIT;
     the_systems_log_gets_it_too: hybrid, needs Bryo, not cell INIT;
@@ -67,7 +67,7 @@ tests::claims! {
     the_root_is_where_and_how_the_configuration_says: hybrid, needs Bryo, not cell INIT;
     signals_are_those_of_the_configuration: hybrid, not cell INIT;
     the_host_name_is_that_of_the_configuration: hybrid, not cell INIT;
-    files_of_init_below_proc_are_written: hybrid, not cell INIT;
+    files_of_init_below_proc_are_written: hybrid, needs Bryo, not cell INIT;
 }
 
 /// A system test.
@@ -550,6 +550,7 @@ fn a_value_for_a_cgroup_stands_in_it(lab: &Lab) {
     ana.destroy("web");
 }
 
+/// LXC: leaves the directory of `lxc.cgroup.dir`.
 fn cgroups_are_where_the_configuration_says(lab: &Lab) {
     let ana = lab.user("ana");
     let cgroup_of = |pid: i32| ana.sh(&format!("cat /proc/{pid}/cgroup")).succeeds().stdout;
@@ -689,6 +690,7 @@ fn variables_go_to_init_or_to_hooks(lab: &Lab) {
     for line in ["BOTH=1", "INIT=2", "GIVEN=4"] {
         assert!(has(&init, line) && !has(&hooks, line), "{line}\n{init}\n{hooks}");
     }
+    assert!(has(&hooks, "LXC_LOG_LEVEL=ERROR") && has(&hooks, "LXC_NAME=web"), "{hooks}");
     assert!(has(&hooks, "HOOK=3") && !has(&init, "HOOK=3"), "{init}\n{hooks}");
     ana.destroy("web");
 }
@@ -718,10 +720,11 @@ fn containers_are_listed_by_their_groups(lab: &Lab) {
     ana.destroy("other");
 }
 
+/// LXC: the start fails.
 fn a_start_hook_runs_in_the_container(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, &format!("{QUIET_INIT}lxc.hook.start = /bin/touch /run-by-start\n"));
-    // LXC gives the hook its words, which touch(1) takes for files too.
+    // Its words, those of LXC, touch(1) takes for files too.
     ana.lxc("start", ["-n", "web"]).succeeds();
     assert_eq!(inside(&ana, "[ -e /run-by-start ] && echo there").stdout, "there\n");
     ana.destroy("web");
@@ -776,6 +779,7 @@ fn an_included_file_counts_and_a_missing_one_of_lxc_is_bryos(lab: &Lab) {
     ana.destroy("web");
 }
 
+/// LXC: leaves out the groups of an init that is root.
 fn init_has_the_groups_and_the_directory_of_the_configuration(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, &format!("{QUIET_INIT}lxc.init.groups = 10,20\nlxc.init.cwd = /etc\n"));
@@ -1011,6 +1015,7 @@ fn the_host_name_is_that_of_the_configuration(lab: &Lab) {
     ana.destroy("web");
 }
 
+/// LXC: writes them as the user, to whom they do not belong, and the start fails.
 fn files_of_init_below_proc_are_written(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, &format!("{QUIET_INIT}lxc.proc.oom_score_adj = 321\n"));

@@ -177,7 +177,7 @@ pub static TABLE: &[Key] = &[
         "Run the container's processes alone on each core (core scheduling).",
         field!(sched_core),
     )
-    .partly("where cores run several threads, a kernel built with CONFIG_SCHED_CORE"),
+    .partly("where cores run several threads, a kernel built with CONFIG_SCHED_CORE; programs that attach are not among them"),
     key(
         "lxc.environment",
         "NAME[=VALUE]",

@@ -1,6 +1,8 @@
 //! `bryo config edit`: the file in the user's editor; what is wrong is not saved.
 
+use std::fs::DirBuilder;
 use std::io::{BufRead, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,30 +16,37 @@ use crate::output;
 use crate::relay::Streams;
 use crate::rungs::Talk;
 
-/// A copy of the file beside it, for the editor. It goes when this is dropped, unless it is kept.
+/// A copy of the file for the editor, in a directory of the caller's alone: an editor writes to whatever its name leads to.
+/// Both go when this is dropped, unless they are kept.
 struct Draft {
-    path: PathBuf,
+    directory: PathBuf,
     kept: bool,
 }
 
 impl Draft {
-    fn new(config: &Path, text: &Document) -> Result<Self> {
-        let path = config.with_file_name(format!("config.edit.{}", std::process::id()));
-        let draft = Self { path, kept: false };
-        text.save(&draft.path, 0o600).map_err(context::from_io)?;
+    fn new(text: &Document) -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!("bryo-config-{}", std::process::id()));
+        // Fails where somebody else has made it before.
+        DirBuilder::new().mode(0o700).create(&directory).map_err(context::from_io)?;
+        let draft = Self { directory, kept: false };
+        text.save(&draft.path(), 0o600).map_err(context::from_io)?;
         Ok(draft)
     }
 
+    fn path(&self) -> PathBuf {
+        self.directory.join("config")
+    }
+
     fn read(&self) -> Result<Document> {
-        let bytes = std::fs::read(&self.path).map_err(context::from_io);
-        Ok(Document::from_bytes(&bytes.doing_with(|| format!("reading {}", self.path.display()))?))
+        let bytes = std::fs::read(self.path()).map_err(context::from_io);
+        Ok(Document::from_bytes(&bytes.doing_with(|| format!("reading {}", self.path().display()))?))
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.kept {
-            let _gone = std::fs::remove_file(&self.path);
+            let _gone = std::fs::remove_dir_all(&self.directory);
         }
     }
 }
@@ -45,9 +54,9 @@ impl Drop for Draft {
 pub(super) fn run(context: &Context, name: &ContainerName, talk: Talk) -> Result<i32> {
     let path = own(context, name)?;
     let (_, before) = hold(&path)?;
-    let mut draft = Draft::new(&path, &before).doing("making a copy for the editor")?;
+    let mut draft = Draft::new(&before).doing("making a copy for the editor")?;
     let after = loop {
-        run_editor(&draft.path)?;
+        run_editor(&draft.path())?;
         let after = draft.read()?;
         match read(&after, &path) {
             Ok(_) => break after,
@@ -62,7 +71,7 @@ pub(super) fn run(context: &Context, name: &ContainerName, talk: Talk) -> Result
     let (held, meanwhile) = hold(&path)?;
     if meanwhile != before {
         draft.kept = true;
-        let cause = format!("it was changed meanwhile; your text is in {}", draft.path.display());
+        let cause = format!("it was changed meanwhile; your text is in {}", draft.path().display());
         return Err(Error::new(Kind::Busy, cause));
     }
     save(&held, &after, &path)?;
