@@ -34,6 +34,15 @@ fn home() -> PathBuf {
     directories::BaseDirs::new().map_or_else(|| PathBuf::from("/"), |dirs| dirs.home_dir().to_owned())
 }
 
+/// Returns the item of `lxc.conf` that says the same as a setting.
+fn lxc_conf_item(setting: &str) -> Option<&'static str> {
+    match setting {
+        "lxcpath" => Some("lxc.lxcpath"),
+        "default_config" => Some("lxc.default_config"),
+        _ => None,
+    }
+}
+
 /// Returns the files of Bryo's own settings, the one that counts most first. Root's are the system's alone: the home directory
 /// of who became root may be another user's.
 fn settings_files(is_root: bool) -> Vec<PathBuf> {
@@ -72,7 +81,7 @@ impl Context {
 
     /// Returns what a setting comes to, in words, and the file that says so.
     pub(crate) fn told(&self, setting: &settings::Setting) -> (Option<String>, Option<PathBuf>) {
-        match self.lxc_conf_item(setting.name) {
+        match lxc_conf_item(setting.name) {
             Some(item) => {
                 let path = if setting.name == "lxcpath" { &self.lxcpath } else { &self.default_config };
                 let by_lxc = || SystemConfig::path(&self.home, sys::cred::real_uid().0 == 0);
@@ -86,20 +95,11 @@ impl Context {
         }
     }
 
-    /// Returns the item of `lxc.conf` that says the same as a setting.
-    fn lxc_conf_item(&self, setting: &str) -> Option<&'static str> {
-        match setting {
-            "lxcpath" => Some("lxc.lxcpath"),
-            "default_config" => Some("lxc.default_config"),
-            _ => None,
-        }
-    }
-
     /// Returns the file of settings whose word on a path counts: the user's counts more than `lxc.conf`, which counts more
     /// than the system's.
     fn counts(&self, name: &str) -> Option<&Path> {
         let setting = settings::SETTINGS.iter().find(|setting| setting.name == name)?;
-        let given = self.lxc_conf_item(name).is_some_and(|item| self.system.is_given(item));
+        let given = lxc_conf_item(name).is_some_and(|item| self.system.is_given(item));
         self.found.source(setting).filter(|file| *file != Path::new(settings::SYSTEM) || !given)
     }
 
