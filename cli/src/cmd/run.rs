@@ -88,7 +88,7 @@ impl Run {
         if self.boot && self.image.is_none() {
             let cause = Error::new(
                 Kind::Usage,
-                "--boot needs an image: this machine's own programs are no system to boot",
+                "--boot needs an IMAGE, here or as the setting run.image: this machine's own programs are no system to boot",
             );
             return Err(failed("run", cause));
         }
