@@ -122,7 +122,8 @@ fn close_the_monitors(given: &Given<'_>) -> Result<()> {
     Ok(process::close_all_but(&kept)?)
 }
 
-/// Sets the clocks of the time namespace that has just been made, and enters it: until then it is for children alone.
+/// Sets the clocks of the time namespace that has just been made, and enters it: until then it is for children alone. Newer
+/// kernels would do so at the exec.
 /// Source: time_namespaces(7).
 fn set_clocks(plan: &StartPlan) -> Result<()> {
     if plan.namespaces & flags::NEWTIME == 0 {
