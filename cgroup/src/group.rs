@@ -12,7 +12,6 @@ use sys::{Errno, path};
 
 use crate::access::Host;
 use crate::layout::Version;
-use crate::names::Names;
 use crate::tree;
 
 /// What was being done to a group when the kernel refused.
@@ -20,6 +19,8 @@ use crate::tree;
 pub enum Act {
     /// Opening it.
     Open,
+    /// Locking it, so that nobody else takes it.
+    Lock,
     /// Making it.
     Make,
     /// Setting up the new directory: cpus and memory nodes of a v1 cpuset.
@@ -40,6 +41,7 @@ impl std::fmt::Display for Act {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Open => "opening",
+            Self::Lock => "locking",
             Self::Make => "making",
             Self::Prepare => "setting up",
             Self::Place => "moving a process into",
@@ -128,10 +130,7 @@ pub struct Group {
 /// The group that the caller is in, or init: containers' groups are made below it. It is never removed, frozen or
 /// given away, so it offers none of that.
 #[derive(Debug)]
-pub struct BaseGroup(Group);
-
-/// How many suffixes are tried before the name counts as taken.
-const SUFFIXES: u32 = 1000;
+pub struct BaseGroup(pub(crate) Group);
 
 impl BaseGroup {
     /// Opens the base in every hierarchy where groups can be made.
@@ -161,31 +160,6 @@ impl BaseGroup {
         self.0.is_nowhere()
     }
 
-    /// Chooses names that nothing alive uses: adds `-1`, `-2` and so on while the groups exist and hold processes.
-    /// Empty groups, left by a monitor that was killed, are removed and their names used again; where that is not
-    /// allowed (what systemd made inside belongs to container root), the next suffix is taken.
-    ///
-    /// Names that the configuration fixes are used as they are: an administrator may have prepared the groups.
-    ///
-    /// # Errors
-    /// [`Error::Taken`].
-    pub fn claim(&self, names: &Names) -> Result<Names, Error> {
-        if names.is_exact {
-            let alive = !self.open(&names.payload)?.is_empty();
-            return if alive { Err(Error::Taken(names.payload.clone())) } else { Ok(names.clone()) };
-        }
-        let mut tries = (0..SUFFIXES).map(|number| names.suffixed(number));
-        tries
-            .find(|names| self.is_free(&names.payload) && self.is_free(&names.monitor))
-            .ok_or_else(|| Error::Taken(names.payload.clone()))
-    }
-
-    fn is_free(&self, name: &Path) -> bool {
-        self.open(name).is_ok_and(|group| {
-            group.is_nowhere() || (group.is_empty() && group.remove(Duration::ZERO).is_ok())
-        })
-    }
-
     /// Makes a group, or opens it where it exists. `path` is relative; missing parents are made.
     ///
     /// # Errors
@@ -213,7 +187,7 @@ impl BaseGroup {
     /// to a group `lxc.pivot` instead, which stays behind.
     ///
     /// # Errors
-    /// EBUSY while other containers have groups in the same base; the next [`claim`](Self::claim) of the name cleans up.
+    /// EBUSY while other containers have groups in the same base; who [takes](Self::take) the name next cleans up.
     pub fn take_back(&self) -> Result<(), Error> {
         match self.0.entrance()?.enter() {
             Err(e) if e.errno() == Some(Errno::EBUSY) => {
@@ -412,7 +386,7 @@ impl Member {
         Self { version: self.version, controllers: self.controllers.clone(), path, dir }
     }
 
-    fn open(&self, name: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(&self, name: &Path) -> Result<Self, Error> {
         let path = self.path.join(name);
         let dir = tree::open(self.dir.as_fd(), name).map_err(|e| Error::new(Act::Open, &path, e))?;
         Ok(self.twin(path, dir))
@@ -449,7 +423,7 @@ impl Member {
     }
 
     /// Makes a new v1 directory fit for processes.
-    fn prepare(&self, parent: &Member) -> sys::Result<()> {
+    pub(crate) fn prepare(&self, parent: &Member) -> sys::Result<()> {
         let (dir, from) = (self.dir.as_fd(), parent.dir.as_fd());
         for (controller, file) in COPIED_FILES {
             let is_here = self.controllers.iter().any(|c| c == controller);

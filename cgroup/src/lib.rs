@@ -7,8 +7,8 @@
 //! (a limit, the freezer) is refused with that reason.
 //!
 //! ```text
-//! Layout::of(Base) -> Host::probe -> BaseGroup::open_base -> claim(names)
-//!     -> make(monitor), place(self), make_with_controllers(payload)
+//! Layout::of(Base) -> Host::probe -> BaseGroup::open_base -> take(monitor) -> clear(payload)
+//!     -> place(self), make_with_controllers(payload)
 //!     -> apply(limits), hand_over(group), entrance() ... kill, remove
 //! ```
 //! [`Handle`] is a group written down: whoever cleans up after a monitor that was killed opens it again.
@@ -25,6 +25,7 @@ mod limit;
 mod names;
 mod owner;
 mod remove;
+mod take;
 mod tree;
 mod usage;
 

@@ -47,6 +47,9 @@ pub enum NamesError {
     Combination(&'static str),
 }
 
+/// How many names are tried before that of the container counts as taken.
+const SUFFIXES: u32 = 1000;
+
 /// The longest name of a directory, in bytes, less the room for the longest suffix (`-999`).
 const NAME_ROOM: usize = 255 - 4;
 
@@ -87,6 +90,18 @@ impl Names {
         let path = |prefix: &str| dir.join(cut(&format!("{prefix}{name}")));
         let payload = path("lxc.payload.");
         Self { monitor: path("lxc.monitor."), inner: payload.clone(), payload, is_exact: false }
+    }
+
+    /// Returns the names in the order in which they are tried: LXC's own, then those with a suffix. Names that the
+    /// configuration fixes are tried as they are.
+    pub fn tries(&self) -> impl Iterator<Item = Self> {
+        (0..if self.is_exact { 1 } else { SUFFIXES }).map(|number| self.suffixed(number))
+    }
+
+    /// Returns the group whose lock tells that the names are had: the monitor's, which is there from first to last. One
+    /// that the configuration fixes may be that of several monitors, so there it is the payload's.
+    pub fn locked(&self) -> &Path {
+        if self.is_exact { &self.payload } else { &self.monitor }
     }
 
     /// Returns the names of the `number`th try: the same for 0, then with the suffix `-1`, `-2`, and so on.
@@ -140,6 +155,10 @@ mod tests {
         assert_eq!(names.suffixed(0), names);
         assert_eq!(names.suffixed(2).monitor, Path::new("lxc.monitor.web-2"));
         assert_eq!(names.suffixed(2).inner, Path::new("lxc.payload.web-2"));
+        assert!(
+            names.tries().take(2).eq([names.clone(), names.suffixed(1)]) && names.tries().count() == 1000
+        );
+        assert_eq!(names.locked(), names.monitor);
     }
 
     #[test]
@@ -161,6 +180,8 @@ mod tests {
         let names = Names::new(&name("web"), &settings).unwrap();
         assert_eq!((names.payload.as_path(), names.inner.as_path()), ("c/d".as_ref(), "c/d/in".as_ref()));
         assert_eq!(names.suffixed(7), names);
+        assert!(names.tries().eq([names.clone()]));
+        assert_eq!(names.locked(), names.payload);
     }
 
     #[test]

@@ -61,17 +61,12 @@ impl Member {
     }
 
     fn remove_itself(&self) -> Result<()> {
-        let Some(name) = self.path.file_name() else { return Ok(()) };
-        let parent = tree::open(self.dir.as_fd(), "..")?;
-        let named = match path::status_at(parent.as_fd(), name) {
-            Err(e) if tree::is_gone(&e) => return Ok(()),
-            done => done?,
-        };
         // Whatever has the name by now may be another's: a group made after this one was removed.
-        if named.st_ino == path::status(self.dir.as_fd())?.st_ino {
-            remove_one(parent.as_fd(), &name.to_owned())
-        } else {
-            Ok(())
+        match self.path.file_name() {
+            Some(name) if self.has_its_name()? => {
+                remove_one(tree::open(self.dir.as_fd(), "..")?.as_fd(), &name.to_owned())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -173,16 +173,15 @@ impl Mover {
 }
 
 impl Cgroups {
-    /// Chooses names that nothing alive uses. Makes nothing yet, so that they can be written down first.
-    pub fn claim(plan: &CgroupPlan) -> Result<Names> {
-        BaseGroup::open_base(plan.host.clone()).and_then(|base| base.claim(&plan.names)).map_err(failed)
-    }
-
-    /// Makes the monitor's cgroup and moves the calling process there, now or with the first payload.
-    pub fn make(plan: &CgroupPlan, names: Names) -> Result<Self> {
+    /// Takes the names for this monitor, with its own cgroup made and the lock on them held, and moves the calling process
+    /// there, now or when the container runs. None when something alive has one of the names.
+    ///
+    /// LXC: makes both groups before the hooks run and takes no lock. Its processes are in them at once.
+    pub fn take(plan: &CgroupPlan, names: &Names) -> Result<Option<Self>> {
         let base = BaseGroup::open_base(plan.host.clone()).map_err(failed)?;
         let monitors = BaseGroup::open_base(plan.host.clone().without_idle_unified()).map_err(failed)?;
-        let monitor = monitors.make(&names.monitor).map_err(failed)?;
+        let Some(monitor) = take_monitor(&base, &monitors, names).map_err(failed)? else { return Ok(None) };
+        let names = names.clone();
         let mut cgroups = Self { base, names, monitors, monitor, moving: Moving::NotYet };
         if cgroups.monitor.is_nowhere() {
             cgroups.moving = Moving::Done;
@@ -190,7 +189,7 @@ impl Cgroups {
             // Controllers are enabled only below a cgroup that no process is in, so the monitor leaves it first.
             cgroups.move_at_once()?;
         }
-        Ok(cgroups)
+        Ok(Some(cgroups))
     }
 
     fn move_at_once(&mut self) -> Result<()> {
@@ -240,7 +239,15 @@ impl Cgroups {
 
     /// Makes the payload's cgroups.
     pub fn payload(&self) -> Result<Payload> {
+        let taken = || Error::new(Kind::Cgroup, cgroup::Error::Taken(self.names.payload.clone()).to_string());
+        // LXC may have come in between. Names that the configuration fixes may have been prepared by an administrator.
+        if !self.names.is_exact && !self.base.clear(&self.names.payload) {
+            return Err(taken());
+        }
         let (limited, _kept) = self.base.make_with_controllers(&self.names.payload).map_err(failed)?;
+        if self.names.is_exact && !limited.lock().map_err(failed)? {
+            return Err(taken());
+        }
         let inner = match self.names.inner == self.names.payload {
             true => self.base.open(&self.names.inner),
             false => self.base.make(&self.names.inner),
@@ -268,6 +275,27 @@ impl Cgroups {
         }
         remove_ways(&self.base, &self.names);
     }
+}
+
+/// Takes the monitor's cgroup, if the payload's name is free too.
+///
+/// Names that the configuration fixes are used as they are: an administrator may have prepared the groups, and several
+/// monitors may have the same.
+fn take_monitor(
+    base: &BaseGroup,
+    monitors: &BaseGroup,
+    names: &Names,
+) -> std::result::Result<Option<Group>, cgroup::Error> {
+    if names.is_exact {
+        let is_free = base.open(&names.payload)?.is_empty();
+        return is_free.then(|| monitors.make(&names.monitor)).transpose();
+    }
+    let Some(monitor) = monitors.take(&names.monitor)? else { return Ok(None) };
+    if base.clear(&names.payload) {
+        return Ok(Some(monitor));
+    }
+    let _left = monitor.remove(Duration::ZERO);
+    Ok(None)
 }
 
 /// The cgroups of a container's processes.
@@ -385,10 +413,29 @@ impl Identity {
     }
 }
 
+/// The cgroups that bear a container's names.
+struct Named {
+    payload: Group,
+    monitor: Group,
+    /// Nobody has the names; whoever has may have just made the groups, and nobody in them yet.
+    is_left: bool,
+}
+
+impl Named {
+    fn open(host: &Host, names: &Names) -> Result<Self> {
+        let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+        let open = |name| base.open(name).map_err(failed);
+        let (payload, monitor) = (open(&names.payload)?, open(&names.monitor)?);
+        let locked = if names.locked() == names.payload { &payload } else { &monitor };
+        let is_left = locked.lock().map_err(failed)?;
+        Ok(Self { payload, monitor, is_left })
+    }
+}
+
 /// Ends and removes the cgroups that a killed monitor has left.
 ///
 /// Names are given again when their owner is dead, so processes are ended only in the very directories that the run file
-/// means; any other is removed if nobody lives in it.
+/// means; any other is removed if nobody lives in it or has it.
 pub fn clean_up(
     host: &Host,
     names: &Names,
@@ -397,18 +444,18 @@ pub fn clean_up(
     writer: &IdWriter,
     caller: &Caller,
 ) -> Result<()> {
-    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
-    let payload = base.open(&names.payload).map_err(failed)?;
+    let Named { payload, monitor, is_left } = Named::open(host, names)?;
     let inside = || MappedNamespace::new(idmap, writer, caller);
-    if !payload.is_nowhere() && Identity::of(&payload) == *was {
+    let is_own = !payload.is_nowhere() && Identity::of(&payload) == *was;
+    if is_own {
         end_all(&payload, inside)?;
     }
-    for group in [payload, base.open(&names.monitor).map_err(failed)?] {
-        if !group.is_nowhere() && group.wait_empty(REMOVE_PATIENCE) {
+    for (group, may_go) in [(payload, is_own || is_left), (monitor, is_left)] {
+        if may_go && !group.is_nowhere() && group.wait_empty(REMOVE_PATIENCE) {
             remove(&group, inside)?;
         }
     }
-    remove_ways(&base, names);
+    remove_ways(&BaseGroup::open_base(host.clone()).map_err(failed)?, names);
     Ok(())
 }
 
@@ -417,15 +464,10 @@ fn remove_ways(base: &BaseGroup, names: &Names) {
     [&names.payload, &names.monitor].into_iter().for_each(|path| base.remove_way_to(path));
 }
 
-/// Tells whether any cgroup of a container and its monitor exists.
+/// Tells whether any cgroup of a container and its monitor exists that nobody else has by now.
 pub fn any_is_left(host: &Host, names: &Names) -> Result<bool> {
-    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
-    for name in [&names.payload, &names.monitor] {
-        if !base.open(name).map_err(failed)?.is_nowhere() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let Named { payload, monitor, is_left } = Named::open(host, names)?;
+    Ok(is_left && !(payload.is_nowhere() && monitor.is_nowhere()))
 }
 
 /// Ends all processes of a group. Container root can have frozen some of them in groups of its own (v1), where no signal

@@ -11,6 +11,8 @@ tests::claims! {
     a_stopped_monitor_keeps_no_reader_waiting: hybrid, needs Bryo;
     a_creation_in_progress_keeps_no_reader_waiting: hybrid, needs Bryo;
     a_start_that_hangs_in_a_hook_keeps_no_reader_waiting: hybrid, needs Bryo;
+    namesakes_that_start_at_the_same_time_share_nothing: hybrid unified, needs Bryo;
+    namesakes_with_cgroups_of_fixed_names_do_not_both_start: hybrid unified, needs Bryo;
     a_monitor_holds_no_more_after_many_reboots: hybrid unified, needs Bryo;
 }
 
@@ -123,10 +125,7 @@ fn a_creation_in_progress_keeps_no_reader_waiting(lab: &Lab) {
 fn a_start_that_hangs_in_a_hook_keeps_no_reader_waiting(lab: &Lab) {
     let ana = lab.user("ana");
     ana.busybox("web");
-    let hook = "lxc.hook.pre-start = /bin/sh -c 'touch reached; until [ -e go ]; do sleep 0.1; done'\n";
-    let home = ana.home().display();
-    let hook = hook.replace("reached", &format!("{home}/reached")).replace("-e go", &format!("-e {home}/go"));
-    ana.append(".local/share/lxc/web/config", &hook);
+    ana.append(".local/share/lxc/web/config", &waits_in_a_hook(ana, "reached"));
     let start = ana.bryo(["start", "web"]).background();
     eventually("the hook", || Path::exists(&ana.home().join("reached")));
     readers_say(ana, "STARTING");
@@ -134,6 +133,65 @@ fn a_start_that_hangs_in_a_hook_keeps_no_reader_waiting(lab: &Lab) {
     start.wait().exits(0);
     readers_say(ana, "RUNNING");
     ana.destroy("web");
+}
+
+/// Returns the line of a start that makes `reached` in the user's home and goes on when there is `go`.
+fn waits_in_a_hook(user: User<'_>, reached: &str) -> String {
+    let home = user.home().display();
+    format!(
+        "lxc.hook.pre-start = /bin/sh -c 'touch {home}/{reached}; until [ -e {home}/go ]; do sleep 0.1; done'\n"
+    )
+}
+
+/// Begins to start a `web` in each of two directories of containers; both are in their hooks when this returns.
+fn two_webs_begin<'lab>(ana: User<'lab>, lines: &str) -> [tests::Background; 2] {
+    let starts = ["one", "two"].map(|lxcpath| {
+        ana.bryo(["-P", lxcpath, "create", "web", "/run/bryo-lab/rootfs/busybox.tar"]).succeeds();
+        ana.append(
+            format!("{lxcpath}/web/config"),
+            &(waits_in_a_hook(ana, &format!("{lxcpath}/reached")) + lines),
+        );
+        let start = ana.bryo(["-P", lxcpath, "start", "web"]).background();
+        eventually("the hook", || Path::exists(&ana.home().join(lxcpath).join("reached")));
+        start
+    });
+    ana.write("go", "");
+    starts
+}
+
+fn end_two_webs(ana: User<'_>) {
+    for lxcpath in ["one", "two"] {
+        ana.bryo(["-P", lxcpath, "destroy", "-f", "web"]).succeeds();
+    }
+    ana.sh("rm -r one two go").succeeds();
+}
+
+fn namesakes_that_start_at_the_same_time_share_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    all_succeed(two_webs_begin(ana, "").map(tests::Background::wait).into());
+    let names = |prefix: &str| {
+        let all = ana.cgroups().iter().flat_map(std::fs::read_dir).flatten().flatten();
+        let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(prefix)).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(Vec::from_iter(names("lxc.payload.")), ["lxc.payload.web", "lxc.payload.web-1"]);
+    assert_eq!(Vec::from_iter(names("lxc.monitor.")), ["lxc.monitor.web", "lxc.monitor.web-1"]);
+    ana.bryo(["-P", "one", "stop", "-k", "web"]).succeeds();
+    ana.bryo(["-P", "two", "exec", "web", "--", "true"]).succeeds();
+    end_two_webs(ana);
+}
+
+fn namesakes_with_cgroups_of_fixed_names_do_not_both_start(lab: &Lab) {
+    let ana = lab.user("ana");
+    let fixed = "lxc.cgroup.dir.monitor = monitors\nlxc.cgroup.dir.container = fixed\n";
+    let mut ended = two_webs_begin(ana, fixed).map(tests::Background::wait);
+    ended.sort_by_key(Output::status);
+    assert_eq!(ended.each_ref().map(Output::status), [0, 1]);
+    assert!(ended[1].stderr.contains("fixed is in use"), "{}", ended[1].stderr);
+    let running = ["one", "two"]
+        .map(|lxcpath| ana.bryo(["-P", lxcpath, "exec", "web", "--", "true"]).output().status() == 0);
+    assert!(running[0] != running[1], "{running:?}");
+    end_two_webs(ana);
 }
 
 fn a_monitor_holds_no_more_after_many_reboots(lab: &Lab) {

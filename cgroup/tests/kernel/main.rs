@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bench::{Bench, PATIENCE, entering_sleeper, is_root, limit, sleeper};
-use cgroup::{Applied, Error, FreezeError, Handle, Kind, Missing, Names, Reason, Settings, Version};
+use cgroup::{Applied, FreezeError, Handle, Kind, Missing, Reason, Version};
 
 /// Returns from the test, saying why, when it cannot run here.
 macro_rules! need {
@@ -167,35 +167,64 @@ fn a_tree_of_any_shape_is_removed() {
 }
 
 #[test]
-fn a_name_of_something_alive_gets_a_suffix_and_a_stale_one_is_used_again() {
+fn a_group_is_had_by_one_until_it_is_dropped_or_removed() {
     need!(is_root(), "root");
-    let bench = Bench::new("claim");
-    let dir = Settings { dir: Some(bench.text()), ..Settings::default() };
-    let names = Names::new(&"web".parse().unwrap(), &dir).unwrap();
-    assert_eq!(bench.base.claim(&names).unwrap(), names);
-    let (payload, child) = (bench.base.make(&names.payload).unwrap(), sleeper());
-    bench.base.make(&names.monitor).unwrap();
-    payload.place(child.pid()).unwrap();
-    assert_eq!(bench.base.claim(&names).unwrap(), names.suffixed(1));
-    drop(child);
-    payload.make(Path::new("init.scope")).unwrap();
-    assert!(payload.wait_empty(PATIENCE));
-    assert_eq!(bench.base.claim(&names).unwrap(), names);
-    assert!(bench.base.open(&names.monitor).unwrap().is_nowhere());
+    let bench = Bench::new("take");
+    let name = bench.name.join("lxc.monitor.web");
+    let had = bench.base.take(&name).unwrap().unwrap();
+    assert!(had.paths().count() > 0 && had.paths().eq(bench.base.open(&name).unwrap().paths()));
+    assert!(bench.base.take(&name).unwrap().is_none());
+    assert!(!bench.base.open(&name).unwrap().lock().unwrap());
+    assert!(had.is_empty(), "nobody is in it, and still it is had");
+    let identity = |group: &cgroup::Group| group.paths().map(inode).collect::<Vec<_>>();
+    let first = identity(&had);
+    drop(had);
+    let again = bench.base.take(&name).unwrap().unwrap();
+    assert_ne!(identity(&again), first, "one that is left over is made anew");
+    let seen_before = bench.base.open(&name).unwrap();
+    again.remove(PATIENCE).unwrap();
+    drop(again);
+    assert!(!seen_before.lock().unwrap(), "a lock on what is gone keeps nobody off");
 }
 
 #[test]
-fn an_exact_name_is_refused_only_when_it_is_in_use() {
+fn of_many_who_take_a_name_at_once_one_at_most_has_it() {
     need!(is_root(), "root");
-    let bench = Bench::new("exact");
-    let at = |name: &str| Some(format!("{}/{name}", bench.text()));
-    let settings = Settings { monitor: at("m"), container: at("c"), ..Settings::default() };
-    let names = Names::new(&"web".parse().unwrap(), &settings).unwrap();
-    let (payload, child) = (bench.base.make(&names.payload).unwrap(), sleeper());
-    assert_eq!(bench.base.claim(&names).unwrap(), names);
-    assert!(!bench.base.open(&names.payload).unwrap().is_nowhere());
-    payload.place(child.pid()).unwrap();
-    assert!(matches!(bench.base.claim(&names), Err(Error::Taken(_))));
+    let bench = Bench::new("takers");
+    bench.base.make(&bench.name).unwrap();
+    let name = bench.name.join("web");
+    for _ in 0..50 {
+        let had: Vec<_> = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..4).map(|_| scope.spawn(|| bench.base.take(&name).unwrap())).collect();
+            takers.into_iter().filter_map(|taker| taker.join().unwrap()).collect()
+        });
+        assert!(had.len() <= 1, "{had:?}");
+        for group in had {
+            assert!(group.paths().eq(bench.base.open(&name).unwrap().paths()));
+            group.remove(PATIENCE).unwrap();
+        }
+        assert!(bench.base.open(&name).unwrap().is_nowhere(), "who does not get it leaves nothing");
+    }
+}
+
+#[test]
+fn a_group_with_a_process_in_it_is_not_taken_and_its_left_over_neighbours_are() {
+    need!(is_root(), "root");
+    let bench = Bench::new("alive");
+    let name = bench.name.join("web");
+    let (alive, child) = (bench.base.make(&name).unwrap(), sleeper());
+    alive.place(child.pid()).unwrap();
+    assert!(bench.base.take(&name).unwrap().is_none() && !bench.base.clear(&name));
+    drop(child);
+    alive.make(Path::new("init.scope")).unwrap();
+    assert!(alive.wait_empty(PATIENCE));
+    let taken = bench.base.take(&name).unwrap().unwrap();
+    assert!(taken.open(Path::new("init.scope")).unwrap().is_nowhere());
+    assert!(bench.base.clear(&name) && bench.base.open(&name).unwrap().is_nowhere());
+}
+
+fn inode(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap())
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn an_ordinary_user_does_everything_in_delegated_directories() {
 fn everything_in_delegated_directories() {
     let base = own_base();
     assert!(base.host().accesses.iter().all(cgroup::Access::is_usable), "{:?}", base.host());
-    let names = base.claim(&names()).unwrap();
-    let monitor = base.make(&names.monitor).unwrap();
+    let names = names();
+    let monitor = base.take(&names.monitor).unwrap().unwrap();
     drop(entering_sleeper(&monitor));
     let (payload, kept) = base.make_with_controllers(&names.payload).unwrap();
     assert_eq!(kept, []);

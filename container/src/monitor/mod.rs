@@ -191,11 +191,7 @@ fn run_until_stopped(
     starter: &mut Starter,
     stdio: Option<&[OwnedFd; 3]>,
 ) -> Result<i32> {
-    let names = Cgroups::claim(&plan.cgroup).doing("choosing the names of the cgroups")?;
-    // From here on a later command knows what to clean up.
-    let run_file = RunFile::of(plan, names.clone());
-    run_file.write(&held.state)?;
-    let mut cgroups = Cgroups::make(&plan.cgroup, names).doing("making the monitor's cgroup")?;
+    let (run_file, mut cgroups) = take_cgroups(plan, &held.state)?;
     let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
     let result = loop {
         let running = match start::start(plan, &cgroups, stdio, &record) {
@@ -223,6 +219,22 @@ fn run_until_stopped(
         process::reap_ended();
     }
     result
+}
+
+/// Takes cgroups with the first names that nothing alive uses. Each try is written down before it makes anything, so that
+/// a later command knows what to clean up.
+fn take_cgroups(plan: &StartPlan, state: &StateDir) -> Result<(RunFile, Cgroups)> {
+    for names in plan.cgroup.names.tries() {
+        let run_file = RunFile::of(plan, names.clone());
+        run_file.write(state)?;
+        if let Some(cgroups) = Cgroups::take(&plan.cgroup, &names).doing("making the monitor's cgroup")? {
+            return Ok((run_file, cgroups));
+        }
+    }
+    // Others have all of them; none is this container's to clean up.
+    RunFile::remove(state)?;
+    let taken = cgroup::Error::Taken(plan.cgroup.names.payload.clone());
+    Err(Error::new(Kind::Cgroup, taken.to_string()).doing("choosing the names of the cgroups"))
 }
 
 /// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.

@@ -95,6 +95,11 @@ impl RunFile {
         Ok(sys::path::replace_unsynced(state.fd(), OsStr::new(NAME), 0o600, &bytes)?)
     }
 
+    /// Removes the file: nothing is left to clean up.
+    pub(super) fn remove(state: &StateDir) -> Result<()> {
+        Ok(sys::path::remove_file(state.fd(), OsStr::new(NAME))?)
+    }
+
     /// Reads the file; none when there is none or it is of another version.
     pub fn read(state: &StateDir) -> Option<Self> {
         let bytes = sys::path::read_small(state.fd(), Path::new(NAME), CAP).ok()?;
