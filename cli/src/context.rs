@@ -152,14 +152,13 @@ impl Context {
     /// [`Kind::Busy`] while the container is being created.
     pub(crate) fn settled(&self, name: &ContainerName) -> Result<Place> {
         let place = self.place(name);
+        place.remove_remnants();
         self.settle(&place, PATIENCE)?;
         Ok(place)
     }
 
     fn settle(&self, place: &Place, patience: Duration) -> Result<()> {
-        if place.state_dir()?.is_none() {
-            place.remove_empty_dir();
-        } else if !has_monitor(place, patience)? {
+        if place.state_dir()?.is_some() && !has_monitor(place, patience)? {
             let facts = self.facts()?;
             monitor::recover(place, &facts.id_writer, &facts.caller)?;
         }
@@ -173,6 +172,7 @@ impl Context {
     /// command that names the container to complain about; and nobody is waited for who still works on one.
     pub(crate) fn settle_all(&self) {
         let Ok(entries) = std::fs::read_dir(&self.lxcpath) else { return };
+        container::place::remove_all_remnants(&self.lxcpath);
         let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let places = names.map(|name| self.place(&name)).filter(|place| !create::goes_on(place));
         let deadline = Instant::now() + PATIENCE;

@@ -77,5 +77,5 @@ pub fn remove_files(place: &Place, idmap: &IdMap, writer: &IdWriter, caller: &Ca
     for marker in [place::PARTIAL, place::DESTROYED] {
         sys::file::remove_tree(dir.as_fd(), OsStr::new(marker)).doing_with(doing)?;
     }
-    sys::file::remove_tree(parent.as_fd(), name).doing_with(doing)
+    place.remove_dir(parent.as_fd()).doing_with(doing)
 }

@@ -4,8 +4,8 @@
 //! socket of its monitor, and the run file. All three stay with the container, so every session of the user finds
 //! them, with or without XDG_RUNTIME_DIR. A stopped container has none.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,12 @@ pub const COMMAND_SOCKET: &str = "command";
 pub(crate) const DESTROYED: &str = ".destroyed";
 /// What LXC names the marker of a container whose creation has not finished.
 pub(crate) const PARTIAL: &str = "partial";
+
+/// What a container's directory is called before Bryo's own is in it, and from the moment that nothing else is in it any
+/// more. So one with the container's name is never Bryo's to remove because it is empty: others have empty directories
+/// too, such as mount points. No container has such a name.
+const BEFORE: &str = ".bryo-new.";
+const AFTER: &str = ".bryo-old.";
 
 /// A container's place: the lxcpath and its name. Nothing need exist there yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,12 +138,50 @@ impl Place {
         StateDir::checked(opened).doing_with(doing)
     }
 
+    /// Makes the container's directory with Bryo's own in it.
     fn make_container_dir(&self) -> Result<OwnedFd> {
         let doing = || format!("making {}", self.dir().display());
         std::fs::create_dir_all(&self.lxcpath).map_err(from_io).doing_with(doing)?;
         let parent = path::open_dir(&self.lxcpath).doing_with(doing)?;
-        path::make_dir(parent.as_fd(), OsStr::new(self.name.as_str()), 0o700).doing_with(doing)?;
-        path::open_dir_at(parent.as_fd(), Path::new(self.name.as_str())).doing_with(doing)
+        let (new, name) = (self.other_name(BEFORE), OsStr::new(self.name.as_str()));
+        remove_remnant(parent.as_fd(), &new);
+        path::make_dir(parent.as_fd(), &new, 0o700).doing_with(doing)?;
+        let dir = path::open_dir_at(parent.as_fd(), Path::new(&new)).doing_with(doing)?;
+        path::make_dir(dir.as_fd(), OsStr::new(STATE), 0o700).doing_with(doing)?;
+        match path::rename_new(parent.as_fd(), &new, name) {
+            // Somebody else has made it meanwhile.
+            Err(e) if e.errno() == Errno::EEXIST => {
+                remove_remnant(parent.as_fd(), &new);
+                path::open_dir_at(parent.as_fd(), Path::new(name)).doing_with(doing)
+            }
+            renamed => renamed.map(|()| dir).doing_with(doing),
+        }
+    }
+
+    /// Returns the name of the container's directory before it is one, or after.
+    fn other_name(&self, prefix: &str) -> OsString {
+        const LONGEST: usize = 255;
+        let name = self.name.as_str();
+        let room = name.floor_char_boundary(LONGEST - prefix.len());
+        format!("{prefix}{}", &name[..room]).into()
+    }
+
+    /// Removes what a command that was killed while it made or removed the container's directory has left.
+    pub fn remove_remnants(&self) {
+        if let Ok(parent) = path::open_dir(&self.lxcpath) {
+            [BEFORE, AFTER]
+                .iter()
+                .for_each(|prefix| remove_remnant(parent.as_fd(), &self.other_name(prefix)));
+        }
+    }
+
+    /// Removes the container's directory, in which nothing but Bryo's own should be left.
+    pub(crate) fn remove_dir(&self, parent: BorrowedFd<'_>) -> Result<()> {
+        let (name, old) = (OsStr::new(self.name.as_str()), self.other_name(AFTER));
+        remove_remnant(parent, &old);
+        // Where it cannot be renamed it is removed as it is.
+        let name = if path::rename_at(parent, name, &old).is_ok() { &old } else { name };
+        Ok(sys::file::remove_tree(parent, name)?)
     }
 
     /// Takes the container's lock, making Bryo's directory for it.
@@ -176,17 +220,13 @@ impl Place {
         }
     }
 
-    /// Removes the container's directory when nothing is in it: a creation that was killed before its first file left it.
-    pub fn remove_empty_dir(&self) {
-        let _holds_something = std::fs::remove_dir(self.dir());
-    }
-
     fn try_to_lock(&self) -> Result<(StateDir, Lock)> {
         let mut why = Error::new(Kind::Busy, format!("another command works on {}", self.name));
         for _ in 0..10 {
             match self.make_state_dir().and_then(|state| Ok((state.try_lock()?, state))) {
-                Ok((Some(lock), state)) => return Ok((state, lock)),
-                Ok((None, _)) => {}
+                // Whoever had it before may have removed the directory that this lock is in.
+                Ok((Some(lock), state)) if self.has(&state) => return Ok((state, lock)),
+                Ok(_) => {}
                 // A directory went between two calls: another command has removed it, empty as it was.
                 Err(e) if e.errno() == Some(Errno::ENOENT) => why = e,
                 Err(e) => return Err(e),
@@ -194,6 +234,11 @@ impl Place {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         Err(why)
+    }
+
+    fn has(&self, state: &StateDir) -> bool {
+        let inode = |state: &StateDir| path::status(state.fd()).ok().map(|found| found.st_ino);
+        self.state_dir().ok().flatten().is_some_and(|named| inode(&named) == inode(state))
     }
 
     fn state_path(&self) -> String {
@@ -204,10 +249,43 @@ impl Place {
     /// container that was started without being defined).
     pub fn remove_state_dir(&self) -> Result<()> {
         let Some(container) = self.open_dir()? else { return Ok(()) };
-        sys::file::remove_tree(container.as_fd(), OsStr::new(STATE)).doing_with(|| self.state_path())?;
-        // ENOTEMPTY is the ordinary case: a defined container has a config.
-        let _stays = std::fs::remove_dir(self.dir());
-        Ok(())
+        let is_all = path::names(container.as_fd())?.iter().all(|name| name == STATE);
+        let remove = || sys::file::remove_tree(container.as_fd(), OsStr::new(STATE));
+        if !is_all {
+            return remove().doing_with(|| self.state_path());
+        }
+        let parent = path::open_dir(&self.lxcpath)?;
+        let (name, old) = (OsStr::new(self.name.as_str()), self.other_name(AFTER));
+        remove_remnant(parent.as_fd(), &old);
+        let is_renamed = path::rename_at(parent.as_fd(), name, &old).is_ok();
+        let removed = remove().doing_with(|| self.state_path());
+        let last = if is_renamed { &old } else { name };
+        // What somebody else has put there meanwhile stays.
+        if path::remove_dir(parent.as_fd(), last).is_err() && is_renamed {
+            path::rename_new(parent.as_fd(), &old, name)?;
+        }
+        removed
+    }
+}
+
+/// Removes what killed commands have left of directories that were about to become containers', or were.
+pub fn remove_all_remnants(lxcpath: &Path) {
+    let Ok(parent) = path::open_dir(lxcpath) else { return };
+    let names = path::names(parent.as_fd()).unwrap_or_default();
+    names.iter().for_each(|name| remove_remnant(parent.as_fd(), name));
+}
+
+/// Removes a directory with one of those names. What cannot be removed now is in the way of nobody.
+fn remove_remnant(lxcpath: BorrowedFd<'_>, name: &OsStr) {
+    let bytes = name.as_encoded_bytes();
+    if bytes.starts_with(AFTER.as_bytes()) {
+        let _left = sys::file::remove_tree(lxcpath, name);
+    } else if bytes.starts_with(BEFORE.as_bytes()) {
+        // It may have become a container's by now, so by no more than its name while it is empty.
+        if let Ok(dir) = path::open_dir_at(lxcpath, Path::new(name)) {
+            let _gone = path::remove_dir(dir.as_fd(), OsStr::new(STATE));
+        }
+        let _gone = path::remove_dir(lxcpath, name);
     }
 }
 
@@ -262,6 +340,44 @@ mod tests {
 
     fn place(lxcpath: &str, name: &str) -> Place {
         Place { lxcpath: lxcpath.into(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn only_directories_of_the_two_names_are_remnants() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lxcpath, web) = (dir.path(), place(dir.path().to_str().unwrap(), "web"));
+        let make = |name: &str| std::fs::create_dir_all(lxcpath.join(name)).unwrap();
+        let named = ["web", "other/.bryo", ".bryo-new.web/.bryo", ".bryo-new.x", ".bryo-old.y"];
+        named.into_iter().for_each(make);
+        make(".bryo-old.web/.bryo/lock");
+        let left = || {
+            let names = std::fs::read_dir(lxcpath).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        web.remove_remnants();
+        assert_eq!(left(), [".bryo-new.x", ".bryo-old.y", "other", "web"]);
+        remove_all_remnants(lxcpath);
+        assert_eq!(left(), ["other", "web"]);
+        let long = place("/", &"é".repeat(127));
+        assert!(long.other_name(BEFORE).len() <= 255 && long.other_name(BEFORE) != long.other_name(AFTER));
+    }
+
+    #[test]
+    fn a_directory_goes_with_bryos_own_unless_something_else_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let web = place(dir.path().to_str().unwrap(), "web");
+        let (_, lock) = web.lock().unwrap();
+        assert!(matches!(web.lock(), Err(e) if e.kind() == Kind::Busy));
+        web.remove_state_dir().unwrap();
+        drop(lock);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let (_, lock) = web.lock().unwrap();
+        std::fs::write(web.config(), "").unwrap();
+        web.remove_state_dir().unwrap();
+        drop(lock);
+        assert!(web.is_defined() && web.state_dir().unwrap().is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 
 use crate::error::{Call, Errno, Error, Result};
 
@@ -244,6 +244,15 @@ pub fn replace_unsynced(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u
 pub fn rename_at(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
     rustix::fs::renameat(dir, from, dir, to)
         .call(|| format!("renameat({}, {from:?}, {to:?})", dir.as_raw_fd()))
+}
+
+/// Gives the file `from` below `dir` the name `to`, which nothing has.
+///
+/// # Errors
+/// EEXIST when something has it.
+pub fn rename_new(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
+    rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE)
+        .call(|| format!("renameat2({}, {from:?}, {to:?}, RENAME_NOREPLACE)", dir.as_raw_fd()))
 }
 
 /// Moves the file `name` from one directory to another of the same file system.
@@ -591,7 +600,7 @@ mod attack {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
                         let (way, link) = ("way", "link");
-                        let flags = rustix::fs::RenameFlags::EXCHANGE;
+                        let flags = RenameFlags::EXCHANGE;
                         let _gone = rustix::fs::renameat_with(&self.root, way, &self.root, link, flags);
                     }
                 });
@@ -638,7 +647,7 @@ mod attack {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    let flags = RenameFlags::EXCHANGE;
                     let _gone = rustix::fs::renameat_with(
                         CWD,
                         root.join("tree/way"),

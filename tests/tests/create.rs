@@ -17,6 +17,8 @@ tests::claims! {
     what_was_there_before_is_not_removed: hybrid cell, needs Bryo;
     a_name_with_a_slash_is_refused: hybrid cell;
     a_create_that_is_killed_is_removed_by_the_next_command: hybrid cell, needs Bryo;
+    directories_that_are_no_containers_stay: hybrid, needs Bryo;
+    no_directory_is_left_by_a_create_or_destroy_that_is_killed: hybrid, needs Bryo Strace, not cell STRACE;
     template_none_writes_the_default_config: hybrid cell;
     the_id_map_is_written_into_the_config: hybrid, not cell ONE_ID;
     nobody_else_can_reach_the_files_of_a_container: hybrid cell;
@@ -144,6 +146,53 @@ fn a_create_that_is_killed_is_removed_by_the_next_command(lab: &Lab) {
     }
     ana.bryo(["create", "web", archive]).succeeds();
     ana.destroy("web");
+}
+
+/// Mount points of what is not mounted, or what a real lxc-create has just begun with.
+fn directories_that_are_no_containers_stay(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("mkdir -p proj/empty proj/mountpoint").succeeds();
+    ana.bryo(["-P", "proj", "ls"]).succeeds();
+    ana.lxc("ls", ["-P", "proj"]).succeeds();
+    ana.lxc("info", ["-P", "proj", "-n", "empty"]).output();
+    ana.bryo(["-P", "proj"]).succeeds();
+    ana.bryo(["-P", "proj", "start", "empty"]).exits(1);
+    ana.bryo(["-P", "proj", "run", "--", "true"]).succeeds();
+    ana.sh("rmdir proj/empty proj/mountpoint && rmdir proj").succeeds();
+}
+
+fn no_directory_is_left_by_a_create_or_destroy_that_is_killed(lab: &Lab) {
+    let ana = lab.user("ana");
+    let left = || ana.sh("ls -A .local/share/lxc 2>/dev/null || true").succeeds().stdout;
+    let killed = |args: &[&str], calls: &str| {
+        let mut killed = 0;
+        for number in 1..20 {
+            let (_, was_killed) = ana.bryo(args).injected(&format!("{calls}:signal=KILL:when={number}"));
+            ana.bryo(["ls"]).succeeds();
+            if !was_killed {
+                break;
+            }
+            assert_eq!(left(), "", "killed at call {number}");
+            killed += 1;
+        }
+        killed
+    };
+    let created = ["create", "web", "-t", "none"];
+    assert!(killed(&created, "mkdir,mkdirat,rename,renameat,renameat2,flock") > 3, "no create was killed");
+    ana.bryo(["destroy", "web"]).succeeds();
+    assert_eq!(left(), "");
+    ana.bryo(created).succeeds();
+    let ended = (1..20).filter(|number| {
+        let expression = format!("unlink,unlinkat,rmdir,renameat,renameat2:signal=KILL:when={number}");
+        let (_, was_killed) = ana.bryo(["destroy", "web"]).injected(&expression);
+        ana.bryo(["ls"]).succeeds();
+        assert!(["", "web\n"].contains(&left().as_str()), "{} is left", left());
+        ana.bryo(created).output();
+        was_killed
+    });
+    assert!(ended.count() > 3, "no destroy was killed");
+    ana.bryo(["destroy", "web"]).succeeds();
+    assert_eq!(left(), "");
 }
 
 fn template_none_writes_the_default_config(lab: &Lab) {
