@@ -27,8 +27,9 @@ pub(crate) const SIGWINCH: i32 = 28;
 const KEYS_AT_ONCE: usize = 256;
 /// So much is still shown after the program has ended; what it left running may write for ever.
 const LAST_WORDS: usize = 1 << 20;
-/// How long is waited for them.
+/// How long is waited for them: for the next one, and for all.
 const LAST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAITS: Duration = Duration::from_millis(200);
 /// So much is remembered of a console that nobody looks at.
 const MEMORY: usize = 16 << 10;
 /// So many of its lines are told, and so much of each.
@@ -250,10 +251,15 @@ impl Relay {
     }
 
     /// Shows what was written before the end. The kernel passes it on by a thread of its own, which may come after the end
-    /// of the program; the master reports a hang-up behind it, unless somebody else has the terminal still.
+    /// of the program; the master reports a hang-up behind it, unless somebody else has the terminal still. Whoever that is
+    /// may write now and then for ever, so after a while only what is there already is shown.
     pub(crate) fn finish(&mut self) {
         let mut shown = 0;
-        let can_read = |master: BorrowedFd<'_>| event::readable(master, Some(LAST_WAIT)).unwrap_or(false);
+        let end = Instant::now() + LAST_WAITS;
+        let can_read = |master: BorrowedFd<'_>| {
+            let left = end.saturating_duration_since(Instant::now());
+            event::readable(master, Some(left.min(LAST_WAIT))).unwrap_or(false)
+        };
         while !self.over && shown < LAST_WORDS && can_read(self.master.as_fd()) {
             shown += self.show();
         }
@@ -329,6 +335,26 @@ mod tests {
             "one\r\n\x1b[0;1;31mFailed\x1b[0m to mount\x07\x1b]0;title\x07\r\n\r\n\u{25cf} \u{9b}2J\n";
         assert_eq!(last_lines(console.as_bytes()), ["one", "Failed to mount", "\u{25cf} \u{fffd}2J"]);
         assert!(last_lines(b"").is_empty());
+    }
+
+    #[test]
+    fn who_goes_on_writing_keeps_nobody_waiting() {
+        const DROPS: usize = 1000;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"last words\n").unwrap();
+        let dripping = std::thread::spawn(move || {
+            (0..DROPS)
+                .take_while(|_| {
+                    std::thread::sleep(LAST_WAIT / 5);
+                    writer.write_all(b"x\n").is_ok()
+                })
+                .count()
+        });
+        let mut relay = Relay::to_memory(reader.into());
+        relay.finish();
+        assert!(relay.memory.as_deref().unwrap().starts_with(b"last words\n"));
+        drop(relay);
+        assert!(dripping.join().unwrap() < DROPS, "the last drop was waited for");
     }
 
     #[test]
