@@ -73,29 +73,32 @@ impl Surroundings {
 
     /// Asks the kernel, where there is a sign of confinement.
     pub fn ask() -> Result<Self> {
-        let unconfined =
-            Self { filtered: seccomp::is_filtered(), clone3: probe::has_clone3(), ..Self::free() };
+        let filtered = seccomp::is_filtered();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let is_whole = visible::PROC.is_whole(&mounts) && visible::SYS.is_whole(&mounts);
-        if !unconfined.filtered && is_whole {
-            return Ok(unconfined);
+        if !filtered {
+            let unconfined = Self { clone3: probe::has_clone3(), ..Self::free() };
+            return if is_whole { Ok(unconfined) } else { unconfined.asked() };
         }
-        let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;
-        match process::clone(flags::NAMESPACES, None) {
-            Ok(Cloned::Child) => {
-                drop(reader);
-                tell(File::from(OwnedFd::from(writer)), &look());
-                process::exit_now(0)
+        let clone3 = survives(probe::has_clone3)?;
+        Self { filtered, clone3, ..Self::free() }.asked()
+    }
+
+    /// Asks in namespaces. A filter may kill who asks, so that happens in a process of its own; when it ends without a word,
+    /// another asks in a way that tells which call it was.
+    fn asked(self) -> Result<Self> {
+        for how in [How::AtOnce, How::OneByOne] {
+            match ask_in_namespaces(how)? {
+                Some(Ok(found)) => {
+                    let Found { calls, hostname, scoped_signals, proc, sysfs } = found;
+                    return Ok(Self { calls, hostname, scoped_signals, proc, sysfs, ..self });
+                }
+                Some(Err(refused)) => return Ok(Self { namespaces: Some(refused), ..self }),
+                None => {}
             }
-            Ok(Cloned::Parent { pidfd, .. }) => {
-                drop(writer);
-                let found = hear(File::from(OwnedFd::from(reader)));
-                process::wait(pidfd.as_fd())?;
-                let Found { calls, hostname, scoped_signals, proc, sysfs } = found?;
-                Ok(Self { calls, hostname, scoped_signals, proc, sysfs, ..unconfined })
-            }
-            Err(e) => Ok(Self { namespaces: Some((e.to_string(), e.errno() as i32)), ..unconfined }),
         }
+        let killed = format!("who clones into {:#x} is killed", flags::NAMESPACES);
+        Ok(Self { namespaces: Some((killed, Errno::EPERM as i32)), ..self })
     }
 
     /// Refuses what needs namespaces where a filter forbids them; any other reason is the kernel's to say when it comes.
@@ -120,15 +123,87 @@ fn is_refusal(errno: i32) -> bool {
     matches!(Errno::from_raw(errno), Errno::EPERM | Errno::ENOSYS | Errno::EACCES)
 }
 
-fn look() -> Found {
+/// How the calls are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// By the one process.
+    AtOnce,
+    /// By one process each: one that does not survive it is an answer too.
+    OneByOne,
+}
+
+/// What a process in its own namespaces found, or how they are refused; nothing when it was killed.
+type Told = Option<std::result::Result<Found, (String, i32)>>;
+
+fn ask_in_namespaces(how: How) -> Result<Told> {
+    let (reader, writer) = std::io::pipe().map_err(crate::place::from_io)?;
+    match process::fork()? {
+        Cloned::Child => {
+            drop(reader);
+            leave_no_core();
+            let pipe = File::from(OwnedFd::from(writer));
+            match process::clone(flags::NAMESPACES, None) {
+                Ok(Cloned::Child) => tell(pipe, &Ok(look(how))),
+                Ok(Cloned::Parent { pidfd, .. }) => {
+                    let _ended = process::wait(pidfd.as_fd());
+                }
+                Err(e) => tell(pipe, &Err((e.to_string(), e.errno() as i32))),
+            }
+            process::exit_now(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(writer);
+            let told = hear(File::from(OwnedFd::from(reader)));
+            process::wait(pidfd.as_fd())?;
+            told
+        }
+    }
+}
+
+/// Asks a question in a process of its own; false too when that is killed.
+fn survives(question: impl FnOnce() -> bool) -> Result<bool> {
+    match process::fork()? {
+        Cloned::Child => {
+            leave_no_core();
+            process::exit_now(i32::from(!question()))
+        }
+        Cloned::Parent { pidfd, .. } => Ok(process::wait(pidfd.as_fd())? == process::Exit::Code(0)),
+    }
+}
+
+/// SIGSYS, by which filters kill, is one of the signals that leave a core.
+fn leave_no_core() {
+    let _leaves_one = process::set_dumpable(false);
+}
+
+fn look(how: How) -> Found {
+    if how == How::OneByOne {
+        return look_one_by_one();
+    }
     Found {
-        calls: probe::refused_mounting_calls().map(str::to_owned).collect(),
+        calls: refused(probe::refuses_mounting_call),
         hostname: !probe::refuses_hostname(),
         proc: fresh("proc"),
         sysfs: fresh("sysfs"),
         // Last, since it stays in force.
         scoped_signals: landlock::keep_signals_inside().is_ok(),
     }
+}
+
+/// Without a look at what is mounted with the calls, since some of them kill.
+fn look_one_by_one() -> Found {
+    let can = |question: &dyn Fn() -> bool| survives(question).unwrap_or(false);
+    Found {
+        calls: refused(|call| !can(&|| !probe::refuses_mounting_call(call))),
+        hostname: can(&|| !probe::refuses_hostname()),
+        proc: Fresh::Refused,
+        sysfs: Fresh::Refused,
+        scoped_signals: can(&|| landlock::keep_signals_inside().is_ok()),
+    }
+}
+
+fn refused(is_refused: impl Fn(&str) -> bool) -> Vec<String> {
+    probe::mounting_calls().filter(|call| is_refused(call)).map(str::to_owned).collect()
 }
 
 fn fresh(fstype: &str) -> Fresh {
@@ -140,17 +215,15 @@ fn fresh(fstype: &str) -> Fresh {
     }
 }
 
-fn tell(mut pipe: File, found: &Found) {
-    let bytes = postcard::to_stdvec(found).unwrap_or_default();
+fn tell(mut pipe: File, told: &std::result::Result<Found, (String, i32)>) {
+    let bytes = postcard::to_stdvec(told).unwrap_or_default();
     let _nobody_listens = pipe.write_all(&bytes);
 }
 
-fn hear(mut pipe: File) -> Result<Found> {
+fn hear(mut pipe: File) -> Result<Told> {
     let mut bytes = Vec::new();
     pipe.read_to_end(&mut bytes).map_err(crate::place::from_io)?;
-    let died =
-        |_| Error::new(Kind::Died, "the process that asks the kernel for namespaces ended without a word");
-    postcard::from_bytes(&bytes).map_err(died)
+    Ok(postcard::from_bytes(&bytes).ok())
 }
 
 #[cfg(test)]

@@ -47,15 +47,15 @@ const MOUNTING: [(&str, libc::c_long); 10] = [
     ("mount_setattr", libc::SYS_mount_setattr),
 ];
 
-/// Returns the calls that join namespaces and make mounts and that are refused. Only root of an own user and mount
-/// namespace learns something by it: to others the kernel itself refuses some.
-pub fn refused_mounting_calls() -> impl Iterator<Item = &'static str> {
-    MOUNTING.iter().filter(|(_, number)| is_refusal(nonsense(*number))).map(|(name, _)| *name)
-}
-
-/// Returns the names of all calls that [`refused_mounting_calls`] asks for.
+/// Returns the names of the calls that join namespaces and make mounts.
 pub fn mounting_calls() -> impl Iterator<Item = &'static str> {
     MOUNTING.iter().map(|(name, _)| *name)
+}
+
+/// Tells whether one of [`mounting_calls`] is refused. Only root of an own user and mount namespace learns something by it:
+/// to others the kernel itself refuses some.
+pub fn refuses_mounting_call(name: &str) -> bool {
+    MOUNTING.iter().any(|(known, number)| *known == name && is_refusal(nonsense(*number)))
 }
 
 /// Tells whether sethostname(2) is refused; to be asked as root of an own UTS namespace.
@@ -190,11 +190,15 @@ fn errno_of(value: libc::c_long) -> i32 {
     if value == -1 { Errno::last_raw() } else { 0 }
 }
 
-/// Runs in the asking process.
+/// Runs in the asking process. The calls come last: a filter that kills for one of them has then answered the questions.
 fn ask_all(pipe: RawFd) {
+    ask_questions(pipe);
     for (index, (_, number)) in CALLS.iter().enumerate() {
         say(pipe, FIRST_CALL + index, nonsense(*number));
     }
+}
+
+fn ask_questions(pipe: RawFd) {
     let ask_rights = |pipe| {
         // SAFETY: unshare takes an integer, and this process ends right after.
         let right = unsafe { libc::unshare(libc::CLONE_NEWUTS) };

@@ -23,10 +23,14 @@ pub enum Filter {
     NoMountSetattr,
     /// As [`Open`](Self::Open), on a kernel without Landlock, whose scope of signals came with Linux 6.12.
     NoLandlock,
+    /// Whoever makes mounts is killed, as systemd's `SystemCallFilter=~@mount` does, and nothing else is refused.
+    DeadlyMounts,
+    /// Whoever clones into new namespaces is killed, and nothing else is refused.
+    DeadlyNamespaces,
 }
 
 /// All filters.
-const ALL: [Filter; 7] = [
+const ALL: [Filter; 9] = [
     Filter::NoClone3,
     Filter::ForbiddenClone3,
     Filter::Open,
@@ -34,6 +38,8 @@ const ALL: [Filter; 7] = [
     Filter::OldMounts,
     Filter::NoMountSetattr,
     Filter::NoLandlock,
+    Filter::DeadlyMounts,
+    Filter::DeadlyNamespaces,
 ];
 
 /// A call, and what is done with it.
@@ -46,11 +52,15 @@ enum Answer {
     Fails(i32),
     /// It fails with EPERM when its first argument has one of these bits.
     FailsWith(u32),
+    /// It kills the process.
+    Kills,
+    /// It kills the process when its first argument has one of these bits.
+    KillsWith(u32),
     /// It fails with EPERM unless its first argument is one of these.
     Only(&'static [u32]),
 }
 
-use Answer::{Fails, FailsWith, Only};
+use Answer::{Fails, FailsWith, Kills, KillsWith, Only};
 
 /// Every CLONE_NEW* that clone(2) knows.
 const NEW_NAMESPACES: u32 = 0x7E02_0000;
@@ -123,6 +133,21 @@ const NEW_MOUNT_CALLS: [Rule; 7] = [
     Rule(libc::SYS_open_tree, Fails(EPERM)),
 ];
 
+const DEADLY_MOUNTS: [Rule; 11] = [
+    Rule(libc::SYS_chroot, Kills),
+    Rule(libc::SYS_fsconfig, Kills),
+    Rule(libc::SYS_fsmount, Kills),
+    Rule(libc::SYS_fsopen, Kills),
+    Rule(libc::SYS_fspick, Kills),
+    Rule(libc::SYS_mount, Kills),
+    Rule(libc::SYS_mount_setattr, Kills),
+    Rule(libc::SYS_move_mount, Kills),
+    Rule(libc::SYS_open_tree, Kills),
+    Rule(libc::SYS_pivot_root, Kills),
+    Rule(libc::SYS_umount2, Kills),
+];
+const DEADLY_NAMESPACES: [Rule; 1] = [Rule(libc::SYS_clone, KillsWith(NEW_NAMESPACES))];
+
 impl Filter {
     /// Returns the word for it on the command line of `under-filter`.
     pub fn word(self) -> &'static str {
@@ -134,6 +159,8 @@ impl Filter {
             Self::OldMounts => "old-mounts",
             Self::NoMountSetattr => "no-mount-setattr",
             Self::NoLandlock => "no-landlock",
+            Self::DeadlyMounts => "deadly-mounts",
+            Self::DeadlyNamespaces => "deadly-namespaces",
         }
     }
 
@@ -151,6 +178,8 @@ impl Filter {
             Self::OldMounts => &[&NO_CLONE3, &ALWAYS, &NEW_MOUNT_CALLS],
             Self::NoMountSetattr => &[&NO_MOUNT_SETATTR],
             Self::NoLandlock => &[&NO_CLONE3, &ALWAYS, &NO_LANDLOCK],
+            Self::DeadlyMounts => &[&DEADLY_MOUNTS],
+            Self::DeadlyNamespaces => &[&NO_CLONE3, &DEADLY_NAMESPACES],
         };
         lists.iter().copied().flatten().collect()
     }
@@ -171,6 +200,8 @@ impl Rule {
         let body: Vec<Instruction> = match self.1 {
             Fails(errno) => vec![answer(errno)],
             FailsWith(bits) => vec![load(ARGUMENT_AT), if_any_bit(bits, 0, 1), answer(EPERM), ALLOW],
+            Kills => vec![KILL],
+            KillsWith(bits) => vec![load(ARGUMENT_AT), if_any_bit(bits, 0, 1), KILL, ALLOW],
             Only(values) => {
                 let each = values.iter().flat_map(|value| [if_equal(*value, 0, 1), ALLOW]);
                 [load(ARGUMENT_AT)].into_iter().chain(each).chain([answer(EPERM)]).collect()
@@ -200,6 +231,9 @@ const ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") {
 };
 
 const ALLOW: Instruction = Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0x7FFF_0000 };
+
+/// The process, and not the thread alone (SECCOMP_RET_KILL_PROCESS).
+const KILL: Instruction = Instruction { operand: 0x8000_0000, ..ALLOW };
 
 fn answer(errno: i32) -> Instruction {
     Instruction { operand: 0x0005_0000 | errno as u32, ..ALLOW }

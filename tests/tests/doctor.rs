@@ -30,6 +30,7 @@ tests::claims! {
     a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing: hybrid, needs Bryo;
     in_a_cell_what_the_doctor_says_is_what_happens: cell, needs Bryo;
     in_a_closed_cell_the_doctor_names_the_filter: closed_cell, needs Bryo;
+    a_filter_that_kills_is_named_as_one_that_refuses_is: hybrid, needs Bryo;
     a_list_that_knows_no_new_mount_calls_is_named: cell, needs Bryo;
     hidden_processes_are_found_and_cost_no_container_anything: hybrid, needs Bryo;
     cgroups_that_may_not_be_written_are_found: hybrid unified, needs Bryo;
@@ -465,6 +466,26 @@ fn in_a_closed_cell_the_doctor_names_the_filter(lab: &Lab) {
     let ana = lab.user("ana");
     finds(|option| ana.bryo(["doctor", option]), "userns.seccomp", "stops");
     ana.bryo(["run", "--", "true"]).exits(125).stderr_contains(&named("userns.seccomp"));
+}
+
+fn a_filter_that_kills_is_named_as_one_that_refuses_is(lab: &Lab) {
+    let ana = lab.user("ana");
+    for (filter, id, fact) in [
+        (
+            Filter::DeadlyMounts,
+            "mounts.seccomp",
+            "a seccomp filter refuses pivot_root, umount2, fsopen, fsconfig, fsmount and 3 more",
+        ),
+        (
+            Filter::DeadlyNamespaces,
+            "userns.seccomp",
+            "the process that asked for a user namespace was killed by signal 31",
+        ),
+    ] {
+        let doctor = |option: &str| ana.bryo(["doctor", option]).under(filter);
+        assert_eq!(finds(doctor, id, "stops").fact, fact);
+        ana.bryo(["run", "--", "true"]).under(filter).exits(125).stderr_contains(&named(id));
+    }
 }
 
 fn a_list_that_knows_no_new_mount_calls_is_named(lab: &Lab) {

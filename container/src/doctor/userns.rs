@@ -232,6 +232,10 @@ impl Refused {
         let rights = answers.to(Question::Rights);
         match (answers.to(Question::User), by_clone) {
             (None, _) => answers.killed_by.map(Self::Killed),
+            // After these answers the other call is tried; who has none to that did not survive it.
+            (Some(Err(Errno::EPERM | Errno::ENOSYS)), None) if answers.killed_by.is_some() => {
+                answers.killed_by.map(Self::Killed)
+            }
             (Some(Err(errno)), None) => Some(Self::Clone(Question::User, errno)),
             (_, Some(Err(errno))) => Some(Self::Clone(Question::UserByClone, errno)),
             _ if rights.is_some_and(|rights| rights.is_err()) => {

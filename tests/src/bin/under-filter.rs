@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let filter = arguments.next().and_then(|word| Filter::of_word(word.to_str()?));
     let (Some(filter), Some(program)) = (filter, arguments.next()) else {
-        eprintln!("usage: under-filter no-clone3|open|closed|old-mounts PROGRAM [ARGUMENT...]");
+        eprintln!("usage: under-filter FILTER PROGRAM [ARGUMENT...]");
         return ExitCode::FAILURE;
     };
     if let Err(error) = sys::seccomp::install(&filter.program()) {
