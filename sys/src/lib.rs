@@ -13,6 +13,7 @@ pub mod file;
 pub mod filesystem;
 pub mod keyring;
 pub mod landlock;
+pub mod links;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;

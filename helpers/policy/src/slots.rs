@@ -75,6 +75,23 @@ impl Slots {
     }
 }
 
+/// Returns whose the device of this name is, wherever it stands, if its name is one of a slot.
+///
+/// The name does not tell the bridge, only a hash of its name: [`Slots::number`] tells whether it is a slot of a bridge.
+pub fn owner(name: &str) -> Option<Owner> {
+    let (kind, rest) = name.split_at_checked(1)?;
+    let id = u32::from_str_radix(rest.get(..ID_DIGITS)?, 36).ok().filter(|id| *id != u32::MAX)?;
+    let owner = match kind {
+        "u" => Owner::User(id),
+        "g" => Owner::Group(id),
+        _ => return None,
+    };
+    let bridge = rest.get(ID_DIGITS..ID_DIGITS + HASH_DIGITS)?;
+    let slots = Slots { prefix: format!("{kind}{}{bridge}", base_36(u64::from(id), ID_DIGITS)) };
+    let is_hash = bridge.bytes().all(|digit| digit.is_ascii_digit() || digit.is_ascii_lowercase());
+    (is_hash && slots.number(name).is_some()).then_some(owner)
+}
+
 /// Returns the number of slots, from 0 on, in which a device may still be made: the largest L with L plus the number of
 /// used slots from L on within the quota.
 ///
@@ -166,6 +183,31 @@ mod tests {
             .flat_map(|owner| bridges.map(|name| Slots::new(*owner, &bridge(name)).name(0)))
             .collect();
         assert_eq!(all.len(), owners.len() * bridges.len());
+    }
+
+    #[test]
+    fn a_name_tells_whose_it_is_and_other_names_tell_nothing() {
+        for owner in [Owner::User(0), Owner::User(1000), Owner::Group(u32::MAX - 1)] {
+            for number in [0, 35, MOST - 1] {
+                assert_eq!(super::owner(&Slots::new(owner, &bridge("lxcbr0")).name(number)), Some(owner));
+            }
+        }
+        for name in [
+            "",
+            "usb0",
+            "u00000rsmi9vq0",
+            "u00000rsmi9vqsg",
+            "U00000RSMI9VQ00",
+            "u00000rsmi9vq000",
+            "v00000rsmi9vq00",
+            "u00000rsmi9v-00",
+            "u+0000rsmi9vq00",
+            "u1z141z3mi9vq00",
+            "uzzzzzzzmi9vq00",
+            "\u{fc}0000rsmi9vq00",
+        ] {
+            assert_eq!(super::owner(name), None, "{name:?}");
+        }
     }
 
     /// All sets of used slots below `end`.

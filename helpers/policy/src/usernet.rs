@@ -7,6 +7,8 @@
 //! LXC: knows names alone; here a number is a uid, or with `@` a gid. It ignores all that follows the number; here
 //! `open` may follow, and says that the ports of the bridge need not be kept apart.
 
+pub mod lint;
+
 use std::fmt;
 
 use types::IfName;
@@ -24,7 +26,7 @@ const NUMBER_CAP: u64 = i32::MAX as u64;
 
 /// Whom a line names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who<'a> {
+pub enum Who<'a> {
     /// The user of this uid.
     Uid(u32),
     /// The user of this login name.
@@ -95,6 +97,29 @@ struct Rule<'a> {
     bridge: IfName,
     number: u32,
     open: bool,
+}
+
+/// A line that parses, for lists of all grants: whom it names is looked up by who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The number of the line, from 1.
+    pub line: usize,
+    /// Whom it names.
+    pub who: Who<'a>,
+    /// On which bridge.
+    pub bridge: IfName,
+    /// How many devices, at most [`MOST`].
+    pub number: u32,
+    /// It says that the ports need not be kept apart.
+    pub open: bool,
+}
+
+/// Returns all lines that parse.
+pub fn all(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    lines::lines(text).filter_map(|(line, content)| {
+        let Rule { who, bridge, number, open } = rule(content).ok()?;
+        Some(Line { line, who, bridge, number, open })
+    })
 }
 
 /// Returns what `text` grants on `bridge` to `asker`: the user's own devices first, then those of groups in the order of

@@ -159,7 +159,7 @@ fn the_ports_of_a_bridge_are_kept_apart_where_several_may_have_some() {
 }
 
 /// Numbers that look like chance and are the same in each run (xorshift).
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn below(&mut self, limit: usize) -> usize {
@@ -213,7 +213,7 @@ const PIECES: [&[u8]; 34] = [
 ];
 
 /// A text of pieces in no order, and of lines that are nearly right.
-fn text(chance: &mut Chance) -> Vec<u8> {
+pub(super) fn text(chance: &mut Chance) -> Vec<u8> {
     let mut text = Vec::new();
     for _ in 0..chance.below(6) {
         if chance.below(2) == 0 {
