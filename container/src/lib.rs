@@ -12,6 +12,7 @@ pub mod command;
 pub mod console_log;
 pub mod create;
 pub mod destroy;
+pub mod devices;
 pub mod doctor;
 mod error;
 pub mod hooks;

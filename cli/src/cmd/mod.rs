@@ -16,6 +16,7 @@ mod idmap;
 mod info;
 mod ls;
 mod manual;
+mod net;
 mod overview;
 mod remap;
 mod restart;
@@ -101,6 +102,8 @@ enum Verb {
     Destroy(destroy::Destroy),
     /// Look for what keeps containers from starting here, or costs them something
     Doctor(doctor::Doctor),
+    /// Tell who may have network devices on which bridge, and who has them
+    Net(net::Net),
     /// Write a completion script for a shell
     Completions(completions::Completions),
     /// Write the manual pages to a directory
@@ -205,6 +208,7 @@ impl Verb {
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
+            Self::Net(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(),
             Self::Manual(verb) => verb.run(),
             Self::Help { verb } => Ok(help(verb)),

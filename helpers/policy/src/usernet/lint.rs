@@ -111,7 +111,8 @@ fn repaired(content: &[u8]) -> Option<String> {
     if !comment.is_empty() {
         line.push_str(&format!(" # {}", comment.join(" ")));
     }
-    super::all(line.as_bytes()).next().is_some().then_some(line)
+    let is_one = super::all(line.as_bytes()).next().is_some();
+    is_one.then_some(line)
 }
 
 fn advice(reason: Reason) -> &'static str {
