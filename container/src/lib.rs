@@ -6,6 +6,7 @@
 
 pub mod attach;
 pub mod beside;
+pub mod bridge;
 pub mod cgroups;
 pub mod check;
 pub mod command;

@@ -4,6 +4,7 @@ mod lint;
 mod ls;
 mod people;
 mod quota;
+mod setup;
 
 use clap::Subcommand;
 use container::{Error, Kind};
@@ -24,6 +25,10 @@ enum Verb {
     Quota(quota::Quota),
     /// List the devices on bridges, and those that nobody has
     Ls(ls::Ls),
+    /// Make a bridge of the host with addresses, names and a way into the world
+    Setup(setup::Setup),
+    /// Remove what setup has made
+    Teardown(setup::Teardown),
     /// Look for lines of a file of grants that grant nothing, or not what they seem to
     Lint(lint::Lint),
 }
@@ -33,6 +38,8 @@ impl Net {
         match self.verb {
             Verb::Quota(verb) => verb.run(context),
             Verb::Ls(verb) => verb.run(context),
+            Verb::Setup(verb) => verb.run(),
+            Verb::Teardown(verb) => verb.run(),
             Verb::Lint(verb) => verb.run(),
         }
     }
