@@ -20,6 +20,10 @@ pub enum Need {
     Crowd,
     /// strace, which kills a process at a chosen system call.
     Strace,
+    /// What a bridge of the host is made with: nft and dnsmasq.
+    Bridge,
+    /// iptables, as Docker and ufw use it.
+    Iptables,
 }
 
 /// Lists the tests of a suite, each with the views it runs in and, after `needs`, what it cannot do without.
@@ -112,9 +116,15 @@ impl Need {
                 rootfs::debian().err().map(|error| format!("no Debian root file system: {error:#}"))
             }
             Self::Crowd => None,
-            Self::Strace => (!has_tool("strace")).then(|| "strace is not installed".to_owned()),
+            Self::Strace => lacks(&["strace"]),
+            Self::Bridge => lacks(&["nft", "dnsmasq"]),
+            Self::Iptables => lacks(&["iptables"]),
         }
     }
+}
+
+fn lacks(tools: &[&str]) -> Option<String> {
+    tools.iter().find(|tool| !has_tool(tool)).map(|tool| format!("{tool} is not installed"))
 }
 
 /// Tells whether `tool` is in the `PATH` of the test.

@@ -6,7 +6,8 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 12] = [
+const SUITES: [(&str, &str); 13] = [
+    ("bridge", "tests/tests/bridge.rs"),
     ("attack_attach", "tests/tests/attack_attach.rs"),
     ("attack_mounts", "tests/tests/attack_mounts.rs"),
     ("attack_files", "tests/tests/attack_files.rs"),
@@ -21,7 +22,7 @@ const SUITES: [(&str, &str); 12] = [
     ("handshake::attack", "container/src/start/handshake.rs"),
 ];
 
-/// Suites of which every test must be named. `kernel`, `netdev` and `netlink` test more than holes.
+/// Suites of which every test must be named. `bridge`, `kernel`, `netdev` and `netlink` test more than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",

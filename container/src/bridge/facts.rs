@@ -163,7 +163,7 @@ impl Facts {
 }
 
 /// As whom dnsmasq runs: the first that is there.
-const SERVER_USERS: [&str; 2] = ["dnsmasq", "nobody"];
+const SERVER_USERS: [&str; 3] = ["lxc-dnsmasq", "dnsmasq", "nobody"];
 
 fn server_user() -> &'static str {
     SERVER_USERS.into_iter().find(|name| uzers::get_user_by_name(name).is_some()).unwrap_or("root")

@@ -165,8 +165,7 @@ impl Firewalls {
         }
         let mark = mark(bridge);
         for iptables in &self.iptables {
-            let rules =
-                iptables.rules.lines().map(split).filter(|words| words.iter().any(|word| *word == mark));
+            let rules = iptables.rules.lines().map(split).filter(|words| words.contains(&mark));
             for mut words in rules.filter(|words| words.first().is_some_and(|word| word == "-A")) {
                 words[0] = "-D".to_owned();
                 let arguments = std::iter::once("-w".to_owned()).chain(words);

@@ -244,11 +244,13 @@ fn server_arguments(settings: &Settings, facts: &Facts) -> Vec<String> {
         format!("--interface={bridge}"),
         "--except-interface=lo".to_owned(),
         "--bind-interfaces".to_owned(),
-        format!("--dhcp-range={},{},{},1h", dhcp.first, dhcp.last, v4.mask()),
+        format!("--dhcp-range={},{},{},{}", dhcp.first, dhcp.last, v4.mask(), rules::LEASE),
         format!("--dhcp-lease-max={}", dhcp.most),
         format!("--dhcp-leasefile={STATE}/{bridge}.leases"),
         "--dhcp-no-override".to_owned(),
         "--dhcp-authoritative".to_owned(),
+        // Clients can call themselves anything; copies of an image all call themselves the same.
+        "--dhcp-ignore-clid".to_owned(),
         "--domain-needed".to_owned(),
         "--bogus-priv".to_owned(),
     ];

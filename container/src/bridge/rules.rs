@@ -12,14 +12,19 @@
 //! | send from the bridge's own addresses, or say that they have them | the same |
 //! | send from an address that another user's port has been seen with | they would get what is sent to the other |
 //! | have the host pass a packet on to a neighbour | isolated ports do not reach each other by a detour either |
+//! | get what is for an address on the link of another user's | it is none of theirs |
 //! | wrap a packet into a VLAN | the rules would not see what is in it |
 //!
-//! An address becomes a user's when a port of that user's first sends from it, and stays so until it was silent for half an hour;
-//! a user can take so many in a minute and no more. A container that starts anew has another port and the same user.
+//! | ask for addresses, or give them back, in another's name | the other would lose its own |
+//!
+//! An address of IPv4 is a user's while DHCP has leased it to a port of that user's. Others, and addresses of IPv6 and of the link,
+//! become a user's when a port of that user's first sends from them, and stay so until they were silent for half an hour; a user
+//! can take so many in a minute and no more. A container that starts anew has another port and the same user.
 //!
 //! The bridge itself is not asked for (`meta ibrname`), since not every kernel can tell it.
 
 use std::fmt::Write;
+use std::net::Ipv6Addr;
 
 use types::IfName;
 
@@ -29,9 +34,31 @@ use super::settings::Settings;
 /// or 1.
 const PORTS: [&str; 4] = ["u0*", "u1*", "g0*", "g1*"];
 
-/// How long an address may be silent before it is nobody's. dnsmasq's leases last an hour, and are renewed at half of it: so
-/// an address is nobody's before DHCP gives it to somebody else.
+/// How long an address may be silent before it is nobody's.
 const SILENCE: &str = "30m";
+
+/// How long DHCP leases an address.
+pub(super) const LEASE: &str = "1h";
+
+/// Where things stand in a packet: their beginning and length in bits. By places and not by names, so that one set can be asked
+/// for what stands in different ones. Sources: IEEE 802.3, RFC 826, RFC 791, RFC 8200, RFC 4861, RFC 2131.
+mod at {
+    pub(super) const RECEIVER: &str = "@ll,0,48";
+    pub(super) const MAC: &str = "@ll,48,48";
+    pub(super) const MAC_IN_ARP: &str = "@nh,64,48";
+    pub(super) const IP_IN_ARP: &str = "@nh,112,32";
+    pub(super) const IP: &str = "@nh,96,32";
+    pub(super) const IP6: &str = "@nh,64,128";
+    pub(super) const ADVERTISED: &str = "@th,64,128";
+    /// In DHCP, behind the eight bytes of UDP: the client's address, the one that it gets, and its address on the link.
+    pub(super) const CLIENT: &str = "@th,160,32";
+    pub(super) const LEASED: &str = "@th,192,32";
+    pub(super) const CLIENTS_MAC: &str = "@th,288,48";
+    /// The first option's number and length, and these with its value: what kind of message it is. All clients and dnsmasq
+    /// write it first.
+    pub(super) const FIRST_OPTION: &str = "@th,1984,16";
+    pub(super) const KIND: &str = "@th,1984,24";
+}
 
 /// How many addresses a user may take: those of some hundred containers at once, and never all that the sets have room for.
 const BUDGET: &str = "over 120/minute burst 2000 packets";
@@ -64,137 +91,198 @@ fn replace(text: &mut String, family: &str, table: &str, content: &str) {
 fn to_the_world(settings: &Settings) -> String {
     let Settings { bridge, v4, v6, .. } = settings;
     let network = format!("{}/{}", v4.network(), v4.prefix);
-    let mut text = format!(
-        "    chain prerouting {{\n\
-                 type filter hook prerouting priority raw; policy accept;\n\
-                 iifname \"{bridge}\" ip saddr != {{ 0.0.0.0, {network} }} drop\n"
-    );
     let network_6 = v6.map(|v6| format!("{}/{}", v6.network(), v6.prefix));
-    if let Some(network) = &network_6 {
-        let _in_memory =
-            writeln!(text, "        iifname \"{bridge}\" ip6 saddr != {{ ::, fe80::/10, {network} }} drop");
+    let mut from = vec![
+        "type filter hook prerouting priority raw; policy accept;".to_owned(),
+        format!("iifname \"{bridge}\" ip saddr != {{ 0.0.0.0, {network} }} drop"),
+    ];
+    let mut to = vec![
+        "type nat hook postrouting priority srcnat; policy accept;".to_owned(),
+        format!("ip saddr {network} ip daddr != {network} masquerade"),
+    ];
+    if let Some(network) = network_6 {
+        from.push(format!("iifname \"{bridge}\" ip6 saddr != {{ ::, fe80::/10, {network} }} drop"));
+        let translated = format!("ip6 saddr {network} ip6 daddr != {network} masquerade");
+        to.extend(settings.is_v6_translated.then_some(translated));
     }
-    let _in_memory = write!(
-        text,
-        "    }}\n    chain postrouting {{\n\
-                 type nat hook postrouting priority srcnat; policy accept;\n\
-                 ip saddr {network} ip daddr != {network} masquerade\n"
-    );
-    if let Some(network) = network_6.filter(|_| settings.is_v6_translated) {
-        let _in_memory = writeln!(text, "        ip6 saddr {network} ip6 daddr != {network} masquerade");
-    }
-    text.push_str("    }\n");
+    let mut text = String::new();
+    chain(&mut text, "prerouting", &from);
+    chain(&mut text, "postrouting", &to);
     text
 }
 
-/// A set of what has been seen, and of whom.
-fn sets(text: &mut String, name: &str, kind: &str) {
-    for (name, kind) in
-        [(format!("of_{name}"), format!("meta iifgroup . {kind}")), (name.to_owned(), kind.to_owned())]
+/// Writes two sets: of what is somebody's, and of what is whose.
+fn sets(text: &mut String, name: &str, what: &str, timeout: &str) {
+    for (name, what) in
+        [(format!("of_{name}"), format!("meta iifgroup . {what}")), (name.to_owned(), what.to_owned())]
     {
         let _in_memory = writeln!(
             text,
-            "    set {name} {{ typeof {kind}; flags dynamic,timeout; timeout {SILENCE}; size 65536; }}"
+            "    set {name} {{ typeof {what}; flags dynamic,timeout; timeout {timeout}; size 65536; }}"
         );
     }
 }
 
-/// The rules of a chain that lets `key` pass when it is the sender's or nobody's, which makes it the sender's.
-fn pins(set: &str, key: &str) -> String {
-    format!(
-        "        meta iifgroup . {key} @of_{set} update @of_{set} {{ meta iifgroup . {key} }} update @{set} {{ {key} }} return\n\
-                 {key} @{set} drop\n\
-                 add @takers {{ meta iifgroup limit rate {BUDGET} }} drop\n\
-                 add @of_{set} {{ meta iifgroup . {key} }} add @{set} {{ {key} }}\n"
-    )
+/// Writes a chain.
+fn chain(text: &mut String, name: &str, rules: &[String]) {
+    let _in_memory = write!(text, "    chain {name} {{\n{}    }}\n", lines(rules));
+}
+
+fn lines(rules: &[String]) -> String {
+    rules.iter().map(|rule| format!("        {rule}\n")).collect()
+}
+
+/// Returns the rules by which `what` passes when it is the sender's or nobody's, which makes it the sender's.
+fn pins(set: &str, what: &str) -> Vec<String> {
+    vec![
+        format!(
+            "meta iifgroup . {what} @of_{set} update @of_{set} {{ meta iifgroup . {what} }} update @{set} {{ {what} }} return"
+        ),
+        format!("{what} @{set} drop"),
+        format!("add @takers {{ meta iifgroup limit rate {BUDGET} }} drop"),
+        format!("add @of_{set} {{ meta iifgroup . {what} }} add @{set} {{ {what} }}"),
+    ]
+}
+
+/// Returns the rules by which an address of IPv4 passes when DHCP has leased it to the sender's user or to nobody, and nobody
+/// else has been seen with it.
+fn leased_or_pins(what: &str) -> Vec<String> {
+    let leased = [format!("meta iifgroup . {what} @of_leased return"), format!("{what} @leased drop")];
+    leased.into_iter().chain(pins("ips", what)).collect()
 }
 
 /// The rules that look at frames of users' ports.
 fn neighbours(settings: &Settings) -> String {
-    let Settings { mac, v4, v6, .. } = settings;
-    let own = v4.address;
-    let own_6: Vec<_> = v6.iter().map(|v6| v6.address).chain([mac.link_local()]).collect();
-    // As bytes where the kernel is asked for those at a place: what an advertisement is about has no name in older nft.
-    let listed = |separator: &str, each: fn(&std::net::Ipv6Addr) -> String| {
-        own_6.iter().map(each).collect::<Vec<_>>().join(separator)
-    };
-    let (own_names, own_bytes) =
-        (listed(", ", ToString::to_string), listed(", ", |address| format!("{:#034x}", address.to_bits())));
     let mut text = String::new();
-    sets(&mut text, "macs", "ether saddr");
-    sets(&mut text, "ips", "ip saddr");
-    sets(&mut text, "ip6s", "@nh,64,128");
-    let _in_memory = writeln!(
-        text,
-        "    set takers {{ typeof meta iifgroup; flags dynamic,timeout; timeout 1h; size 65536; }}"
-    );
-    let chain = |text: &mut String, name: &str, rules: &str| {
-        let _in_memory = write!(text, "    chain {name} {{\n{rules}    }}\n");
-    };
-    let advertised = pins("ip6s", "@th,64,128");
-    chain(&mut text, "advertised", &format!("        @th,64,128 {{ {own_bytes} }} drop\n{advertised}"));
-    let sent = pins("ip6s", "@nh,64,128");
-    chain(
-        &mut text,
-        "from_ip6",
-        &format!(
-            "        icmpv6 type {{ nd-router-advert, nd-redirect }} drop\n\
-                     udp sport 547 drop\n\
-                     ip6 saddr {{ {own_names} }} drop\n\
-                     icmpv6 type nd-neighbor-advert jump advertised\n\
-                     ip6 saddr :: return\n{sent}"
-        ),
-    );
-    let sent = pins("ips", "ip saddr");
-    chain(
-        &mut text,
-        "from_ip4",
-        &format!(
-            "        udp sport 67 drop\n\
-                     icmp type redirect drop\n\
-                     ip saddr 0.0.0.0 return\n\
-                     ip saddr {own} drop\n{sent}"
-        ),
-    );
-    let said = pins("ips", "arp saddr ip");
-    chain(
-        &mut text,
-        "from_arp",
-        &format!(
-            "        meta iifgroup . arp saddr ether != @of_macs drop\n\
-                     arp saddr ip 0.0.0.0 return\n\
-                     arp saddr ip {own} drop\n{said}"
-        ),
-    );
-    let frames = pins("macs", "ether saddr");
-    chain(&mut text, "from_mac", &format!("        ether saddr {mac} drop\n{frames}"));
-    chain(
-        &mut text,
-        "user",
-        "        ether type { 8021q, 8021ad } drop\n\
-                 jump from_mac\n\
-                 ether type arp jump from_arp\n\
-                 ether type ip jump from_ip4\n\
-                 ether type ip6 jump from_ip6\n",
-    );
-    let (network, all) = (format!("{}/{}", v4.network(), v4.prefix), v4.broadcast());
-    let mut host = format!("        ip daddr {network} ip daddr != {{ {own}, {all} }} drop\n");
-    if let Some(v6) = v6 {
-        let _in_memory = writeln!(
-            host,
-            "        ip6 daddr {}/{} ip6 daddr != {} drop",
-            v6.network(),
-            v6.prefix,
-            v6.address
-        );
-    }
-    chain(&mut text, "for_the_host", &host);
-    for (hook, then) in [("prerouting", "user"), ("input", "for_the_host")] {
-        let head = format!("        type filter hook {hook} priority filter; policy accept;\n");
-        let ports = PORTS.map(|ports| format!("        iifname \"{ports}\" goto {then}\n"));
-        chain(&mut text, hook, &(head + &ports.concat()));
+    sets(&mut text, "macs", at::MAC, SILENCE);
+    sets(&mut text, "ips", at::IP, SILENCE);
+    sets(&mut text, "ip6s", at::IP6, SILENCE);
+    sets(&mut text, "leased", at::IP, LEASE);
+    let takers = "    set takers { typeof meta iifgroup; flags dynamic,timeout; timeout 1h; size 65536; }\n";
+    text.push_str(takers);
+    chain(&mut text, "asks_dhcp", &asks_dhcp());
+    chain(&mut text, "advertised", &advertised(settings));
+    chain(&mut text, "from_mac", &from_mac(settings));
+    chain(&mut text, "from_arp", &from_arp(settings));
+    chain(&mut text, "from_ip4", &from_ip4(settings));
+    chain(&mut text, "from_ip6", &from_ip6(settings));
+    let user = [
+        "ether type { 8021q, 8021ad } drop",
+        "jump from_mac",
+        "ether type arp jump from_arp",
+        "ether type ip jump from_ip4",
+        "ether type ip6 jump from_ip6",
+    ];
+    chain(&mut text, "user", &user.map(str::to_owned));
+    chain(&mut text, "to_the_host", &to_the_host(settings));
+    chain(&mut text, "to_user", &to_user());
+    for (hook, ports, then) in [
+        ("prerouting", "iifname", "user"),
+        ("input", "iifname", "to_the_host"),
+        ("forward", "oifname", "to_user"),
+        ("output", "oifname", "to_user"),
+    ] {
+        let head = format!("type filter hook {hook} priority filter; policy accept;");
+        let rules = PORTS.map(|names| format!("{ports} \"{names}\" goto {then}"));
+        chain(&mut text, hook, &[&[head][..], &rules].concat());
     }
     text
+}
+
+fn from_mac(Settings { mac, .. }: &Settings) -> Vec<String> {
+    let mut rules = vec![format!("ether saddr {mac} drop")];
+    rules.extend(pins("macs", at::MAC));
+    rules
+}
+
+fn from_arp(Settings { v4, .. }: &Settings) -> Vec<String> {
+    let mut rules = vec![
+        format!("meta iifgroup . {} != @of_macs drop", at::MAC_IN_ARP),
+        // A question by somebody who has no address yet says nothing about any.
+        "arp saddr ip 0.0.0.0 return".to_owned(),
+        format!("arp saddr ip {} drop", v4.address),
+    ];
+    rules.extend(leased_or_pins(at::IP_IN_ARP));
+    rules
+}
+
+fn from_ip4(Settings { v4, .. }: &Settings) -> Vec<String> {
+    let mut rules = vec![
+        "udp sport 67 drop".to_owned(),
+        "icmp type redirect drop".to_owned(),
+        "udp dport 67 jump asks_dhcp".to_owned(),
+        "ip saddr 0.0.0.0 return".to_owned(),
+        format!("ip saddr {} drop", v4.address),
+    ];
+    rules.extend(leased_or_pins(at::IP));
+    rules
+}
+
+fn from_ip6(settings: &Settings) -> Vec<String> {
+    let own: Vec<String> = own_ip6(settings).iter().map(ToString::to_string).collect();
+    let mut rules = vec![
+        "icmpv6 type { nd-router-advert, nd-redirect } drop".to_owned(),
+        "udp sport 547 drop".to_owned(),
+        format!("ip6 saddr {{ {} }} drop", own.join(", ")),
+        "icmpv6 type nd-neighbor-advert jump advertised".to_owned(),
+        "ip6 saddr :: return".to_owned(),
+    ];
+    rules.extend(pins("ip6s", at::IP6));
+    rules
+}
+
+/// What a neighbour advertises need not be what it sends from.
+fn advertised(settings: &Settings) -> Vec<String> {
+    let own: Vec<String> =
+        own_ip6(settings).iter().map(|address| format!("{:#034x}", address.to_bits())).collect();
+    let mut rules = vec![format!("{} {{ {} }} drop", at::ADVERTISED, own.join(", "))];
+    rules.extend(pins("ip6s", at::ADVERTISED));
+    rules
+}
+
+/// Returns the addresses of IPv6 that the bridge has.
+fn own_ip6(settings: &Settings) -> Vec<Ipv6Addr> {
+    settings.v6.iter().map(|v6| v6.address).chain([settings.mac.link_local()]).collect()
+}
+
+/// Messages of clients. dnsmasq believes what stands in them: whoever writes another's address on the link into one gives
+/// that one's lease back.
+fn asks_dhcp() -> Vec<String> {
+    let release = format!("{} 0x350107", at::KIND);
+    vec![
+        format!("{} != 0x3501 drop", at::FIRST_OPTION),
+        format!("meta iifgroup . {} != @of_macs drop", at::CLIENTS_MAC),
+        format!("{release} meta iifgroup . {} != @of_leased drop", at::CLIENT),
+        format!(
+            "{release} delete @of_leased {{ meta iifgroup . {client} }} delete @leased {{ {client} }}",
+            client = at::CLIENT
+        ),
+    ]
+}
+
+/// A bridge sends to all ports what is for an address that it has forgotten: nobody gets what is for another user's. And what
+/// dnsmasq acknowledges to a port, which it sends to that port alone unless the client asks for it to be told to all, is its
+/// user's.
+fn to_user() -> Vec<String> {
+    let (leased, kind, receiver) = (at::LEASED, at::KIND, at::RECEIVER);
+    vec![
+        format!("{receiver} @macs meta oifgroup . {receiver} != @of_macs drop"),
+        format!(
+            "ether daddr != ff:ff:ff:ff:ff:ff udp sport 67 {kind} 0x350105 {leased} != 0 \
+             update @of_leased {{ meta oifgroup . {leased} }} update @leased {{ {leased} }}"
+        ),
+    ]
+}
+
+/// A packet for a neighbour that is handed to the host, which would pass it on to another port.
+fn to_the_host(Settings { v4, v6, .. }: &Settings) -> Vec<String> {
+    let (network, all) = (v4.network(), v4.broadcast());
+    let mut rules =
+        vec![format!("ip daddr {network}/{} ip daddr != {{ {}, {all} }} drop", v4.prefix, v4.address)];
+    rules.extend(
+        v6.map(|v6| format!("ip6 daddr {}/{} ip6 daddr != {} drop", v6.network(), v6.prefix, v6.address)),
+    );
+    rules
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Device;
+use super::{Device, Flaw};
 
 /// Who is in a network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +63,7 @@ impl Holders {
     pub fn of(&self, device: &Device) -> Holder {
         let pid = device.netns.and_then(|netns| self.first.get(&netns));
         match pid {
+            _ if device.flaw == Some(Flaw::Foreign) => Holder::Nobody,
             Some(pid) => self.holder(*pid),
             None if self.caller == 0 || self.caller == device.asked_by => Holder::Nobody,
             None => Holder::Unknown,
@@ -127,5 +128,7 @@ mod tests {
         assert_eq!(holders(7).of(&device(Some(5), 7)), Holder::Nobody);
         assert_eq!(holders(0).of(&device(None, 7)), Holder::Nobody);
         assert_eq!(holders(8).of(&device(Some(5), 7)), Holder::Unknown);
+        let foreign = Device { flaw: Some(Flaw::Foreign), ..device(Some(5), 7) };
+        assert_eq!(holders(8).of(&foreign), Holder::Nobody);
     }
 }

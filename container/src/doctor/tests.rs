@@ -423,7 +423,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     ("lxcpath.foreign", |s| filesystem(s).magic = magic::NFS, "NFS"),
     ("lxcpath.overlay", |s| filesystem(s).magic = magic::OVERLAY, "an overlay"),
     ("net.helper", |s| s.network.has_helper = false, "/p/libexec/bryo/bryo-netdev"),
-    ("net.bridge", |s| s.network.bridges[0].exists = false, "sudo ip link add lxcbr0 type bridge"),
+    ("net.bridge", |s| s.network.bridges[0].exists = false, "sudo bryo net setup --bridge lxcbr0"),
     (
         "net.usernet",
         |s| s.identity.usernet = Ok("anabel veth lxcbr0 10\nana veth br1 10\n".into()),

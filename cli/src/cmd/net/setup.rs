@@ -142,7 +142,7 @@ fn fulfil(
     })?;
     match way {
         Way::ShowJson => output::print_line(json::text(&plan.steps)),
-        Way::Show => plan.steps.iter().for_each(|step| output::print_line(step)),
+        Way::Show => plan.steps.iter().for_each(output::print_line),
         Way::Do => carry_out(&plan, &facts).map_err(failed)?,
     }
     if !is_root {
@@ -168,7 +168,6 @@ fn unit() -> std::result::Result<String, Failure> {
         "# Written by bryo net setup --unit.\n\
          [Unit]\n\
          Description=Bridge for containers of ordinary users\n\
-         Documentation=man:bryo-net(8)\n\
          # Firewalls first: what they drop they are told to let pass, and one that starts later would forget it.\n\
          After=network-online.target nftables.service ufw.service firewalld.service docker.service systemd-resolved.service\n\
          Wants=network-online.target\n\

@@ -1,0 +1,581 @@
+//! The bridge that the administrator sets up, and who has what on it. Each claim is a story in `bridge/words.sh`'s words, on a host
+//! that is a network namespace of the test's own.
+
+use std::collections::BTreeMap;
+
+use tests::Lab;
+
+tests::claims! {
+    setup_makes_a_bridge_and_teardown_leaves_nothing_and_neither_touches_what_is_not_its_own: hybrid, needs Bryo Bridge;
+    what_a_dry_run_shows_is_what_is_done: hybrid, needs Bryo Bridge Strace;
+    a_setup_killed_at_any_step_is_finished_by_the_next: hybrid, needs Bryo Bridge Strace;
+    containers_get_addresses_names_and_a_way_into_the_world: hybrid, needs Bryo Bridge;
+    the_defaults_of_lxc_net_are_honoured: hybrid, needs Bryo Bridge;
+    what_is_in_the_way_is_named_and_left_alone: hybrid, needs Bryo Bridge;
+    a_firewall_of_nftables_that_drops_all_lets_the_bridge_pass: hybrid, needs Bryo Bridge;
+    a_firewall_of_iptables_that_drops_all_lets_the_bridge_pass: hybrid, needs Bryo Bridge Iptables;
+    quota_and_ls_tell_who_has_what: hybrid, needs Bryo Bridge;
+    lint_names_the_lines_and_what_to_write: hybrid, needs Bryo;
+    nobody_takes_the_gateways_or_a_neighbours_address: hybrid, needs Bryo Bridge;
+    a_rogue_dhcp_server_and_a_rogue_router_change_nothing: hybrid, needs Bryo Bridge;
+    nothing_of_another_users_is_heard_or_reached: hybrid, needs Bryo Bridge;
+    nobody_gives_back_anothers_lease: hybrid, needs Bryo Bridge;
+}
+
+const WORDS: &str = include_str!("bridge/words.sh");
+
+/// What a story said: `key=value` lines, and all of it for messages.
+#[derive(Debug)]
+struct Told {
+    values: BTreeMap<String, String>,
+    all: String,
+}
+
+impl Told {
+    #[track_caller]
+    fn is(&self, key: &str, expected: &str) {
+        assert_eq!(self.value(key), expected, "{key} in\n{}", self.all);
+    }
+
+    #[track_caller]
+    fn value(&self, key: &str) -> &str {
+        match self.values.get(key) {
+            Some(value) => value,
+            None => panic!("nothing is said of {key} in\n{}", self.all),
+        }
+    }
+}
+
+/// Runs a story as root of a host of its own.
+#[track_caller]
+fn story(lab: &Lab, script: &str) -> Told {
+    let ana = lab.user("ana");
+    ana.write("story", &format!("{WORDS}\n{script}\nsay end reached\n"));
+    let run = format!(
+        "exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
+         bash {}/story /run/bryo-lab/prefix",
+        ana.home().display()
+    );
+    let output = ana.sh("false").amid(run).seconds(300).output();
+    let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let told = Told {
+        values: output.stdout.lines().filter_map(pair).collect(),
+        all: format!("{}\n{}", output.stdout, output.stderr),
+    };
+    told.is("end", "reached");
+    told
+}
+
+fn setup_makes_a_bridge_and_teardown_leaves_nothing_and_neither_touches_what_is_not_its_own(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        nft 'table inet mine { chain in { type filter hook input priority 0; policy accept; tcp dport 1 drop; }; }'
+        ip link add mine0 type bridge; ip address add 10.66.0.1/24 dev mine0; ip link set mine0 up
+        ip link add dev lxcbr00 type bridge
+        dnsmasq --conf-file=/dev/null --pid-file=/tmp/mine.pid --port=0 --interface=mine0 --bind-interfaces
+        state() { ip -o link show | sed 's/qdisc.*//'; nft list ruleset; pgrep -a dnsmasq; find /run; }
+        state >/tmp/before
+        bryo net setup; say setup $?
+        say bridge $(ip -d -o link show lxcbr0)
+        say addresses $(ip -o address show lxcbr0)
+        say forward $(cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding)
+        say servers $(pgrep -c dnsmasq)
+        bryo net setup; say again $?
+        say servers_again $(pgrep -c dnsmasq)
+        box ana
+        bryo net teardown 2>/tmp/refused; say refused $? $(cat /tmp/refused)
+        kill -9 $REPLY
+        gone() { ! ip link show master lxcbr0 | grep -q .; }
+        await gone
+        bryo net teardown; say teardown $?
+        state >/tmp/after
+        say changed $(diff /tmp/before /tmp/after | grep -v '/run/bryo' | grep '^[<>]')
+        say twice $(bryo net teardown 2>&1)
+        "#,
+    );
+    told.is("setup", "0");
+    for piece in ["UP", " group 1651669359 ", " bridge "] {
+        assert!(told.value("bridge").contains(piece), "{piece}: {told:?}");
+    }
+    for piece in ["inet 10.0.3.1/24 brd 10.0.3.255", "inet6 fd"] {
+        assert!(told.value("addresses").contains(piece), "{piece}: {told:?}");
+    }
+    told.is("forward", "1 1");
+    told.is("servers", "2");
+    told.is("again", "0");
+    told.is("servers_again", "2");
+    let refused = told.value("refused");
+    assert!(
+        refused.starts_with("1 ") && refused.contains("lxcbr0 is in use by 1 device (u0001b2h"),
+        "{told:?}"
+    );
+    told.is("teardown", "0");
+    told.is("changed", "");
+    told.is("twice", "there is nothing of lxcbr0 that bryo net setup has made");
+}
+
+fn what_a_dry_run_shows_is_what_is_done(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        state() { ip -o link show; nft list ruleset; find /run /var/lib; }
+        state >/tmp/before
+        bryo net setup --dry-run >/tmp/shown 2>/tmp/notes
+        state >/tmp/after
+        say touched $(diff /tmp/before /tmp/after)
+        say shown $(grep -E '^(ip|nft|dnsmasq) ' /tmp/shown | sed "s/ <<'END'//" | md5sum)
+        # strace ends with the last that it follows, which is dnsmasq.
+        strace -f -s 4096 -o /tmp/trace -e trace=execve,openat /mnt/prefix/bin/bryo net setup 2>/tmp/said &
+        await grep -q 'is set up' /tmp/said || exit 1
+        await pgrep dnsmasq; kill $(pgrep dnsmasq); wait
+        # The steps alone: what looks (nft list) is no step.
+        grep -oE 'execve\("/[a-z/]*/(ip|nft|dnsmasq)", \[.*\]' /tmp/trace | grep -v '"list"' |
+            sed 's/.*\[//; s/\]$//; s/"\([^"]*\)"/\1/g; s/, / /g; s#^/[a-z/]*/##' >/tmp/done
+        say done $(md5sum </tmp/done)
+        say count $(wc -l </tmp/done)
+        say written $(grep -oE 'openat\(AT_FDCWD, "/proc/sys/[^"]*", O_WRONLY' /tmp/trace | sed 's/.*"\(.*\)".*/\1/' | md5sum)
+        say to_write $(grep -oE '^echo . > .*' /tmp/shown | sed 's/.* > //' | md5sum)
+        diff <(grep -E '^(ip|nft|dnsmasq) ' /tmp/shown | sed "s/ <<'END'//") /tmp/done >&2
+        "#,
+    );
+    told.is("touched", "");
+    assert_ne!(told.value("count"), "0");
+    told.is("done", told.value("shown"));
+    told.is("written", told.value("to_write"));
+}
+
+fn a_setup_killed_at_any_step_is_finished_by_the_next(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        state() {
+            ip -o address show lxcbr0 | sed 's/^[0-9]*://; s/valid_lft.*//'
+            ip -o -d link show lxcbr0 | sed 's/^[0-9]*://; s/qdisc.*group/group/; s/gc_timer *[0-9.]*//'
+            nft list ruleset
+            cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/lxcbr0/accept_ra
+            pgrep -a dnsmasq | sed 's/^[0-9]*//'
+        }
+        bryo net setup 2>/dev/null || exit 1
+        state >/tmp/whole
+        bryo net teardown 2>/dev/null || exit 1
+        killed=0 wrong=0
+        # Each program is started by one call; a kill before it leaves all that comes later undone, one behind it the rest.
+        for call in clone3,clone,vfork pidfd_open openat write wait4,waitid; do
+            for n in $(seq 1 60); do
+                strace -o /tmp/trace -qq -e trace=$call -e inject=$call:signal=KILL:when=$n \
+                    /mnt/prefix/bin/bryo net setup >/dev/null 2>&1
+                [ $? = 137 ] || break
+                killed=$((killed + 1))
+                bryo net setup >/tmp/out 2>&1 || { wrong=$((wrong + 1)); echo "$call $n: $(cat /tmp/out)" >&2; }
+                await pgrep dnsmasq
+                state >/tmp/found
+                diff /tmp/whole /tmp/found >&2 || { wrong=$((wrong + 1)); echo "after $call $n" >&2; }
+                bryo net teardown >/dev/null 2>&1 || { wrong=$((wrong + 1)); echo "teardown after $call $n" >&2; }
+            done
+        done
+        say wrong $wrong
+        say killed $killed
+        "#,
+    );
+    told.is("wrong", "0");
+    let killed: u32 = told.value("killed").parse().unwrap_or_default();
+    assert!(killed > 40, "{told:?}");
+}
+
+fn containers_get_addresses_names_and_a_way_into_the_world(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        world
+        bryo net setup 2>/dev/null
+        box ana; A=$REPLY; box bob; B=$REPLY
+        lease ana $A anas; say lease_ana $?
+        lease bob $B bobs; say lease_bob $?
+        named() { inside $1 $2 busybox nslookup $3 10.0.3.1 | grep -A1 "Name:.*$3" | grep -q "Address: $4"; }
+        await named ana $A bobs.lxc $(ip_of bob $B); say name_of_a_neighbour $?
+        await named bob $B anas.lxc $(ip_of ana $A); say name_of_the_other $?
+        await eval "busybox nslookup anas.lxc 10.0.3.1 | grep -q 'Address: $(ip_of ana $A)'"; say name_on_the_host $?
+        await pings_from ana $A 10.0.3.1; say gateway $?
+        await has_ip6 ana $A; say has_ip6 $?
+        await pings_from ana $A $(ip -6 -o address show lxcbr0 scope global | awk '{ sub("/.*", "", $4); print $4 }')
+        say gateway6 $?
+        nsenter -n -t $WORLD nft 'table ip seen { chain in { type filter hook input priority 0; ip saddr 192.0.2.1 counter; }; }'
+        await pings_from ana $A 192.0.2.2; say world $?
+        [ $(nsenter -n -t $WORLD nft list ruleset | sed -n 's/.*packets \([0-9]*\).*/\1/p') -gt 0 ]; say translated $?
+        "#,
+    );
+    for key in [
+        "lease_ana",
+        "lease_bob",
+        "name_of_a_neighbour",
+        "name_of_the_other",
+        "name_on_the_host",
+        "gateway",
+        "has_ip6",
+        "gateway6",
+        "world",
+        "translated",
+    ] {
+        told.is(key, "0");
+    }
+}
+
+fn the_defaults_of_lxc_net_are_honoured(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        cat >/etc/default/lxc-net <<'END'
+USE_LXC_BRIDGE="true"
+LXC_BRIDGE="br7"
+LXC_ADDR="10.7.0.1"
+LXC_NETMASK="255.255.255.0"
+LXC_NETWORK="10.7.0.0/24"
+LXC_DHCP_RANGE="10.7.0.20,10.7.0.29"
+LXC_DHCP_MAX="10"
+LXC_DOMAIN="box.test"
+LXC_IPV6_ADDR="fd07::1"
+LXC_IPV6_MASK="64"
+LXC_IPV6_NETWORK="fd07::/64"
+END
+        bryo net setup 2>/dev/null; say setup $?
+        say v4 $(ip -4 -o address show br7 | awk '{ print $4 }')
+        say v6 $(ip -6 -o address show br7 scope global | awk '{ print $4 }')
+        say server $(pgrep -a dnsmasq)
+        bryo net teardown 2>/dev/null; say teardown $?
+        printf 'LXC_ADDR=$(reboot)\nLXC_DHCP_MAX=many\n' >/etc/default/lxc-net
+        bryo net setup 2>/tmp/wrong; say wrong $? $(cat /tmp/wrong)
+        echo 'USE_LXC_BRIDGE="false"' >/etc/default/lxc-net
+        bryo net setup 2>/tmp/off; say off $? $(cat /tmp/off)
+        "#,
+    );
+    told.is("setup", "0");
+    told.is("v4", "10.7.0.1/24");
+    told.is("v6", "fd07::1/64");
+    for argument in ["--dhcp-range=10.7.0.20,10.7.0.29,", "--dhcp-lease-max=10", "--domain=box.test"] {
+        assert!(told.value("server").contains(argument), "{argument}: {told:?}");
+    }
+    told.is("teardown", "0");
+    let wrong = told.value("wrong");
+    for piece in
+        ["/etc/default/lxc-net:1: LXC_ADDR: it takes a shell", "/etc/default/lxc-net:2: LXC_DHCP_MAX"]
+    {
+        assert!(wrong.starts_with("1 ") && wrong.contains(piece), "{piece}: {wrong}");
+    }
+    assert!(
+        told.value("off").starts_with("1 ") && told.value("off").contains("USE_LXC_BRIDGE is false"),
+        "{told:?}"
+    );
+}
+
+fn what_is_in_the_way_is_named_and_left_alone(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        state() { ip -o link show | sed 's/qdisc.*//'; ip -o address show; nft list ruleset; pgrep -a dnsmasq; }
+        refused() { state >/tmp/before; bryo net setup >/tmp/said 2>&1; say $1 $? $(cat /tmp/said); state >/tmp/after; say $1_changed $(diff /tmp/before /tmp/after); }
+        ip link add lxcbr0 type bridge; ip address add 10.0.3.1/24 dev lxcbr0; ip link set lxcbr0 up
+        refused bridge
+        bryo net teardown >/tmp/said 2>&1; say teardown $? $(cat /tmp/said)
+        say still $(ip -o link show lxcbr0 | grep -c lxcbr0)
+        ip link delete lxcbr0
+        ip link add lan type bridge; ip address add 10.0.3.7/24 dev lan; ip link set lan up
+        refused network
+        ip link delete lan
+        setpriv --reuid 61001 --regid 61001 --clear-groups /mnt/prefix/bin/bryo net setup >/tmp/said 2>&1
+        say user $? $(cat /tmp/said)
+        "#,
+    );
+    let said = |key: &str, piece: &str| {
+        let value = told.value(key);
+        assert!(value.starts_with("1 ") && value.contains(piece), "{piece} in {key}: {told:?}");
+    };
+    said("bridge", "there is a bridge lxcbr0 already, which somebody else has made");
+    said("network", "10.0.3.0/24 is reached by lan already");
+    said("user", "only root may change the host's network");
+    told.is("bridge_changed", "");
+    told.is("network_changed", "");
+    assert!(told.value("teardown").contains("lxcbr0 is not Bryo's, and stays"), "{told:?}");
+    told.is("still", "1");
+}
+
+/// What a firewall that drops all comes to, before and after.
+const DROPPED: &str = r#"
+    world
+    firewall
+    bryo net setup --no-guard 2>/dev/null
+    box ana; A=$REPLY
+    lease ana $A anas; say lease $?
+    await pings_from ana $A 192.0.2.2; say world $?
+    rules >/tmp/once; bryo net setup --no-guard 2>/dev/null; rules >/tmp/twice
+    say added_twice $(diff /tmp/once /tmp/twice)
+    unruly; pings_from ana $A 192.0.2.2; say world_without $?
+    kill -9 $A
+    gone() { ! ip link show master lxcbr0 | grep -q .; }
+    await gone
+    bryo net setup --no-guard 2>/dev/null; bryo net teardown 2>/dev/null; say teardown $?
+    say left $(rules | grep -c bryo) $(rules | grep -c theirs)
+"#;
+
+fn assert_lets_pass(told: &Told) {
+    for key in ["lease", "world", "teardown"] {
+        told.is(key, "0");
+    }
+    told.is("world_without", "1");
+    told.is("added_twice", "");
+    told.is("left", "0 1");
+}
+
+fn a_firewall_of_nftables_that_drops_all_lets_the_bridge_pass(lab: &Lab) {
+    let firewall = r#"
+        firewall() {
+            nft 'table inet filter {
+                chain input { type filter hook input priority filter; policy drop; iifname "lo" accept comment "theirs"; }
+                chain forward { type filter hook forward priority filter; policy drop; }
+            }'
+        }
+        rules() { nft list table inet filter; }
+        unruly() { nft flush chain inet filter forward; }
+    "#;
+    assert_lets_pass(&story(lab, &format!("{firewall}{DROPPED}")));
+}
+
+fn a_firewall_of_iptables_that_drops_all_lets_the_bridge_pass(lab: &Lab) {
+    let firewall = r#"
+        firewall() {
+            iptables -P FORWARD DROP; iptables -P INPUT DROP
+            iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER
+            iptables -A DOCKER-USER -j RETURN -m comment --comment theirs
+        }
+        rules() { iptables -S; }
+        unruly() { iptables -S FORWARD | grep bryo | sed 's/^-A/-D/' | xargs -L1 iptables; }
+    "#;
+    assert_lets_pass(&story(lab, &format!("{firewall}{DROPPED}")));
+}
+
+fn quota_and_ls_tell_who_has_what(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        printf 'ana veth lxcbr0 2\n@staff2 veth lxcbr0 5\nbob veth br9 1\n' >/etc/lxc/lxc-usernet
+        bryo net setup 2>/dev/null
+        box ana; A=$REPLY
+        say quota $(user ana /mnt/prefix/bin/bryo net quota | tail -n +2)
+        say all $(bryo net quota --all | tail -n +2)
+        say json $(user ana /mnt/prefix/bin/bryo net quota --json)
+        say of_bob $(user bob /mnt/prefix/bin/bryo net ls)
+        say seen_by_bob $(user bob /mnt/prefix/bin/bryo net ls --all | tail -n +2)
+        # A namespace without a process, which somebody holds open.
+        exec 9</proc/$A/ns/net; kill -9 $A; wait $A 2>/dev/null
+        say orphan $(bryo net ls --all 2>&1 | tail -n +2)
+        # A slot's name that is no device of the helper's.
+        next=$(ip -o link show master lxcbr0 | sed 's/^[0-9]*: //; s/0[@:].*/1/')
+        ip link add $next type bridge
+        say foreign $(bryo net ls --all 2>&1 | grep 'no port')
+        say used $(user ana /mnt/prefix/bin/bryo net quota | tail -n +2)
+        "#,
+    );
+    let starts =
+        |key: &str, piece: &str| assert!(told.value(key).starts_with(piece), "{piece} in {key}: {told:?}");
+    starts("quota", "lxcbr0 ana 1 2 process ");
+    let all = told.value("all");
+    assert!(all.contains("br9 (not there) bob 0 1 -") && all.contains("lxcbr0 @staff2 0 5 -"), "{told:?}");
+    assert!(
+        told.value("json").contains(r#""owner": { "kind": "user", "id": 61001, "name": "ana" }"#),
+        "{told:?}"
+    );
+    told.is("of_bob", "");
+    assert!(told.value("seen_by_bob").ends_with("lxcbr0 ana ?"), "{told:?}");
+    assert!(told.value("orphan").contains("lxcbr0 ana nobody"), "{told:?}");
+    assert!(told.value("orphan").contains("stands in nobody's container"), "{told:?}");
+    assert!(told.value("foreign").contains("is no port of a bridge, and takes a slot of ana"), "{told:?}");
+    starts("used", "lxcbr0 ana 2 2 nobody, nobody");
+}
+
+fn lint_names_the_lines_and_what_to_write(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        ip link add lxcbr0 type bridge
+        bryo net lint; say fine $?
+        printf 'ana veth lxcbr0 010\nnobody-is-this veth lxcbr0 1\nbob veth lxcbr0 2\nbob veth lxcbr0 1\n' >/etc/lxc/lxc-usernet
+        bryo net lint >/tmp/found; say found $? $(cat /tmp/found)
+        bryo net lint --json >/tmp/json; say json $(tr -d ' \n' </tmp/json)
+        printf 'bob veth lxcbr0 2\n' >/etc/lxc/lxc-usernet; chmod 666 /etc/lxc/lxc-usernet
+        bryo net lint >/tmp/found; say open $? $(cat /tmp/found)
+        bryo net lint /nowhere 2>/tmp/found; say missing $? $(cat /tmp/found)
+        "#,
+    );
+    told.is("fine", "0");
+    let found = told.value("found");
+    for piece in [
+        "1 /etc/lxc/lxc-usernet:1: grants nothing: the number",
+        "help: write: ana veth lxcbr0 10",
+        ":2: grants nothing: there is no user nobody-is-this",
+        ":4: grants nothing: line 3 counts instead",
+    ] {
+        assert!(found.contains(piece), "{piece}: {told:?}");
+    }
+    assert!(
+        told.value("json").starts_with(r#"[{"line":1,"text":"anavethlxcbr0010","grants_nothing":true,"#),
+        "{told:?}"
+    );
+    assert!(told.value("open").starts_with("1 ") && told.value("open").contains("mode 0666"), "{told:?}");
+    assert!(told.value("missing").starts_with("2 error: "), "{told:?}");
+}
+
+/// Two users on one bridge: as `bryo net setup` leaves it (`good`), and as a bridge is without its rules and open to all
+/// (`bad`), on which each attack has to succeed for its failure to mean something.
+fn both(lab: &Lab, attack: &str) -> (Told, Told) {
+    let good = "bryo net setup 2>/dev/null";
+    let bad = "printf 'ana veth lxcbr0 3 open\\nbob veth lxcbr0 3 open\\n' >/etc/lxc/lxc-usernet\n\
+               bryo net setup --no-guard 2>/dev/null";
+    let neighbours = "box ana; A=$REPLY; box bob; B=$REPLY\n\
+                      lease ana $A anas || exit 1; lease bob $B bobs || exit 1\n\
+                      await has_ip6 bob $B; await has_ip6 ana $A\n\
+                      BOB=$(ip_of bob $B); BOB6=$(ip6_of bob $B)\n\
+                      await pings_from bob $B 10.0.3.1; await pings_from ana $A 10.0.3.1; await pings $BOB6";
+    let story = |setup: &str| story(lab, &format!("{setup}\n{neighbours}\n{attack}"));
+    (story(good), story(bad))
+}
+
+/// Asserts that an attack came to nothing, and would have come to something.
+#[track_caller]
+fn assert_defeated((good, bad): &(Told, Told), keys: &[&str]) {
+    for key in keys {
+        good.is(key, "0");
+        assert_ne!(bad.value(key), "0", "without the rules {key} is to succeed\n{}", bad.all);
+    }
+}
+
+fn nobody_takes_the_gateways_or_a_neighbours_address(lab: &Lab) {
+    let attack = r#"
+        BOBMAC=$(mac_of bob $B) ANAMAC=$(mac_of ana $A)
+        # The gateway's address, told to bob.
+        inside ana $A ip address add 10.0.3.1/32 dev eth0
+        inside ana $A busybox arping -q -c 3 -U -I eth0 10.0.3.1
+        inside bob $B ip neigh show 10.0.3.1 | grep -q "$ANAMAC"; say gateway $((1 - $?))
+        inside ana $A ip address delete 10.0.3.1/32 dev eth0
+        # Bob's address, told to the host.
+        inside ana $A ip address add $BOB/32 dev eth0
+        inside ana $A busybox arping -q -c 3 -U -I eth0 $BOB
+        ip neigh show $BOB | grep -q "$ANAMAC"; say neighbour $((1 - $?))
+        inside ana $A ip address delete $BOB/32 dev eth0
+        # Bob's address of IPv6, from which the host is asked.
+        HOST6=$(ip -6 -o address show lxcbr0 scope global | awk '{ sub("/.*", "", $4); print $4 }')
+        inside ana $A ip -6 address add $BOB6/128 dev eth0 nodad
+        inside ana $A ip -6 route add $HOST6/128 dev eth0 src $BOB6
+        inside ana $A ip -6 neigh flush dev eth0
+        for n in 1 2 3; do inside ana $A bash -c "echo x >/dev/udp/$HOST6/7777"; sleep 0.5; done
+        ip -6 neigh show $BOB6 | grep -q "$ANAMAC"; say neighbour6 $((1 - $?))
+        inside ana $A ip -6 route delete $HOST6/128 dev eth0
+        inside ana $A ip -6 address delete $BOB6/128 dev eth0
+        # Bob's address on the link, from which something is sent.
+        inside ana $A ip link set eth0 down
+        inside ana $A ip link set eth0 address $BOBMAC
+        inside ana $A ip link set eth0 up
+        inside ana $A ip address replace 10.0.3.200/24 dev eth0
+        for n in 1 2 3; do inside ana $A busybox arping -q -c 1 -U -I eth0 10.0.3.200; done
+        bridge fdb show br lxcbr0 dynamic | grep "^$BOBMAC" | grep -q "dev $(port_of $A) "; say mac $((1 - $?))
+        # What ana may do she still can.
+        inside ana $A ip link set eth0 down
+        inside ana $A ip link set eth0 address $ANAMAC
+        inside ana $A ip link set eth0 up
+        lease ana $A anas; await pings_from ana $A 10.0.3.1; say ana_works $?
+        await pings_from bob $B 10.0.3.1; say bob_works $?
+    "#;
+    let told = both(lab, attack);
+    assert_defeated(&told, &["gateway", "neighbour", "neighbour6", "mac"]);
+    told.0.is("ana_works", "0");
+    told.0.is("bob_works", "0");
+}
+
+fn a_rogue_dhcp_server_and_a_rogue_router_change_nothing(lab: &Lab) {
+    let attack = r#"
+        # A router that is none, and says so each few seconds.
+        inside ana $A ip -6 address add fd66::1/64 dev eth0 nodad
+        inside ana $A dnsmasq --no-daemon --conf-file=/dev/null --user=root --pid-file= --port=0 --interface=eth0 --bind-interfaces \
+            --enable-ra --ra-param=eth0,4 --dhcp-range=fd66::,ra-only --leasefile-ro --log-dhcp 2>/tmp/rogue &
+        await grep -q 'RTR-ADVERT(eth0) fd66::' /tmp/rogue || exit 1
+        sent=$(grep -c RTR-ADVERT /tmp/rogue)
+        again() { [ $(grep -c RTR-ADVERT /tmp/rogue) -gt $((sent + 1)) ]; }
+        await again || exit 1
+        inside bob $B ip -6 address show dev eth0 | grep -q fd66; say router $((1 - $?))
+        # A DHCP server, while the real one does not answer.
+        kill -STOP $(cat /run/bryo/net/lxcbr0/dnsmasq.pid)
+        printf 'start 10.0.3.66\nend 10.0.3.66\ninterface eth0\nlease_file /tmp/leases\npidfile /tmp/pid\noption router 10.0.3.99\noption subnet 255.255.255.0\n' >/tmp/udhcpd
+        touch /tmp/leases; chmod 666 /tmp/leases
+        inside ana $A busybox udhcpd -f /tmp/udhcpd >/dev/null 2>&1 &
+        ready() { inside ana $A ss -uln 2>/dev/null | grep -q ':67 '; }
+        await ready || exit 1
+        inside bob $B ip address flush dev eth0 scope global
+        lease bob $B bobs 3
+        inside bob $B ip route show default | grep -q 10.0.3.99; say server $((1 - $?))
+        kill -CONT $(cat /run/bryo/net/lxcbr0/dnsmasq.pid)
+    "#;
+    assert_defeated(&both(lab, attack), &["router", "server"]);
+}
+
+fn nothing_of_another_users_is_heard_or_reached(lab: &Lab) {
+    let attack = r#"
+        BOBMAC=$(mac_of bob $B)
+        listen ana $A "ip daddr $BOB udp dport 7777"
+        # A bridge that has forgotten where bob is sends to all.
+        ip neigh replace $BOB lladdr $BOBMAC dev lxcbr0 nud permanent
+        for n in 1 2 3; do
+            bridge fdb delete $BOBMAC dev $(port_of $B) master 2>/dev/null
+            echo secret >/dev/udp/$BOB/7777
+        done
+        say heard $(heard ana $A)
+        # Directly, by the link.
+        listen bob $B "ip saddr $(ip_of ana $A) udp dport 7779"
+        for n in 1 2 3; do inside ana $A bash -c "echo x >/dev/udp/$BOB/7779"; done
+        sleep 1
+        say reached $(heard bob $B)
+    "#;
+    assert_defeated(&both(lab, attack), &["heard", "reached"]);
+    // By the host, which passes on from port to port what isolated ports cannot give each other.
+    let detour = |setup: &str| {
+        let script = format!(
+            r#"{setup}
+            box ana; A=$REPLY; box bob; B=$REPLY
+            lease ana $A anas || exit 1; lease bob $B bobs || exit 1
+            BOB=$(ip_of bob $B)
+            await pings_from bob $B 10.0.3.1; await pings_from ana $A 10.0.3.1
+            listen bob $B "ip saddr $(ip_of ana $A) udp dport 7779"
+            inside ana $A ip route add $BOB/32 via 10.0.3.1
+            for n in 1 2 3; do inside ana $A bash -c "echo x >/dev/udp/$BOB/7779"; done
+            sleep 1
+            say detour $(heard bob $B)
+            "#
+        );
+        story(lab, &script)
+    };
+    let told = (detour("bryo net setup 2>/dev/null"), detour("bryo net setup --no-guard 2>/dev/null"));
+    assert_defeated(&told, &["detour"]);
+}
+
+fn nobody_gives_back_anothers_lease(lab: &Lab) {
+    let attack = r#"
+        bytes() { printf '%s' "$1" | sed 's/:/ /g; s/\./ /g'; }
+        hex() { for byte in $(bytes $1); do printf '\\x%s' $byte; done; }
+        dotted() { for byte in $(bytes $1); do printf '\\x%02x' $byte; done; }
+        zeros() { for n in $(seq $1); do printf '\\x00'; done; }
+        message="\\x01\\x01\\x06\\x00\\x12\\x34\\x56\\x78$(zeros 4)$(dotted $BOB)$(zeros 12)$(hex $(mac_of bob $B))$(zeros 202)\
+\\x63\\x82\\x53\\x63\\x35\\x01\\x07\\x36\\x04$(dotted 10.0.3.1)\\xff"
+        leases=/var/lib/bryo/net/lxcbr0.leases
+        await grep -q $BOB $leases || exit 1
+        # In one datagram: what bash itself writes it breaks at each byte of 10.
+        printf "$message" >/tmp/message
+        inside ana $A bash -c 'cat /tmp/message >/dev/udp/10.0.3.1/67'
+        sleep 1
+        grep -q $BOB $leases; say lost $?
+        # Its owner can.
+        inside bob $B bash -c 'cat /tmp/message >/dev/udp/10.0.3.1/67'
+        released() { ! grep -q $BOB $leases; }
+        await released; say given_back $?
+    "#;
+    let told = both(lab, attack);
+    assert_defeated(&told, &["lost"]);
+    told.0.is("given_back", "0");
+}
