@@ -130,6 +130,12 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Filtered => filter(),
         Kind::Masked => format!("{UNMASK}; bryo run and bryo execute do with a masked one"),
         Kind::IdHelper | Kind::Cgroup => "bryo doctor --all shows what this host has".to_owned(),
+        Kind::Network if error.cause().contains(" and neither ") => format!(
+            "now: bryo start {name} --net host, which shares this machine's network; better: install the package passt"
+        ),
+        Kind::Network => format!(
+            "now: bryo start {name} --net user, or --net host, which shares this machine's network; bryo doctor tells more"
+        ),
         Kind::Hook => "run the hook by hand, or remove it from the configuration".to_owned(),
         Kind::Rootfs => format!("bryo info {name} -c lxc.rootfs.path shows where it should be"),
         Kind::Build => "a container that runs keeps the version that started it: bryo stop and start it, \

@@ -6,11 +6,13 @@ use std::time::Instant;
 use container::Result;
 use container::attach::{AttachRequest, Attached, Starting};
 use container::monitor::RunFile;
+use container::network::view::{self, Interface};
 use container::place::Place;
 use sys::process::flags;
 use types::{IdMap, Signal};
 
 use crate::bounds::{Bounds, GRACE};
+use crate::context::Context;
 use crate::relay::{HEARD_FOR_A_COMMAND, Relay, Streams, Woken};
 use crate::user;
 use crate::watch::Watch;
@@ -129,6 +131,16 @@ fn refuse_unmapped(place: &Place, request: &AttachRequest) -> Result<()> {
     // Without a map it does not run, and the start of the program says so better.
     let Some(map) = id_map(place)? else { return Ok(()) };
     user::refuse_unmapped(&map, request.uid, request.gid)
+}
+
+/// Returns the interfaces of a container whose init is `pid`; none where it has just ended.
+pub(crate) fn interfaces(context: &Context, place: &Place, pid: Option<i32>) -> Vec<Interface> {
+    let look = |pid| {
+        let map = id_map(place)?.unwrap_or_default();
+        view::interfaces(pid, &map, &context.facts()?.caller)
+    };
+    let found = pid.map(look).transpose().inspect_err(|e| log::info!("{}: {e}", place.name));
+    found.ok().flatten().unwrap_or_default()
 }
 
 /// Returns the id map of the running container, which its configuration may no longer have.

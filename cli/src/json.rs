@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use container::list::{Found, Runtime};
+use container::network::view::Interface;
 use serde::Serialize;
 use types::{IdExtent, IdRange, NsGid, NsUid, State};
 
@@ -40,6 +41,8 @@ pub(crate) struct Details<'a> {
     rungs: BTreeMap<&'a str, &'a str>,
     me: Option<&'a Me>,
     usage: Option<Usage>,
+    interfaces: &'a [Interface],
+    links: Vec<&'a str>,
 }
 
 impl<'a> Details<'a> {
@@ -52,6 +55,8 @@ impl<'a> Details<'a> {
             rungs: told.found.rungs.iter().map(|(need, rung)| (need.as_str(), rung.as_str())).collect(),
             me: told.me.as_ref(),
             usage: told.usage.map(Usage::of),
+            interfaces: &told.interfaces,
+            links: told.ends.iter().map(|end| end.name.as_str()).collect(),
         }
     }
 }
@@ -172,6 +177,7 @@ pub(crate) fn text(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use container::network::view::HostEnd;
     use serde_json::json;
 
     #[test]
@@ -192,6 +198,8 @@ mod tests {
                 memory: Some(4096),
                 ..cgroup::Usage::default()
             }),
+            interfaces: vec![Interface { name: "eth0".into(), addresses: vec!["10.0.3.7".parse().unwrap()] }],
+            ends: vec![HostEnd { name: "u00000rsmi9vq00".into(), sent: 1, received: 2 }],
         };
         let expected = json!({
             "name": "web",
@@ -211,6 +219,8 @@ mod tests {
                 "written_bytes": null,
                 "processes": null,
             },
+            "interfaces": [{"name": "eth0", "addresses": ["10.0.3.7"]}],
+            "links": ["u00000rsmi9vq00"],
         });
         assert_eq!(serde_json::to_value(Details::of(&told)).unwrap(), expected);
     }

@@ -1,7 +1,10 @@
 //! Lists of containers: their columns, and LXC's layouts of them.
 
+use std::net::IpAddr;
+
 use config::Config;
 use container::list::Found;
+use container::network::view::Interface;
 use types::State;
 
 /// One container of a list, with what its configuration says where that was asked for.
@@ -13,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) config: Option<Config>,
     /// What it uses.
     pub(crate) memory: Option<u64>,
+    /// Its interfaces, where they were asked for.
+    pub(crate) interfaces: Vec<Interface>,
 }
 
 /// A column.
@@ -26,7 +31,7 @@ pub(crate) struct Column {
     cell: fn(&Row) -> String,
 }
 
-/// All columns. The container's network addresses are not known to this version.
+/// All columns.
 const COLUMNS: [Column; 11] = [
     Column { name: "NAME", needs_config: false, cell: |row| row.found.name.clone() },
     Column { name: "STATE", needs_config: false, cell: |row| row.found.state.to_string() },
@@ -39,14 +44,26 @@ const COLUMNS: [Column; 11] = [
         needs_config: true,
         cell: |row| of_config(row, |config| config.groups.join(", ")),
     },
-    Column { name: "INTERFACE", needs_config: false, cell: |_| String::new() },
-    Column { name: "IPV4", needs_config: false, cell: |_| String::new() },
-    Column { name: "IPV6", needs_config: false, cell: |_| String::new() },
+    Column { name: "INTERFACE", needs_config: false, cell: names_of_interfaces },
+    Column { name: "IPV4", needs_config: false, cell: |row| addresses(row, IpAddr::is_ipv4) },
+    Column { name: "IPV6", needs_config: false, cell: |row| addresses(row, IpAddr::is_ipv6) },
     Column { name: "UNPRIVILEGED", needs_config: true, cell: |row| of_config(row, unprivileged) },
 ];
 
+/// The columns that take a look into the container's network.
+pub(crate) const OF_THE_NETWORK: [&str; 3] = ["INTERFACE", "IPV4", "IPV6"];
+
 /// LXC's choice of columns.
 pub(crate) const USUAL: &str = "NAME,STATE,AUTOSTART,GROUPS,IPV4,IPV6,UNPRIVILEGED";
+
+fn names_of_interfaces(row: &Row) -> String {
+    row.interfaces.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn addresses(row: &Row, of: fn(&IpAddr) -> bool) -> String {
+    let all = row.interfaces.iter().flat_map(|interface| &interface.addresses);
+    all.filter(|address| of(address)).map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
 
 fn shown(number: Option<i32>) -> String {
     number.map(|number| number.to_string()).unwrap_or_default()
@@ -133,7 +150,7 @@ mod tests {
         let mut config = Config::default();
         lines.iter().for_each(|(key, value)| config.set(key, value).unwrap());
         let found = Found { name: name.to_owned(), state, pid: None, runtime: None, rungs: Vec::new() };
-        Row { found, config: Some(config), memory: None }
+        Row { found, config: Some(config), memory: None, interfaces: Vec::new() }
     }
 
     fn two() -> [Row; 2] {
@@ -151,6 +168,21 @@ mod tests {
 NAME      STATE   AUTOSTART GROUPS      IPV4 IPV6 UNPRIVILEGED \n\
 b1        STOPPED 1         onboot, web -    -    false        \n\
 long-name RUNNING 0         -           -    -    true         \n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn addresses_of_all_interfaces_stand_in_a_cell_for_each_family() {
+        let [stopped, running] = two();
+        let interface = |name: &str, addresses: &[&str]| Interface {
+            name: name.to_owned(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        let both = vec![interface("eth0", &["10.0.3.7", "2001:db8::7"]), interface("eth1", &["10.1.0.7"])];
+        let rows = [stopped, Row { interfaces: both, ..running }];
+        let text = table(&rows, &columns("INTERFACE,IPV4,IPV6").unwrap());
+        let expected = "INTERFACE  IPV4               IPV6        \n-          -                  -           \n\
+                        eth0, eth1 10.0.3.7, 10.1.0.7 2001:db8::7 \n";
         assert_eq!(text, expected);
     }
 

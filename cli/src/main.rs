@@ -22,6 +22,7 @@ mod listing;
 mod logging;
 mod lxc;
 mod making;
+mod net;
 mod output;
 mod own;
 mod relay;

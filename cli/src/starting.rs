@@ -1,13 +1,16 @@
 //! Starting a container: from the words of a command line to a plan, and from a plan to a running container.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use config::{Config, Fault, Loaded};
 use container::command::Client;
+use container::host::NetworkFacts;
 use container::monitor::{Report, start_container};
 use container::place::Place;
-use container::plan::{self, Run, StartPlan, StartRequest, Stdio};
+use container::plan::{self, NetChoice, Refused, Run, StartPlan, StartRequest, Stdio};
 use container::{Doing, Error, Kind, Result, remap};
 
 use crate::context::{self, Context};
@@ -28,13 +31,16 @@ pub(crate) struct Wanted {
     pub(crate) foreground: bool,
     /// Where the caller's streams go.
     pub(crate) stdio: Stdio,
+    /// Another network than the configuration's.
+    pub(crate) network: Option<NetChoice>,
 }
 
 impl Wanted {
     /// Wants a container's own init, in the background.
     pub(crate) fn init(place: Place) -> Self {
         let (config_file, settings) = (None, Vec::new());
-        Self { place, config_file, settings, run: Run::Init, foreground: false, stdio: Stdio::Console }
+        let (run, stdio) = (Run::Init, Stdio::Console);
+        Self { place, config_file, settings, run, foreground: false, stdio, network: None }
     }
 }
 
@@ -54,12 +60,15 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         None => context.config(&wanted.place)?,
     };
     remap::refuse_interrupted(&wanted.place)?;
-    let mut config = loaded.config;
+    let mut config = loaded.config.clone();
     for (key, value) in &wanted.settings {
         config
             .set(key, value)
             .map_err(|fault| Error::new(Kind::Config, fault.advice()))
             .doing_with(|| format!("setting {key} = {value}"))?;
+    }
+    if wanted.network.is_none() {
+        refuse_devices(&loaded, &config, &wanted.settings)?;
     }
     let file = wanted.config_file.unwrap_or_else(|| wanted.place.config());
     let request = StartRequest {
@@ -68,14 +77,34 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         run: wanted.run,
         foreground: wanted.foreground,
         stdio: wanted.stdio,
+        network: wanted.network,
     };
-    let plan = plan::plan(request, &config, context.facts()?)?;
+    let facts = context.facts()?;
+    let networks = match wanted.network {
+        Some(NetChoice::User) => NetworkFacts::of_host(&config, facts)?,
+        Some(NetChoice::Host | NetChoice::Loopback) => NetworkFacts::default(),
+        None => NetworkFacts::gather(&config, facts)?,
+    };
+    let plan = plan::plan(request, &config, facts, &networks)?;
     user::refuse_unmapped(&plan.idmap, plan.init.uid, plan.init.gid)?;
     let (own, included): (Vec<_>, Vec<_>) =
         loaded.warnings.iter().partition(|warning| warning.place.file == file);
     // What an included file of the system says is not for the user to change.
     included.iter().for_each(|warning| log::info!("{warning}"));
     Ok(Planned { plan, warnings: own.iter().map(ToString::to_string).collect() })
+}
+
+/// Refuses network devices that no ordinary user can have, all of them, each with the line that asks for it.
+fn refuse_devices(loaded: &Loaded, config: &Config, settings: &[(String, String)]) -> Result<()> {
+    let overridden: BTreeSet<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
+    let told = |refused: Refused| {
+        let Refused { key, value, why, instead } = refused;
+        let fault = Fault::Refused { value, why, instead };
+        let problem = loaded.problem(&key, fault.clone()).filter(|_| !overridden.contains(key.as_str()));
+        problem.map_or_else(|| format!("{key}: {}", fault.advice()), |problem| problem.to_string())
+    };
+    let refused: Vec<String> = plan::refused_devices(config).into_iter().map(told).collect();
+    if refused.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, refused.join("\n"))) }
 }
 
 /// Reads `KEY=VALUE`.

@@ -1,5 +1,6 @@
 //! Reading configuration files: line by line, includes in place, all problems at once.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -19,6 +20,29 @@ pub struct Loaded {
     pub document: Document,
     /// What is worth telling the user although it is accepted.
     pub warnings: Vec<Problem>,
+    /// Where the keys of network devices were set last: what they ask for may be refused only later.
+    spots: BTreeMap<String, Spot>,
+}
+
+/// A line that sets a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Spot {
+    file: PathBuf,
+    line: usize,
+    text: String,
+    key_at: usize,
+    value_at: usize,
+    includes: Vec<(PathBuf, usize)>,
+}
+
+impl Loaded {
+    /// Places a fault in the line that set the key `lxc.net.N.*`; none where no file did.
+    pub fn problem(&self, key: &str, fault: Fault) -> Option<Problem> {
+        let spot = self.spots.get(key)?;
+        let Spot { file, line, text, key_at, value_at, includes, .. } = spot;
+        let problem = Problem::at(file, *line, text, *key_at, *value_at, fault);
+        Some(Problem { includes: includes.clone(), ..problem })
+    }
 }
 
 /// How many files one configuration may include. LXC: has no limit, so that a file that includes itself never ends.
@@ -30,6 +54,9 @@ const DEEPEST: usize = 20;
 const MOST_BYTES: usize = 1 << 20;
 /// How many problems, and how many warnings, are told.
 const MOST_TOLD: usize = 100;
+
+/// Of how many keys the places are kept: of more devices than any container has.
+const MOST_SPOTS: usize = 4096;
 
 /// Reads the configuration file `path` and all that it includes.
 ///
@@ -81,8 +108,9 @@ fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Loaded, Problems> {
     }
     let mut reader = Reader { bytes: bytes.len(), ..Reader::default() };
     reader.file(bytes, origin);
+    let spots = std::mem::take(&mut reader.spots);
     let (config, warnings) = reader.finish()?;
-    Ok(Loaded { config, document: Document::from_bytes(bytes), warnings })
+    Ok(Loaded { config, document: Document::from_bytes(bytes), warnings, spots })
 }
 
 /// Reads what `lxc.include = value` names into `config`, which stays as it was when that fails.
@@ -100,6 +128,7 @@ struct Reader {
     config: Config,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    spots: BTreeMap<String, Spot>,
     /// The files that are being read, each included by the one before.
     open: Vec<OpenFile>,
     /// How many files were included.
@@ -150,8 +179,11 @@ impl Reader {
             Line::Setting(setting) => (setting, self.setting(&setting)),
         };
         match outcome {
-            Ok(None) => {}
+            Ok(None) => self.remember(bytes, &at, at.key),
             Ok(Some(warning)) => {
+                if let Fault::Renamed { new, .. } = &warning {
+                    self.remember(bytes, &at, new);
+                }
                 let warning = self.placed(bytes, &at, warning);
                 tell(&mut self.warnings, warning);
             }
@@ -165,12 +197,35 @@ impl Reader {
     /// Places a fault in the line that is being read.
     fn placed(&self, bytes: &[u8], at: &Setting<'_>, fault: Fault) -> Problem {
         let text = String::from_utf8_lossy(bytes);
-        let Some((file, outer)) = self.open.split_last() else {
+        let Some(file) = self.open.last() else {
             return Problem::of_file(Path::new(""), fault);
         };
-        let includes = outer.iter().rev().map(|file| (file.path.clone(), file.line)).collect();
+        let includes = self.includes();
         let text = text.trim_end_matches('\r');
         Problem { includes, ..Problem::at(&file.path, file.line, text, at.key_at, at.value_at, fault) }
+    }
+
+    /// Returns the files and lines by which the file that is being read is included, the nearest first.
+    fn includes(&self) -> Vec<(PathBuf, usize)> {
+        let outer = self.open.split_last().map_or(&[][..], |(_, outer)| outer);
+        outer.iter().rev().map(|file| (file.path.clone(), file.line)).collect()
+    }
+
+    /// Keeps the place of a key of a network device.
+    fn remember(&mut self, bytes: &[u8], at: &Setting<'_>, key: &str) {
+        let Some(file) = self.open.last().filter(|_| key.starts_with("lxc.net.")) else { return };
+        if self.spots.len() >= MOST_SPOTS {
+            return;
+        }
+        let spot = Spot {
+            file: file.path.clone(),
+            line: file.line,
+            text: String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned(),
+            key_at: at.key_at,
+            value_at: at.value_at,
+            includes: self.includes(),
+        };
+        self.spots.insert(key.to_owned(), spot);
     }
 
     /// Takes one key and value; returns what is worth a warning.

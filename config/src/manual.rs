@@ -24,7 +24,7 @@ const TOPICS: [(&str, &[&str]); 12] = [
 /// What is still to be said about a topic as a whole.
 const NOTES: [(&str, &str); 1] = [(
     "Network",
-    "Devices of type veth are not made yet: one is loopback alone, and what else is said of it has no effect.",
+    "Where a veth device cannot be had, for want of a bridge, a line in /etc/lxc/lxc-usernet or the helper, one device in user mode takes its place, and what else is said of it has no effect. A container without any of these keys gets the best network that the host offers it; type empty is loopback alone.",
 )];
 
 /// Returns the keys of a topic, in the order in which `get_keys` lists them.

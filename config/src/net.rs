@@ -125,6 +125,13 @@ pub struct NetDevice {
     pub l2proxy: bool,
 }
 
+impl NetDevice {
+    /// Tells whether the device takes an address of its bridge for a gateway.
+    pub fn asks_the_bridge(&self) -> bool {
+        self.ipv4_gateway == Some(Gateway::Auto) || self.ipv6_gateway == Some(Gateway::Auto)
+    }
+}
+
 /// Settings of a veth device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Veth {

@@ -78,6 +78,16 @@ pub enum Fault {
         /// What was probably meant.
         meant: Option<String>,
     },
+    /// A value that is one, and that cannot be had.
+    #[error("'{value}': {why}")]
+    Refused {
+        /// The value, or the part of it that cannot be had.
+        value: String,
+        /// Why.
+        why: String,
+        /// The nearest that can be had.
+        instead: Option<String>,
+    },
     /// An empty value for a key that cannot be cleared.
     #[error("'{key}' cannot be empty")]
     Empty {
@@ -217,6 +227,7 @@ impl Fault {
             Self::WholeFamily { key } => {
                 Some(format!("write {key}.NAME, or nothing after the '=' to clear all"))
             }
+            Self::Refused { instead, .. } => instead.clone(),
             Self::Dropped { .. } => Some("remove the line".to_owned()),
             Self::NetworkBeforeType { .. } => Some("write lxc.net.0.type = veth before it".to_owned()),
             Self::IncludeMissing { .. } => Some("correct the path, or remove the line".to_owned()),
@@ -288,7 +299,7 @@ impl Problem {
     ) -> Self {
         let offset = match &fault {
             fault if fault.is_in_key() => key_at,
-            Fault::Value { value, .. } => {
+            Fault::Value { value, .. } | Fault::Refused { value, .. } => {
                 word_at(text, value_at, value).or(word_at(text, key_at, value)).unwrap_or(value_at)
             }
             _ => value_at,

@@ -408,3 +408,20 @@ fn no_bytes_make_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn what_is_refused_later_is_told_with_its_place() {
+    let files = Files::new()
+        .with("config", "# veth\nlxc.include = @/net.conf\nlxc.network.1.type = phys\n")
+        .with("net.conf", "lxc.net.0.type = veth\nlxc.net.0.type = macvlan\n");
+    let loaded = files.load().unwrap();
+    let refused = |key: &str, value: &str| {
+        let (value, why) = (value.to_owned(), "it needs root".to_owned());
+        loaded.problem(key, Fault::Refused { value, why, instead: Some("write veth".to_owned()) })
+    };
+    let told = refused("lxc.net.0.type", "macvlan").unwrap();
+    assert_eq!((told.place.file, told.place.line, told.place.column), (files.path("net.conf"), 2, 18));
+    assert_eq!(told.includes, [(files.path("config"), 2)]);
+    assert_eq!(refused("lxc.net.1.type", "phys").unwrap().place.line, 3);
+    assert_eq!(refused("lxc.net.0.link", "x"), None);
+}

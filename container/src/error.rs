@@ -33,6 +33,8 @@ pub enum Kind {
     IdHelper,
     /// A cgroup or a limit on it cannot be had.
     Cgroup,
+    /// A network that was asked for cannot be had.
+    Network,
     /// Its files are being given to other ids, or that was interrupted.
     Shifting,
     /// A filter of system calls refuses what every container needs.

@@ -66,14 +66,43 @@ pub fn run(plan: &StartPlan, moment: Hook, told: &Told, taken: &TakenHooks) -> R
 }
 
 fn one(plan: &StartPlan, moment: Hook, command: &str, told: &Told, taken: &TakenHooks) -> Result<()> {
-    let failed = |why: String| Error::new(Kind::Hook, format!("lxc.hook.{moment} = {command}: {why}"));
     // LXC: runs the line through the shell, with its arguments appended for version 0.
     let line = match plan.hooks.version {
         0 => format!("{} {} lxc {moment}", taken.reachable(command)?, quoted(plan.place.name.as_str())),
         _ => taken.reachable(command)?,
     };
+    let mut variables = environment(plan, "lxc", &moment.to_string());
+    variables.extend(told.init_pid.map(|pid| ("LXC_PID".to_owned(), pid.to_string())));
+    variables.extend(told.target.map(|target| ("LXC_TARGET".to_owned(), target.to_owned())));
+    shell(&format!("lxc.hook.{moment} = {command}"), &line, variables)
+}
+
+/// Runs a script of a network device, named `key` in messages, as the user. `words` are what it is told by arguments, and
+/// `variables` what by the environment.
+pub(crate) fn run_script(
+    plan: &StartPlan,
+    key: &str,
+    command: &str,
+    words: &str,
+    moment: &str,
+    variables: &[(&str, &str)],
+) -> Result<()> {
+    let line = match plan.hooks.version {
+        0 => format!("{command} {} {words}", quoted(plan.place.name.as_str())),
+        _ => command.to_owned(),
+    };
+    let mut all = environment(plan, "net", moment);
+    if plan.hooks.version == 1 {
+        all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+    shell(&format!("{key} = {command}"), &line, all)
+}
+
+/// Runs a line through the shell; `named` is what a failure calls it.
+fn shell(named: &str, line: &str, variables: Vec<(String, String)>) -> Result<()> {
+    let failed = |why: String| Error::new(Kind::Hook, format!("{named}: {why}"));
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &line]).env_clear().envs(environment(plan, moment, told));
+    shell.args(["-c", line]).env_clear().envs(variables);
     let output = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = output.map_err(|e| failed(from_io(e).to_string()))?;
     if output.status.success() {
@@ -92,7 +121,7 @@ fn quoted(word: &str) -> String {
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, String)> {
+fn environment(plan: &StartPlan, section: &str, moment: &str) -> Vec<(String, String)> {
     let path = |p: &Path| p.display().to_string();
     let mut all = vec![
         ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
@@ -106,11 +135,9 @@ fn environment(plan: &StartPlan, moment: Hook, told: &Told) -> Vec<(String, Stri
     ];
     all.extend(plan.console_log.iter().map(|log| ("LXC_CONSOLE_LOGPATH".to_owned(), path(&log.path))));
     if plan.hooks.version == 1 {
-        all.push(("LXC_HOOK_TYPE".to_owned(), moment.to_string()));
-        all.push(("LXC_HOOK_SECTION".to_owned(), "lxc".to_owned()));
+        all.push(("LXC_HOOK_TYPE".to_owned(), moment.to_owned()));
+        all.push(("LXC_HOOK_SECTION".to_owned(), section.to_owned()));
     }
-    all.extend(told.init_pid.map(|pid| ("LXC_PID".to_owned(), pid.to_string())));
-    all.extend(told.target.map(|target| ("LXC_TARGET".to_owned(), target.to_owned())));
     all.extend(plan.hooks.environment.iter().cloned());
     all
 }

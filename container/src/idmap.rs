@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use sys::{namespace, path, process, socket};
 use types::{IdExtent, IdKind, IdMap, IdRange, NsGid, NsUid};
 
 use crate::error::{Doing, Error, Kind, Result};
+use crate::helper;
 use crate::host::{Caller, HostFacts, IdWriter};
 
 /// How many ids a system container needs: 0 to 65535, up to `nobody` and `nogroup`.
@@ -204,19 +205,11 @@ fn write_by_system(pid: i32, map: &IdMap, newuidmap: &Path, newgidmap: &Path) ->
     run_helper(command(newgidmap, &map.gids), &[])
 }
 
-/// Runs a helper with no environment and nothing to read; what it says on stderr is the cause when it fails.
-fn run_helper(mut command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let program = Path::new(command.get_program()).display().to_string();
-    let failed = |e: std::io::Error| Error::new(Kind::IdHelper, format!("{program}: {e}"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let helper = process::spawn_with(command.current_dir("/"), fds).map_err(failed)?;
-    let output = helper.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().next().unwrap_or("it gave no reason").trim();
-    Err(Error::new(Kind::IdHelper, format!("{program}: {said} ({})", output.status)))
+/// Runs a helper, which must succeed.
+fn run_helper(command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let program = PathBuf::from(command.get_program());
+    let output = helper::run(command, fds)?;
+    if output.status.success() { Ok(()) } else { Err(helper::refusal(&program, &output)) }
 }
 
 /// A user namespace with a map, held by an fd and no process: the place for work on a container's files.

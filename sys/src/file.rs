@@ -165,6 +165,18 @@ pub fn make_fifo(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<()> {
         .call(|| format!("mknodat({}, {name:?}, S_IFIFO|{mode:04o})", dir.as_raw_fd()))
 }
 
+/// Opens the FIFO `name` below `dir` to read from it, in a way that needs no writer and sees none leave.
+pub fn open_fifo(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+        .call(|| format!("openat({}, {name:?}, O_RDWR|O_NONBLOCK)", dir.as_raw_fd()))
+}
+
+/// Makes all who share an open file fail with EAGAIN instead of waiting.
+pub fn set_nonblocking(file: BorrowedFd<'_>) -> Result<()> {
+    rustix::io::ioctl_fionbio(file, true).call(|| format!("ioctl({}, FIONBIO)", file.as_raw_fd()))
+}
+
 /// Makes `name` below `dir` a hard link to `old_name` below `old_dir`, which is not followed if it is a symbolic link.
 pub fn make_link(old_dir: BorrowedFd<'_>, old_name: &OsStr, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     rustix::fs::linkat(old_dir, old_name, dir, name, AtFlags::empty())

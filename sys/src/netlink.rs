@@ -1,12 +1,285 @@
-//! The few network settings of a namespace that the runtime makes by itself.
+//! The network of the current namespace, by rtnetlink(7): what is there, and the few settings that the runtime makes
+//! inside a container.
+//!
+//! What comes back is the kernel's word, but names and addresses in it, and how many there are, can be a container's
+//! choice: a list ends at [`MOST`].
 
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::error::{Call, Result, cvt};
+use rtnl::{Builder, Head, Message};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::error::{Call, Errno, Error, Result, cvt};
+
+/// The most interfaces, and the most addresses, that a list has.
+pub const MOST: usize = 4096;
+
+/// The longest datagram that the kernel makes of a list. Source: `netlink_dump`.
+const DATAGRAM: usize = 64 << 10;
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// It is raised.
+    pub is_up: bool,
+    /// It is the loopback device.
+    pub is_loopback: bool,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The number of the other end of a pair, in the namespace where that is; else 0.
+    pub peer: u32,
+    /// What its maker has written on it.
+    pub alias: String,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The number of the interface.
+    pub index: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// The length of its network part.
+    pub prefix: u8,
+}
+
+/// What is set of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its hardware address.
+    pub address: Option<[u8; 6]>,
+    /// Its MTU.
+    pub mtu: Option<u32>,
+    /// It is raised.
+    pub up: bool,
+}
+
+/// Where a route goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network, with the length of its part that counts; `0.0.0.0/0` and `::/0` are everything.
+    pub to: (IpAddr, u8),
+    /// The gateway; none where the interface itself reaches it.
+    pub by: Option<IpAddr>,
+}
+
+/// A connection to the kernel's tables of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Connection {
+    /// Opens the connection.
+    pub fn open() -> Result<Self> {
+        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+        // NETLINK_ROUTE is protocol 0, which is what none means.
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+            .call(|| "socket(AF_NETLINK, NETLINK_ROUTE)".to_owned())?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Lists the interfaces.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        let request = self.begin_link(libc::RTM_GETLINK, libc::NLM_F_DUMP, Head::default());
+        let request = request.number(libc::IFLA_EXT_MASK, libc::RTEXT_FILTER_SKIP_STATS as u32);
+        self.list(request, "RTM_GETLINK", link)
+    }
+
+    /// Lists the addresses of all interfaces.
+    pub fn addresses(&mut self) -> Result<Vec<Address>> {
+        let request = self.begin(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[0; 8]);
+        self.list(request, "RTM_GETADDR", address)
+    }
+
+    /// Sets what `settings` says of an interface. First what a raised one does not let be changed.
+    pub fn set(&mut self, index: u32, settings: &Settings) -> Result<()> {
+        let flags = if settings.up { libc::IFF_UP } else { 0 };
+        let mut request =
+            self.begin_link(libc::RTM_NEWLINK, libc::NLM_F_ACK, Head { index, flags, change: flags });
+        if let Some(mtu) = settings.mtu {
+            request = request.number(libc::IFLA_MTU, mtu);
+        }
+        if let Some(address) = settings.address {
+            request = request.bytes(libc::IFLA_ADDRESS, &address);
+        }
+        self.change(request, || format!("RTM_NEWLINK({index}, {settings:?})"))
+    }
+
+    /// Gives an interface an address, with the last one of its network for broadcasts unless another is given.
+    pub fn add_address(&mut self, of: &Address, broadcast: Option<Ipv4Addr>) -> Result<()> {
+        let Address { index, address, prefix } = *of;
+        let mut about = vec![family(address), prefix, 0, libc::RT_SCOPE_UNIVERSE];
+        about.extend(index.to_ne_bytes());
+        let mut request = self.begin(libc::RTM_NEWADDR, ADDED, &about);
+        request = ip(request, libc::IFA_LOCAL, address);
+        request = ip(request, libc::IFA_ADDRESS, address);
+        if let Some(broadcast) = broadcast.or(last_address(address, prefix)) {
+            request = ip(request, libc::IFA_BROADCAST, broadcast.into());
+        }
+        self.change(request, || format!("RTM_NEWADDR({index}, {address}/{prefix})"))
+    }
+
+    /// Adds a route by an interface.
+    pub fn add_route(&mut self, index: u32, route: &Route) -> Result<()> {
+        let (to, prefix) = route.to;
+        let scope = if route.by.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+        let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT);
+        let about = [family(to), prefix, 0, 0, table, protocol, scope, libc::RTN_UNICAST, 0, 0, 0, 0];
+        let mut request = self.begin(libc::RTM_NEWROUTE, ADDED, &about).number(libc::RTA_OIF, index);
+        if prefix > 0 {
+            request = ip(request, libc::RTA_DST, to);
+        }
+        if let Some(gateway) = route.by {
+            request = ip(request, libc::RTA_GATEWAY, gateway);
+        }
+        self.change(request, || match route.by {
+            Some(gateway) => format!("RTM_NEWROUTE({to}/{prefix} by {gateway}, {index})"),
+            None => format!("RTM_NEWROUTE({to}/{prefix}, {index})"),
+        })
+    }
+
+    fn begin(&mut self, kind: u16, flags: libc::c_int, about: &[u8]) -> Builder {
+        self.sequence += 1;
+        Builder::with_head(kind, libc::NLM_F_REQUEST | flags, self.sequence, about)
+    }
+
+    fn begin_link(&mut self, kind: u16, flags: libc::c_int, head: Head) -> Builder {
+        self.begin(kind, flags, &[]).head(head)
+    }
+
+    fn change(&mut self, request: Builder, call: impl Fn() -> String) -> Result<()> {
+        self.send(request).call(&call)?;
+        self.read(&call, |_| true)
+    }
+
+    /// Asks for a list of at most [`MOST`] things. After one that was cut the kernel takes no other question.
+    fn list<T>(
+        &mut self,
+        request: Builder,
+        call: &str,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let call = || call.to_owned();
+        self.send(request).call(call)?;
+        let mut found = Vec::new();
+        self.read(&call, |message| {
+            found.extend(read(message));
+            found.len() < MOST
+        })?;
+        Ok(found)
+    }
+
+    fn send(&self, request: Builder) -> rustix::io::Result<()> {
+        rustix::net::send(&self.socket, &request.finish(), SendFlags::empty()).map(drop)
+    }
+
+    /// Reads the answers to the last request, up to the one that says how it ended, or until `take` has enough.
+    fn read(&self, call: &impl Fn() -> String, mut take: impl FnMut(&Message<'_>) -> bool) -> Result<()> {
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            let (length, _) = loop {
+                match rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    received => break received.call(call)?,
+                }
+            };
+            let datagram = buffer.get(..length).unwrap_or_default();
+            for message in rtnl::messages(datagram).filter(|message| message.sequence == self.sequence) {
+                match libc::c_int::from(message.kind) {
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => return status(&message, call),
+                    _ if take(&message) => {}
+                    _ => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Something new, which must not be there yet.
+const ADDED: libc::c_int = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+
+/// Returns what the last message of an answer says.
+fn status(message: &Message<'_>, call: &impl Fn() -> String) -> Result<()> {
+    match rtnl::number(message.content, 0).map(|status| status as i32) {
+        Some(0) => Ok(()),
+        Some(error) if error < 0 => Err(Error::new(call(), Errno::from_raw(-error))),
+        _ => Err(Error::new(call(), Errno::EBADMSG)),
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    family as u8
+}
+
+fn ip(request: Builder, kind: u16, address: IpAddr) -> Builder {
+    match address {
+        IpAddr::V4(address) => request.bytes(kind, &address.octets()),
+        IpAddr::V6(address) => request.bytes(kind, &address.octets()),
+    }
+}
+
+/// Returns the last address of an IPv4 network, which reaches all others; a network of two or one has none.
+fn last_address(address: IpAddr, prefix: u8) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) if prefix < 31 => {
+            Some(Ipv4Addr::from(u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0)))
+        }
+        _ => None,
+    }
+}
+
+fn link(message: &Message<'_>) -> Option<Link> {
+    let flags = rtnl::number(message.content, 8)? as libc::c_int;
+    let (index, attributes) = rtnl::link(message.content)?;
+    let mut link = Link {
+        index,
+        is_up: flags & libc::IFF_UP != 0,
+        is_loopback: flags & libc::IFF_LOOPBACK != 0,
+        ..Link::default()
+    };
+    for (kind, content) in rtnl::attributes(attributes) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = rtnl::text(content),
+            libc::IFLA_LINK => link.peer = rtnl::number(content, 0)?,
+            libc::IFLA_IFALIAS => link.alias = rtnl::text(content),
+            libc::IFLA_MTU => link.mtu = rtnl::number(content, 0)?,
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// Reads an address. That of a point-to-point link has the other side's beside it, so the local one counts where there
+/// are two.
+fn address(message: &Message<'_>) -> Option<Address> {
+    let prefix = *message.content.get(1)?;
+    let index = rtnl::number(message.content, 4)?;
+    let (mut local, mut other) = (None, None);
+    for (kind, content) in rtnl::attributes(message.content.get(8..)?) {
+        match kind {
+            libc::IFA_LOCAL => local = ip_of(content),
+            libc::IFA_ADDRESS => other = ip_of(content),
+            _ => {}
+        }
+    }
+    Some(Address { index, address: local.or(other)?, prefix })
+}
+
+fn ip_of(content: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(content).map(|octets| Ipv4Addr::from(octets).into());
+    v4.or_else(|_| <[u8; 16]>::try_from(content).map(|octets| Ipv6Addr::from(octets).into())).ok()
+}
 
 /// Brings the loopback device of the current network namespace up. Source: netdevice(7).
 pub fn bring_loopback_up() -> Result<()> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType};
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .call(|| "socket(AF_INET, SOCK_DGRAM)".to_owned())?;
     // SAFETY: all members of ifreq are integers or byte arrays, for which zero is a value.
@@ -15,6 +288,38 @@ pub fn bring_loopback_up() -> Result<()> {
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads one ifreq from the pointer, which outlives the call.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     cvt(done.into(), || "ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)".to_owned()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_address_of_a_network_is_for_broadcasts() {
+        let last = |text: &str, prefix| last_address(text.parse().unwrap(), prefix).map(|ip| ip.to_string());
+        assert_eq!(last("10.0.3.7", 24).as_deref(), Some("10.0.3.255"));
+        assert_eq!(last("10.0.3.7", 0).as_deref(), Some("255.255.255.255"));
+        assert_eq!((last("10.0.3.7", 31), last("10.0.3.7", 32), last("fe80::1", 64)), (None, None, None));
+    }
+
+    #[test]
+    fn loopback_is_found_with_its_addresses() {
+        let mut connection = Connection::open().unwrap();
+        let links = connection.links().unwrap();
+        let loopback = links.iter().find(|link| link.is_loopback).unwrap();
+        assert_eq!(loopback.name, "lo");
+        let addresses = connection.addresses().unwrap();
+        let own = addresses.iter().filter(|address| address.index == loopback.index);
+        assert!(!loopback.is_up || own.clone().any(|own| own.address.to_string() == "127.0.0.1"));
+    }
+
+    #[test]
+    fn a_refusal_reads_like_a_call() {
+        let mut connection = Connection::open().unwrap();
+        let nowhere = Address { index: u32::MAX >> 1, address: Ipv4Addr::LOCALHOST.into(), prefix: 8 };
+        let refused = connection.add_address(&nowhere, None).unwrap_err();
+        assert_eq!(refused.call(), "RTM_NEWADDR(2147483647, 127.0.0.1/8)");
+    }
 }

@@ -374,6 +374,17 @@ pub fn spawn_with(command: &mut Command, fds: &[BorrowedFd<'_>]) -> std::io::Res
     command.spawn()
 }
 
+/// Starts a program as [`spawn_with`] does, which the kernel kills when the calling thread ends.
+pub fn spawn_dying_with_parent(command: &mut Command, fds: &[BorrowedFd<'_>]) -> std::io::Result<Child> {
+    let parent = own_pid();
+    // Between fork and exec, as above: two calls that take integers.
+    let die_along = move || die_with_parent(parent).map_err(std::io::Error::from);
+    // SAFETY: `die_along` allocates only for the words of a failure; the caller's other threads, of which monitors have none,
+    // could hold the allocator's lock then.
+    unsafe { command.pre_exec(die_along) };
+    spawn_with(command, fds)
+}
+
 /// Closes every fd from 3 on but those given: for a process that is about to become a program of somebody else's. Marking
 /// them close-on-exec is not enough, since the kernel looks the program up before: /proc/self/fd/N is a name, too.
 ///

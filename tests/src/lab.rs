@@ -94,6 +94,17 @@ impl Lab {
         self.users.iter().map(|member| User::new(self, member)).collect()
     }
 
+    /// Writes the administrator's file that grants network devices.
+    ///
+    /// # Panics
+    /// The file cannot be written.
+    pub fn grant(&self, text: &str) {
+        let path = self.outside(Path::new("/etc/lxc/lxc-usernet"));
+        if let Err(error) = fs::write(&path, text) {
+            panic!("writing {}: {error}", path.display());
+        }
+    }
+
     /// Ends the test: fails it when it left something behind.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ use crate::build::{ATTACKER, PROGRAMS, Place, Speed};
 use crate::shell::{has, is_root, program, read};
 
 /// The lxc tools whose names Bryo answers to.
-const LXC_NAMES: [&str; 13] = [
+const LXC_NAMES: [&str; 14] = [
     "lxc-create",
     "lxc-start",
     "lxc-stop",
@@ -25,6 +25,7 @@ const LXC_NAMES: [&str; 13] = [
     "lxc-ls",
     "lxc-freeze",
     "lxc-unfreeze",
+    "lxc-user-nic",
     "lxc-destroy",
     "lxc-config",
     "lxc-update-config",

@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::shell::{cargo, has, read, root, step};
 
 /// Which crates of the tree each crate may import. A crate without a line here may not exist.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("types", &[]),
-    ("sys", &["types"]),
+    ("rtnl", &[]),
+    ("sys", &["types", "rtnl"]),
     ("policy", &["types"]),
     ("config", &["types"]),
     ("cgroup", &["types", "sys"]),
@@ -21,7 +22,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("bryo", &["types", "sys", "config", "cgroup", "policy", "container"]),
     ("helpers", &["types"]),
     ("idmap", &["types", "policy", "helpers"]),
-    ("netdev", &["types", "policy", "helpers"]),
+    ("netdev", &["types", "policy", "rtnl", "helpers"]),
     ("init", &["helpers"]),
     ("testbed", &[]),
     ("tests", &["sys", "config"]),
@@ -30,10 +31,10 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.
-const HELPERS: [&str; 5] = ["helpers", "policy", "idmap", "netdev", "init"];
+const HELPERS: [&str; 6] = ["helpers", "policy", "rtnl", "idmap", "netdev", "init"];
 
 /// All that a helper may be made of.
-const HELPERS_MAY_USE: [&str; 7] = ["libc", "types", "policy", "helpers", "idmap", "netdev", "init"];
+const HELPERS_MAY_USE: [&str; 8] = ["libc", "types", "policy", "rtnl", "helpers", "idmap", "netdev", "init"];
 
 /// Directories whose crates may say `unsafe`.
 const UNSAFE_MAY_STAND: [&str; 3] = ["sys", "helpers", "tests/attacker"];

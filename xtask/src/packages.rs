@@ -26,6 +26,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("iptables", "the firewalls of Docker and ufw"),
     ("util-linux", "unshare, nsenter, setpriv"),
     ("passwd", "useradd"),
+    ("passt", "a network in user mode"),
+    ("slirp4netns", "the same, where pasta is not"),
     ("procps", "sysctl, in lines that mend a host"),
     ("bash", "the timing of the bench"),
     ("lxc", "the peer"),

@@ -1,7 +1,7 @@
 //! `bryo start --dry-run`: the plan, for people and for programs.
 
 use config::Capability;
-use container::plan::{EntryPlan, EntrySource, StartPlan};
+use container::plan::{AddressPlan, DevicePlan, EntryPlan, EntrySource, GatewayPlan, StartPlan};
 use container::security::Filter;
 use container::{Error, Kind};
 use sys::process::flags;
@@ -60,7 +60,8 @@ fn identity(plan: &StartPlan, lines: &mut Lines) {
     lines.add("cgroup", format!("{}: {}", plan.cgroup.rung().word(), plan.cgroup.names.inner.display()));
     let limits = plan.cgroup.limits.iter();
     lines.each("limit", limits.map(|limit| format!("{} = {}", limit.key, limit.value)));
-    lines.add("network", if plan.host_network { "the host's" } else { "loopback" });
+    lines.add("network", plan.network.rung());
+    lines.each("device", plan.network.devices().iter().map(device));
 }
 
 fn files(plan: &StartPlan, lines: &mut Lines) {
@@ -133,6 +134,24 @@ fn filter(filter: &Filter) -> String {
     format!("{}{one_id}", filter.profile)
 }
 
+/// Says what a network device is to be.
+fn device(device: &DevicePlan) -> String {
+    let hwaddr = device.hwaddr.map(|octet| format!("{octet:02x}")).join(":");
+    let mut text = format!("{} on {}, {hwaddr}", device.name, device.bridge);
+    device.mtu.iter().for_each(|mtu| text.push_str(&format!(", MTU {mtu}")));
+    for AddressPlan { address, prefix, .. } in &device.addresses {
+        text.push_str(&format!(", {address}/{prefix}"));
+    }
+    for gateway in &device.gateways {
+        text.push_str(&match gateway {
+            GatewayPlan::By(address) => format!(", gateway {address}"),
+            GatewayPlan::DeviceV4 => ", all of IPv4".to_owned(),
+            GatewayPlan::DeviceV6 => ", all of IPv6".to_owned(),
+        });
+    }
+    text + if device.up { ", up" } else { ", down" }
+}
+
 /// Names the capabilities that go, or those that stay where these are fewer.
 fn dropped(kept: u64) -> Option<String> {
     let name =
@@ -160,7 +179,7 @@ fn entry(entry: &EntryPlan) -> String {
 mod tests {
     use super::*;
     use config::Config;
-    use container::host::{Caller, Helpers, HostFacts, IdWriter, Programs};
+    use container::host::{Caller, Helpers, HostFacts, IdWriter, NetworkFacts, Programs};
     use container::place::Place;
     use container::plan::{Run, StartRequest, Stdio, plan};
     use container::surroundings::Surroundings;
@@ -193,8 +212,9 @@ mod tests {
             run: Run::Init,
             foreground: false,
             stdio: Stdio::Console,
+            network: None,
         };
-        plan(request, &config, &ana()).unwrap()
+        plan(request, &config, &ana(), &NetworkFacts::default()).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::exec::Wishes;
 use crate::context::Context;
 use crate::foreground;
 use crate::inside::clean_environment;
+use crate::net::Net;
 use crate::output::{Cannot, Failure, Outcome};
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Wanted};
@@ -20,6 +21,9 @@ pub(super) struct Execute {
     name: ContainerName,
     #[command(flatten)]
     wishes: Wishes,
+    /// Another network than the configuration's
+    #[arg(long, value_name = "NETWORK")]
+    net: Option<Net>,
     /// The command
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -39,7 +43,9 @@ impl Execute {
             return Err(Error::new(Kind::Running, cause));
         }
         let run = Run::App(app(&self.wishes, None, self.command, &context.config(&place)?.config)?);
-        let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, ..Wanted::init(place) };
+        let network = self.net.map(Into::into);
+        let init = Wanted::init(place);
+        let wanted = Wanted { run, foreground: true, stdio: Stdio::Caller, network, ..init };
         let plan = starting::plan(context, wanted)?.plan;
         foreground::run(context, &plan, |running| {
             rungs::announce(&plan, &running.rungs, &running.notes, context, only_if_asked(talk, &plan));

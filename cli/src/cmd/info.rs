@@ -3,12 +3,14 @@
 use cgroup::Usage;
 use container::beside::Listeners;
 use container::list::{self, Found};
+use container::network::view::{self, HostEnd, Interface};
 use container::place::Place;
 use container::{Error, Kind, create, idmap};
 use types::ContainerName;
 
 use super::idmap::{Me, me, named};
 use crate::context::Context;
+use crate::inside;
 use crate::json;
 use crate::keys::Keys;
 use crate::output::{self, Cannot, Outcome};
@@ -41,6 +43,10 @@ pub(crate) struct Told {
     pub(crate) me: Option<Me>,
     /// What it uses.
     pub(crate) usage: Option<Usage>,
+    /// Its interfaces.
+    pub(crate) interfaces: Vec<Interface>,
+    /// The host's ends of those that are on bridges.
+    pub(crate) ends: Vec<HostEnd>,
 }
 
 impl Info {
@@ -78,7 +84,9 @@ fn tell(context: &Context, place: &Place) -> container::Result<Told> {
     let one_id = idmap::is_own_id_only(&config.idmap, &context.facts()?.caller);
     let me = me(&config.idmap, &config, context.facts()?).filter(|me| me.uid != 0);
     let usage = found.pid.and_then(|_| usage::of(place));
-    Ok(Told { config: place.config(), one_id, me, usage, found })
+    let interfaces = inside::interfaces(context, place, found.pid);
+    let ends = found.pid.and_then(|pid| view::host_ends(pid).ok()).unwrap_or_default();
+    Ok(Told { config: place.config(), one_id, me, usage, interfaces, ends, found })
 }
 
 fn lines(told: &Told) -> String {
@@ -94,6 +102,14 @@ fn lines(told: &Told) -> String {
         ("CPU", usage.cpu.map(|cpu| format!("{:.2} seconds", cpu.as_secs_f64()))),
         ("Processes", usage.tasks.map(|tasks| tasks.to_string())),
     ];
+    let addresses = |interface: &Interface| {
+        interface.addresses.iter().map(|address| format!(" {address}")).collect::<String>()
+    };
+    known.extend(told.interfaces.iter().map(|one| ("Interface", Some(one.name.clone() + &addresses(one)))));
+    let passed = |end: &HostEnd| {
+        format!("{}, sent {}, received {}", end.name, usage::human(end.sent), usage::human(end.received))
+    };
+    known.extend(told.ends.iter().map(|end| ("Link", Some(passed(end)))));
     known.extend(told.found.rungs.iter().map(|(need, rung)| (need.as_str(), Some(rung.clone()))));
     let line = |(label, text): (&str, Option<String>)| text.map(|text| format!("{label:<10} {text}\n"));
     known.into_iter().filter_map(line).collect()

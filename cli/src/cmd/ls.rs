@@ -3,8 +3,9 @@
 use container::list;
 
 use crate::context::{self, Context};
+use crate::inside::interfaces;
 use crate::json;
-use crate::listing::{self, Column, Row, USUAL};
+use crate::listing::{self, Column, OF_THE_NETWORK, Row, USUAL};
 use crate::output::{self, Failure, Outcome};
 use crate::usage;
 
@@ -23,7 +24,8 @@ pub(super) struct Ls {
 }
 
 /// The columns that say something.
-const COLUMNS: &str = "there are name, state, pid, ram, autostart, groups and unprivileged";
+const COLUMNS: &str =
+    "there are name, state, pid, ram, autostart, groups, interface, ipv4, ipv6 and unprivileged";
 /// What a list shows unless asked otherwise.
 const SHORT: &str = "NAME,STATE,PID";
 
@@ -54,5 +56,8 @@ pub(crate) fn row(context: &Context, found: list::Found, columns: &[Column]) -> 
     let config =
         place.as_ref().filter(|_| wants_config).and_then(|place| context::load(&place.config()).ok());
     let memory = place.as_ref().filter(|_| wants_memory).and_then(|place| usage::of(place)?.memory);
-    Row { found, config: config.map(|loaded| loaded.config), memory }
+    let wants_network = columns.iter().any(|column| OF_THE_NETWORK.contains(&column.name));
+    let place = place.as_ref().filter(|_| wants_network);
+    let interfaces = place.map(|place| interfaces(context, place, found.pid)).unwrap_or_default();
+    Row { found, config: config.map(|loaded| loaded.config), memory, interfaces }
 }

@@ -3,9 +3,9 @@
 use config::Config;
 use container::cgroups::CgroupPlan;
 use container::doctor::Finding;
-use container::host::HostFacts;
+use container::host::{HostFacts, NetworkFacts};
 use container::list;
-use container::{Doing, idmap};
+use container::{Doing, idmap, plan};
 use types::ContainerName;
 
 use super::ls;
@@ -60,7 +60,9 @@ pub(super) fn host(facts: &HostFacts) -> container::Result<Vec<(String, String)>
     let cgroup = CgroupPlan::decide(&any, &Config::default(), facts).doing("looking at the cgroups")?;
     let map = idmap::choose(facts);
     let ids = if idmap::is_own_id_only(&map, &facts.caller) { "one id" } else { facts.id_writer.rung() };
+    let networks = NetworkFacts::of_host(&Config::default(), facts).doing("looking at the networks")?;
+    let network = plan::best_rung(&networks);
     let rungs =
-        [("ids", ids), ("cgroup", cgroup.rung().word()), ("network", "loopback"), ("/proc", "the kernel's")];
+        [("ids", ids), ("cgroup", cgroup.rung().word()), ("network", &network), ("/proc", "the kernel's")];
     Ok(rungs.map(|(need, rung)| (need.to_owned(), rung.to_owned())).to_vec())
 }

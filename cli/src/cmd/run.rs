@@ -22,6 +22,7 @@ use crate::events::{Event, Events};
 use crate::foreground::{Console, Foreground};
 use crate::inside;
 use crate::making;
+use crate::net::Net;
 use crate::output::{self, Cannot, Failure, Outcome};
 use crate::own::Own;
 use crate::relay::HEARD_FOR_A_COMMAND;
@@ -48,6 +49,9 @@ pub(super) struct Run {
     /// Boot the image's own init, run the command as a login once that is done, and power off afterwards
     #[arg(long)]
     boot: bool,
+    /// Another network than that of new containers
+    #[arg(long, value_name = "NETWORK")]
+    net: Option<Net>,
     /// End it all after so many seconds, the making of the container among them; the exit status is 124 then
     #[arg(long, value_name = "SECONDS", value_parser = limit)]
     timeout: Option<u64>,
@@ -169,8 +173,9 @@ impl Once<'_> {
         let argv = if wanted.command.is_empty() { shell() } else { wanted.command.clone() };
         let me = self.me(wanted, &config)?;
         let run = plan::Run::App(app(&wanted.wishes, me, argv, &config)?);
+        let network = wanted.net.map(Into::into);
         let init = Wanted::init(self.place.clone());
-        let start = Wanted { run, foreground: true, stdio: Stdio::Caller, ..init };
+        let start = Wanted { run, foreground: true, stdio: Stdio::Caller, network, ..init };
         let (container, _) = self.start(start, None, marker)?;
         let ended = container.until_it_ends(self.bounds);
         if let Ok(status) = ended {
@@ -182,7 +187,8 @@ impl Once<'_> {
 
     /// Boots the image's own init, runs the command, and powers off.
     fn boot(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
-        let start = Wanted { foreground: true, ..Wanted::init(self.place.clone()) };
+        let network = wanted.net.map(Into::into);
+        let start = Wanted { foreground: true, network, ..Wanted::init(self.place.clone()) };
         let (mut container, plan) = self.start(start, Some(Console::Memory), marker)?;
         let bar = self.talks().then(Bar::default);
         let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container), bar);

@@ -10,6 +10,7 @@ use super::dry_run;
 use crate::context::Context;
 use crate::foreground;
 use crate::keys::Keys;
+use crate::net::Net;
 use crate::output::{self, Cannot, Outcome};
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Pidfile, Running, Wanted};
@@ -37,6 +38,9 @@ pub(super) struct Start {
     /// Write the monitor's pid to a file
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// Another network than the configuration's
+    #[arg(long, value_name = "NETWORK")]
+    net: Option<Net>,
     /// A command to run instead of init
     #[arg(last = true)]
     command: Vec<String>,
@@ -87,6 +91,7 @@ impl Start {
             run: if self.command.is_empty() { Run::Init } else { Run::InsteadOfInit(self.command) },
             foreground: self.foreground,
             stdio: Stdio::Console,
+            network: self.net.map(Into::into),
         })
     }
 }

@@ -1,15 +1,19 @@
 //! `lxc-info`
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use cgroup::Usage;
 use config::Config;
 use container::beside::Listeners;
 use container::list::{self, Found};
+use container::network::view::{self, HostEnd};
+use container::place::Place;
 
 use super::{Call, NAME, Tool};
 use crate::context;
 use crate::getopt::{flag, value};
+use crate::inside;
 use crate::output;
 use crate::usage;
 
@@ -82,8 +86,12 @@ fn run(call: &Call) -> Result<i32, i32> {
         return Err(1);
     };
     let asked = Asked::of(call);
-    let usage = found.pid.filter(|_| asked.stats).and_then(|_| usage::of(&place));
-    output::print(lines(&asked, &found, usage.unwrap_or_default()));
+    let uses = Uses {
+        usage: found.pid.filter(|_| asked.stats).and_then(|_| usage::of(&place)).unwrap_or_default(),
+        ends: found.pid.filter(|_| asked.stats).and_then(|pid| view::host_ends(pid).ok()).unwrap_or_default(),
+        addresses: if asked.ips { addresses(call, &place, found.pid) } else { Vec::new() },
+    };
+    output::print(lines(&asked, &found, &uses));
     if !asked.keys.is_empty() {
         let file = call.given.value("rcfile").map_or_else(|| place.config(), Into::into);
         let config = call.or_fail(context::load(&file))?.config;
@@ -92,7 +100,21 @@ fn run(call: &Call) -> Result<i32, i32> {
     Ok(0)
 }
 
-fn lines(asked: &Asked, found: &Found, usage: Usage) -> String {
+/// What a running container uses and has.
+#[derive(Debug, Default)]
+struct Uses {
+    usage: Usage,
+    ends: Vec<HostEnd>,
+    addresses: Vec<IpAddr>,
+}
+
+fn addresses(call: &Call, place: &Place, pid: Option<i32>) -> Vec<IpAddr> {
+    let interfaces = inside::interfaces(&call.context, place, pid);
+    interfaces.into_iter().flat_map(|interface| interface.addresses).collect()
+}
+
+fn lines(asked: &Asked, found: &Found, uses: &Uses) -> String {
+    let Uses { usage, ends, addresses } = uses;
     let mut text = String::new();
     let mut line = |wanted: bool, label: &str, value: Option<String>| {
         let Some(value) = value.filter(|_| wanted) else { return };
@@ -105,6 +127,7 @@ fn lines(asked: &Asked, found: &Found, usage: Usage) -> String {
     line(asked.name, "Name:", Some(found.name.clone()));
     line(asked.state, "State:", Some(found.state.to_string()));
     line(asked.pid, "PID:", found.pid.map(|pid| pid.to_string()));
+    addresses.iter().for_each(|address| line(asked.ips, "IP:", Some(address.to_string())));
     let bytes = |bytes: u64| if asked.raw { bytes.to_string() } else { usage::human(bytes) };
     let cpu = |time: std::time::Duration| match asked.raw {
         true => time.as_nanos().to_string(),
@@ -114,6 +137,12 @@ fn lines(asked: &Asked, found: &Found, usage: Usage) -> String {
     line(asked.stats, "BlkIO use:", usage.io.map(|io| bytes(io.read + io.written)));
     line(asked.stats, "Memory use:", usage.memory.map(bytes));
     line(asked.stats, "KMem use:", usage.memory_kernel.map(bytes));
+    for end in ends {
+        line(asked.stats, "Link:", Some(end.name.clone()));
+        line(asked.stats, " TX bytes:", Some(bytes(end.sent)));
+        line(asked.stats, " RX bytes:", Some(bytes(end.received)));
+        line(asked.stats, " Total bytes:", Some(bytes(end.sent + end.received)));
+    }
     text
 }
 
@@ -145,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_stopped_container_has_a_name_and_a_state() {
-        let text = lines(&all(), &found(None), Usage::default());
+        let text = lines(&all(), &found(None), &Uses::default());
         assert_eq!(text, "Name:           b1\nState:          STOPPED\n");
     }
 
@@ -156,20 +185,25 @@ mod tests {
             memory: Some(1_310_720),
             ..Usage::default()
         };
-        let text = lines(&all(), &found(Some(30997)), usage);
+        let addresses = vec!["10.0.3.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let ends = vec![HostEnd { name: "u00000rsmi9vq00".to_owned(), sent: 1301, received: 0 }];
+        let text = lines(&all(), &found(Some(30997)), &Uses { usage, ends, addresses });
         let expected = "Name:           b1\nState:          RUNNING\nPID:            30997\n\
-                        CPU use:        1.23 seconds\nMemory use:     1.25 MiB\n";
+                        IP:             10.0.3.7\nIP:             2001:db8::7\n\
+                        CPU use:        1.23 seconds\nMemory use:     1.25 MiB\n\
+                        Link:           u00000rsmi9vq00\n TX bytes:      1.27 KiB\n\x20RX bytes:      0 bytes\n\
+                        \x20Total bytes:   1.27 KiB\n";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn one_thing_alone_is_bare_and_two_keep_their_labels() {
         let state = Asked { state: true, raw: true, ..Asked::default() };
-        assert_eq!(lines(&state, &found(Some(7)), Usage::default()), "RUNNING\n");
+        assert_eq!(lines(&state, &found(Some(7)), &Uses::default()), "RUNNING\n");
         let both = Asked { pid: true, ..state };
-        let text = lines(&both, &found(Some(7)), Usage::default());
+        let text = lines(&both, &found(Some(7)), &Uses::default());
         assert_eq!(text, "State:          RUNNING\nPID:            7\n");
         let pid = Asked { pid: true, raw: true, ..Asked::default() };
-        assert_eq!(lines(&pid, &found(None), Usage::default()), "");
+        assert_eq!(lines(&pid, &found(None), &Uses::default()), "");
     }
 }

@@ -13,6 +13,7 @@ mod scripts;
 mod start;
 mod stop;
 mod unfreeze;
+mod user_nic;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub(crate) struct Tool {
 }
 
 /// The tools.
-static TOOLS: [&Tool; 11] = [
+static TOOLS: [&Tool; 12] = [
     &attach::TOOL,
     &console::TOOL,
     &create::TOOL,
@@ -60,6 +61,7 @@ static TOOLS: [&Tool; 11] = [
     &start::TOOL,
     &stop::TOOL,
     &unfreeze::TOOL,
+    &user_nic::TOOL,
 ];
 
 /// Options that every tool has.

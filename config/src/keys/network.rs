@@ -98,13 +98,13 @@ pub static DEVICE_KEYS: &[Key] = &[
     key(
         "lxc.net.N.script.up",
         "COMMAND",
-        "A command to run on the host when the device is made.",
+        "A command to run on the host, as the user, when the device is made.",
         device!(script_up),
     ),
     key(
         "lxc.net.N.script.down",
         "COMMAND",
-        "A command to run on the host when the device goes.",
+        "A command to run on the host, as the user, when the device goes.",
         device!(script_down),
     ),
     key("lxc.net.N.flags", "up|down", "Whether the device is raised.", FLAGS),
@@ -126,10 +126,10 @@ pub static DEVICE_KEYS: &[Key] = &[
     key(
         "lxc.net.N.hwaddr",
         "XX:XX:XX:XX:XX:XX",
-        "The hardware address; each x is replaced by a random digit.",
+        "The hardware address; each x is a random digit, drawn when the container is made, or else the same at each start.",
         device!(hwaddr),
     ),
-    key("lxc.net.N.mtu", "BYTES", "The MTU.", device!(mtu)).partly("a veth device takes that of its bridge"),
+    key("lxc.net.N.mtu", "BYTES", "The MTU.", device!(mtu)).partly("the host's end keeps that of its bridge"),
     key("lxc.net.N.ipv6.address", "ADDRESS[/PREFIX]", "An IPv6 address.", device!(ipv6_addresses))
         .shape(Shape::List),
     key("lxc.net.N.ipv6.gateway", "ADDRESS|auto|dev", "The IPv6 default gateway.", device!(ipv6_gateway)),

@@ -329,6 +329,7 @@ fn fill(
     for share in &request.shares {
         config.set("lxc.mount.entry", &share.entry()?)?;
     }
+    config.fill_hwaddrs()?;
     let dir = path::open_dir(&place.dir())?;
     path::replace(dir.as_fd(), OsStr::new("config"), 0o640, config.text().as_bytes())
         .doing("writing the config")?;

@@ -1,8 +1,11 @@
 //! The text of a new container's configuration.
 
+use std::fs::File;
+use std::io::Read;
+
 use types::{IdKind, IdMap};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
 
 /// Builds the text: comments, the caller's base, then one line per setting, as LXC's own files have them, so that LXC
 /// starts the container too.
@@ -40,6 +43,19 @@ impl Builder {
     pub(super) fn system_container(&mut self) -> Result<()> {
         self.set("lxc.include", "/usr/share/lxc/config/common.conf")?;
         self.set("lxc.include", "/usr/share/lxc/config/userns.conf")
+    }
+
+    /// Replaces the digits of hardware addresses that are left to chance, which is once and for all when the file is written.
+    /// Those of included files, and of lines that are added later, the start fills in.
+    pub(super) fn fill_hwaddrs(&mut self) -> Result<()> {
+        let mut read = Ok(());
+        self.document.fill_hwaddrs(|| {
+            let mut chance = [0; 6];
+            let filled = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut chance));
+            read = std::mem::replace(&mut read, Ok(())).and(filled);
+            chance
+        });
+        read.map_err(crate::place::from_io).doing("reading /dev/urandom")
     }
 
     pub(super) fn text(&self) -> String {

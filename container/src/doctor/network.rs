@@ -1,4 +1,4 @@
-//! Networks: what a veth device on a bridge needs, and the programs for networks in user mode.
+//! Networks: what a veth device on a bridge needs, and what a network in user mode does.
 
 use policy::usernet::{self, Asker};
 
@@ -7,7 +7,9 @@ use super::Who::Administrator;
 use super::{Check, Verdict, fine, found, list};
 use crate::host::{Bridge, Seen, Survey};
 
-const LOOPBACK: &str = "the loopback device alone";
+const USER_MODE: &str =
+    "a network in user mode, where pasta or slirp4netns is; else such a container does not start";
+const BRIDGE: &str = "a bridge that is granted; else loopback, where nothing else is asked for";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -16,9 +18,9 @@ pub(super) const CHECKS: &[Check] = &[
         seen: "new containers ask for veth, and no bryo-netdev with cap_net_admin is installed",
         why: "the kernel lets only a privileged helper put a device on the host's bridge",
         mend: "sudo cargo xtask install --prefix <prefix>",
-        advice: "this version of Bryo does not start it yet; lxc.net.0.type = empty asks for no device",
+        advice: "lxc.net.0.type = empty asks for no device",
         who: Administrator,
-        meanwhile: LOOPBACK,
+        meanwhile: USER_MODE,
         look: helper,
     },
     Check {
@@ -29,7 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "sudo bryo net setup --bridge <bridge>",
         advice: "LXC's service lxc-net makes one as well",
         who: Administrator,
-        meanwhile: LOOPBACK,
+        meanwhile: USER_MODE,
         look: bridge,
     },
     Check {
@@ -40,19 +42,30 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "printf '%s veth %s 10\\n' <user> <bridge> | sudo tee -a /etc/lxc/lxc-usernet",
         advice: "",
         who: Administrator,
-        meanwhile: LOOPBACK,
+        meanwhile: USER_MODE,
         look: quota,
     },
     Check {
         id: "net.usermode",
         severity: Note,
         seen: "neither pasta nor slirp4netns is in PATH",
-        why: "a network in user mode needs no bridge and no grant; this version of Bryo does not start one yet",
+        why: "a network in user mode needs no bridge and no grant",
         mend: "<install> passt",
         advice: "the package is passt; slirp4netns does as well",
         who: Administrator,
-        meanwhile: LOOPBACK,
+        meanwhile: BRIDGE,
         look: user_mode,
+    },
+    Check {
+        id: "net.tun",
+        severity: Note,
+        seen: "/dev/net/tun cannot be opened by the caller",
+        why: "programs for networks in user mode make the container's device by it",
+        mend: "sudo chmod 666 /dev/net/tun",
+        advice: "in docker and podman: --device /dev/net/tun",
+        who: Administrator,
+        meanwhile: BRIDGE,
+        look: tun,
     },
 ];
 
@@ -92,8 +105,8 @@ fn bridge(survey: &Survey) -> Seen<Verdict> {
 
 fn quota(survey: &Survey) -> Seen<Verdict> {
     let bridges = bridges(survey)?;
-    if bridges.is_empty() || survey.host.caller.is_root() {
-        return fine(if bridges.is_empty() { NOT_ASKED } else { "root needs no grant" });
+    if bridges.is_empty() {
+        return fine(NOT_ASKED);
     }
     let text = survey.identity.usernet.as_ref()?.as_bytes();
     let user = survey.host.caller.label();
@@ -118,4 +131,11 @@ fn user_mode(survey: &Survey) -> Seen<Verdict> {
         return fine(list(&names));
     }
     found("neither pasta nor slirp4netns is in PATH").of_packages(survey).into()
+}
+
+fn tun(survey: &Survey) -> Seen<Verdict> {
+    match &survey.network.tun {
+        None => fine("/dev/net/tun can be opened"),
+        Some(e) => found(e.to_string()).into(),
+    }
 }

@@ -47,6 +47,7 @@ fn healthy() -> Survey {
             image: "/p/libexec/bryo/bryo-image".into(),
             init: "/p/libexec/bryo/bryo-init".into(),
             idmap: "/p/libexec/bryo/bryo-idmap".into(),
+            netdev: "/p/libexec/bryo/bryo-netdev".into(),
         },
     };
     let everything = ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec();
@@ -102,6 +103,7 @@ fn healthy() -> Survey {
             has_helper: true,
             helper: "/p/libexec/bryo/bryo-netdev".into(),
             user_mode: vec!["pasta"],
+            tun: None,
             unreadable: None,
         },
         storage: Ok(Storage {
@@ -430,6 +432,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
         "printf '%s veth %s 10\\n' ana lxcbr0 | sudo tee",
     ),
     ("net.usermode", |s| s.network.user_mode.clear(), "sudo apt-get install passt"),
+    ("net.tun", |s| s.network.tun = Some(sys::Error::new("open(\"/dev/net/tun\")", Errno::EACCES)), "EACCES"),
     ("fuse.absent", |s| s.fuse = Err(sys::Error::new("open(\"/dev/fuse\")", Errno::ENODEV)), "ENODEV"),
     ("fuse.access", |s| s.fuse = Err(sys::Error::new("open(\"/dev/fuse\")", Errno::EACCES)), "EACCES"),
 ];

@@ -3,10 +3,12 @@
 //! [`HostFacts`] is what every plan needs; [`Survey`] is all that [`crate::doctor`] looks at. Gathering changes nothing.
 
 mod installed;
+mod network;
 mod survey;
 pub mod visible;
 
 pub use installed::{Installed, Program, capability};
+pub use network::{BridgeFacts, NetworkFacts, UserModeKind, UserModeProgram};
 pub use survey::{
     Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
 };
@@ -149,6 +151,8 @@ pub struct Programs {
     pub init: PathBuf,
     /// The id map helper.
     pub idmap: PathBuf,
+    /// The helper for network devices.
+    pub netdev: PathBuf,
 }
 
 impl Programs {
@@ -163,6 +167,7 @@ impl Programs {
             image: base.join("bryo-image"),
             init: base.join("bryo-init"),
             idmap: base.join("bryo-idmap"),
+            netdev: base.join("bryo-netdev"),
         }
     }
 
@@ -232,6 +237,14 @@ fn read(path: &str) -> Result<Vec<u8>> {
         Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::EACCES | Errno::EFBIG) => Ok(Vec::new()),
         read => read.doing_with(|| format!("reading {path}")),
     }
+}
+
+/// Finds a program in PATH, or where an ordinary user's PATH has no directories of administrators.
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let places = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).chain(usual);
+    places.map(|dir| dir.join(name)).find(|program| program.is_file())
 }
 
 /// Tells whether core dumps go to a program of the host. Source: core(5).

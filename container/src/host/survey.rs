@@ -4,14 +4,13 @@
 //! What cannot be seen is kept with the reason, so that nobody takes it for fine.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use config::NetKind;
 use sys::filesystem::{self, Filesystem};
 use sys::{Errno, path, probe, process, rlimit};
 
-use super::{HostFacts, capability};
+use super::{HostFacts, UserModeKind, capability, in_path};
 use crate::error::Result;
 
 /// The most that is read of a file, in bytes. /proc/self/mountinfo grows with the mounts.
@@ -133,6 +132,8 @@ pub struct Network {
     pub helper: PathBuf,
     /// The programs for networks in user mode that are installed.
     pub user_mode: Vec<&'static str>,
+    /// Why `/dev/net/tun` cannot be opened, if it cannot.
+    pub tun: Option<sys::Error>,
     /// Why the configuration of new containers cannot be read.
     pub unreadable: Option<String>,
 }
@@ -191,7 +192,7 @@ impl Survey {
             network: network(default_config, &programs.idmap),
             storage: storage(lxcpath),
             missing_programs: needed.into_iter().filter(|program| !program.exists()).cloned().collect(),
-            packages: PACKAGE_MANAGERS.into_iter().find(|known| in_path(known.program)),
+            packages: PACKAGE_MANAGERS.into_iter().find(|known| in_path(known.program).is_some()),
             host,
         })
     }
@@ -231,17 +232,13 @@ fn process() -> Process {
 
 fn identity() -> Identity {
     let text = |file| text_if_there(file).map(Option::unwrap_or_default);
-    let member = |group: &uzers::Group| policy::usernet::Group {
-        gid: group.gid(),
-        name: Some(group.name().as_bytes().to_vec()),
-    };
     Identity {
         subuid: text("/etc/subuid"),
         subgid: text("/etc/subgid"),
         passwd: text("/etc/passwd"),
         group: text("/etc/group"),
         usernet: text("/etc/lxc/lxc-usernet"),
-        groups: uzers::group_access_list().unwrap_or_default().iter().map(member).collect(),
+        groups: super::network::groups(),
     }
 }
 
@@ -266,32 +263,26 @@ fn network(default_config: &Path, beside: &Path) -> Network {
         loaded.as_ref().map(|loaded| &loaded.config.net).ok().into_iter().flat_map(|net| net.values());
     let links =
         devices.filter(|device| device.kind == NetKind::Veth).filter_map(|device| device.link.clone());
-    let bridge = |name: String| Bridge { exists: is_bridge(&name), name };
+    let bridge = |name: String| Bridge { exists: super::network::is_bridge(&name), name };
     Network {
         bridges: links.map(bridge).collect(),
         has_helper: super::Program::look(helper.clone())
             .is_ok_and(|program| program.gains(capability::NET_ADMIN)),
         helper,
-        user_mode: ["pasta", "slirp4netns"].into_iter().filter(|name| in_path(name)).collect(),
+        user_mode: UserModeKind::ALL
+            .map(UserModeKind::name)
+            .into_iter()
+            .filter(|name| in_path(name).is_some())
+            .collect(),
+        tun: path::open_device(Path::new("/dev/net/tun")).err(),
         unreadable: loaded.err(),
     }
-}
-
-fn is_bridge(name: &str) -> bool {
-    !name.contains('/') && Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
 fn storage(lxcpath: &Path) -> Seen<Storage> {
     let dir = lxcpath.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let filesystem = filesystem::of(dir).map_err(|e| e.to_string())?;
     Ok(Storage { dir: dir.to_owned(), filesystem })
-}
-
-/// Tells whether a program is in PATH, or where an ordinary user's PATH has no directories of administrators.
-fn in_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).any(|dir| dir.join(name).is_file())
 }
 
 /// Reads a text file of the system.

@@ -15,7 +15,9 @@
 //! | wait for the map, give the cgroups away, become container root | the id map | walk through the user's 0700 directories |
 //! | be dumpable, die with the monitor | a credential change has reset both | - |
 //! | loopback, hostname | own net and uts namespace | - |
+//! | send the network namespace | an own one, in which something is made from outside | - |
 //! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
+//! | wait for the network's devices, set them up | CAP_NET_ADMIN over the namespace | - |
 //! | mount and autodev hooks | - | - |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
@@ -39,6 +41,7 @@ use crate::cgroups::Payload;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::logging;
+use crate::network::inside;
 use crate::plan::{StartPlan, Stdio};
 use crate::rootfs::{self, Rootfs, Terminals};
 use crate::start::{Channel, FromChild, FromMonitor};
@@ -80,6 +83,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     channel.expect(FromMonitor::IdsWritten)?;
     become_root(plan, given)?;
     name_and_loopback(plan)?;
+    send_network(plan, channel)?;
     let run_hooks = |moment| hooks::run(plan, moment, &Told::default(), &taken_hooks);
     run_hooks(Hook::PreMount)?;
     let rootfs = Rootfs::attach(plan, taken.root)?;
@@ -87,6 +91,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let terminals = rootfs.make_dev(plan, &taken.nodes)?;
     rootfs.mount_entries(plan, taken.sources)?;
     rootfs.mount_cgroups(plan)?;
+    set_up_network(plan, channel)?;
     run_hooks(Hook::Mount)?;
     run_hooks(Hook::Autodev)?;
     rootfs.write_sysctls(plan)?;
@@ -210,6 +215,24 @@ fn name_and_loopback(plan: &StartPlan) -> Result<()> {
         process::set_personality(PER_LINUX32).doing("lxc.arch")?;
     }
     Ok(())
+}
+
+/// Sends the network namespace up, where the monitor has something made in it. Only now: a program for user mode opens the
+/// namespaces by this process's number, which the kernel allows when it is dumpable and of the container.
+fn send_network(plan: &StartPlan, channel: &Channel) -> Result<()> {
+    if !plan.network.needs_wiring() {
+        return Ok(());
+    }
+    let namespace = path::open_read(Path::new("/proc/self/ns/net")).doing("opening the network namespace")?;
+    channel.send(&FromChild::Network, &[namespace.as_fd()])
+}
+
+fn set_up_network(plan: &StartPlan, channel: &Channel) -> Result<()> {
+    if !plan.network.needs_wiring() {
+        return Ok(());
+    }
+    channel.expect(FromMonitor::DevicesMade)?;
+    inside::set_up(plan.network.devices())
 }
 
 /// Sends the terminals up, as many as fit in a message at a time.

@@ -28,6 +28,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::logging::{Logger, Syslog};
+use crate::network;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Begun, Running};
@@ -83,7 +84,8 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
     let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {
-        Ok(server) => run_until_stopped(plan, &held, server, starter, stdio),
+        Ok(server) => network::prepare(plan, &held.state)
+            .and_then(|()| run_until_stopped(plan, &held, server, starter, stdio)),
         Err(failure) => Err(failure.clone()),
     };
     let told = Told { init_pid: None, target: Some("stop") };
@@ -255,6 +257,7 @@ fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
     {
         log::warn!("{e}");
     }
+    running.network.end(plan);
     let told = Told { init_pid: None, target: Some(target) };
     if let Err(e) = hooks::run(plan, Hook::Stop, &told, &TakenHooks::default()) {
         log::warn!("{e}");

@@ -244,7 +244,9 @@ impl Server {
     fn reap(&mut self, running: &Running, cgroups: &mut Cgroups) {
         self.clients.reap_attached();
         cgroups.reap();
-        let awaited = self.clients.attached().chain(cgroups.mover()).chain([running.pid]);
+        running.network.reap();
+        let awaited = self.clients.attached().chain(cgroups.mover()).chain(running.network.program());
+        let awaited = awaited.chain([running.pid]);
         process::reap_ended_but(&awaited.collect::<Vec<_>>());
     }
 
@@ -448,14 +450,13 @@ fn end_of(exit: Exit) -> End {
 }
 
 fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
-    let network = if plan.host_network { "host" } else { "loopback" };
     let proc = match plan.proc {
         KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
         _ => "the kernel's",
     };
     let rungs: BTreeMap<&str, String> = BTreeMap::from([
         ("ids", plan.id_writer.rung().to_owned()),
-        ("network", network.to_owned()),
+        ("network", plan.network.rung()),
         ("cgroup", plan.cgroup.rung().word().to_owned()),
         ("/proc", proc.to_owned()),
     ]);

@@ -7,11 +7,12 @@ mod app;
 mod clocks;
 mod kernel_files;
 mod mounts;
+mod network;
 mod unmet;
 
 use std::path::{Path, PathBuf};
 
-use config::{Config, Hook, Namespace, NetKind};
+use config::{Config, Hook, Namespace};
 use serde::{Deserialize, Serialize};
 use sys::mount::attr;
 use sys::process::flags;
@@ -21,10 +22,15 @@ pub use app::AppCommand;
 pub use clocks::Clocks;
 pub use kernel_files::KernelFiles;
 pub use mounts::{Create, EntryPlan, EntrySource};
+pub use network::{
+    AddressPlan, DevicePlan, GatewayPlan, NetChoice, NetworkPlan, Refused, UserModePlan, best_rung,
+    refused as refused_devices,
+};
+pub(crate) use network::{RESOLV_CONF, everything, resolver};
 
 use crate::cgroups::CgroupPlan;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::host::{Caller, HostFacts, IdWriter};
+use crate::host::{Caller, HostFacts, IdWriter, NetworkFacts};
 use crate::idmap;
 use crate::place::Place;
 use crate::security::{Circumstances, Confinement};
@@ -42,6 +48,8 @@ pub struct StartRequest {
     pub foreground: bool,
     /// Where the caller's standard streams go.
     pub stdio: Stdio,
+    /// The network, where the caller wants another than the configuration says.
+    pub network: Option<NetChoice>,
 }
 
 /// What runs in the container.
@@ -119,8 +127,8 @@ pub struct StartPlan {
     pub init: InitPlan,
     /// Signals.
     pub signals: SignalPlan,
-    /// Network: the container has the host's.
-    pub host_network: bool,
+    /// Its network.
+    pub network: NetworkPlan,
     /// It is destroyed when it stops.
     pub ephemeral: bool,
     /// It ends with its starter.
@@ -271,15 +279,23 @@ impl StartPlan {
 /// Decides how a container is started.
 ///
 /// # Errors
-/// What cannot be had at all: namespaces that a filter forbids, ids that are not granted, a network type without privilege, a mount entry that is none.
-pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result<StartPlan> {
+/// What cannot be had at all: namespaces that a filter forbids, ids that are not granted, a network that this host cannot
+/// give, a mount entry that is none.
+pub fn plan(
+    request: StartRequest,
+    config: &Config,
+    facts: &HostFacts,
+    networks: &NetworkFacts,
+) -> Result<StartPlan> {
     facts.surroundings.allow_namespaces()?;
     let mut notes = unmet::notes(config);
     let idmap = if config.idmap.is_empty() { idmap::choose(facts) } else { config.idmap.clone() };
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
     idmap::check_granted(&idmap, facts)?;
-    let host_network = network(config, &mut notes)?;
-    let (clocks, namespaces) = clocks::decide(config, namespaces(config, host_network)?, &mut notes);
+    let decision = network::Decision { request: &request, config, caller: &facts.caller, facts: networks };
+    let network = decision.decide(&mut notes)?;
+    let namespaces = namespaces(config, network == NetworkPlan::Host)?;
+    let (clocks, namespaces) = clocks::decide(config, namespaces, &mut notes);
     let kernel_files =
         kernel_files::decide(&request.run, config, &facts.surroundings, namespaces, &mut notes)?;
     let circumstances = Circumstances {
@@ -287,7 +303,8 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
         shares_pids: kernel_files.namespaces & flags::NEWPID == 0,
         cores_are_piped: facts.cores_are_piped,
     };
-    let entries = mounts::entries(config, &request.place)?;
+    let mut entries = mounts::entries(config, &request.place)?;
+    network::resolv_conf(&network, &request.place, &mut entries);
     let dev = DevPlan {
         auto: config.autodev,
         tmpfs_size: config.autodev_tmpfs_size,
@@ -324,7 +341,7 @@ pub fn plan(request: StartRequest, config: &Config, facts: &HostFacts) -> Result
             stop: config.signal_stop.unwrap_or(Signal::KILL),
             parent_death: config.monitor_signal_pdeath,
         },
-        host_network,
+        network,
         ephemeral: config.ephemeral,
         foreground: request.foreground,
         stdio: request.stdio,
@@ -354,25 +371,6 @@ fn hostname(config: &Config, facts: &HostFacts, notes: &mut Vec<String>) -> Opti
     }
     notes.push(format!("lxc.uts.name = {wanted}: a seccomp filter refuses sethostname here, the name stays"));
     None
-}
-
-/// Decides the network: `true` for the host's own.
-fn network(config: &Config, notes: &mut Vec<String>) -> Result<bool> {
-    let mut host = false;
-    for (index, device) in &config.net {
-        match device.kind {
-            NetKind::Empty => {}
-            NetKind::None => host = true,
-            NetKind::Veth => notes.push(format!(
-                "lxc.net.{index}: veth devices are not made yet, only loopback (lxc.net.{index}.type = empty asks for none)"
-            )),
-            kind => {
-                let cause = format!("lxc.net.{index}.type = {kind} needs root; veth, empty and none do not");
-                return Err(Error::new(Kind::Config, cause));
-            }
-        }
-    }
-    Ok(host)
 }
 
 fn namespaces(config: &Config, host_network: bool) -> Result<u64> {

@@ -3,6 +3,8 @@
 //! ```text
 //! child                                   monitor
 //!                           <- IdsWritten  the id map stands
+//! Network + fd ->                          its namespace, where something is made in it from outside
+//!                           <- DevicesMade the devices are there
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
@@ -25,6 +27,8 @@ const CAP: usize = 16 * 1024;
 /// What the child says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromChild {
+    /// It is root of the container now; comes with its network namespace.
+    Network,
     /// The root file system stands; comes with the fds it names, in this order.
     RootMounted {
         /// The root of the container's devpts.
@@ -47,6 +51,8 @@ pub enum FromChild {
 pub enum FromMonitor {
     /// The id map is written.
     IdsWritten,
+    /// The devices of its network are made, to be set up.
+    DevicesMade,
     /// Everything outside is ready.
     Wired,
 }
@@ -191,12 +197,13 @@ mod attack {
     fn damaged(chance: &mut Chance) -> Vec<u8> {
         let cause = Error::new(Kind::Hook, "x".repeat((chance.next() % 300) as usize));
         let messages = [
+            FromChild::Network,
             FromChild::RootMounted { devpts: true, console: true, ttys: 6 },
             FromChild::Ttys,
             FromChild::Exec,
             FromChild::Failed(cause.doing("starting")),
         ];
-        let mut bytes = postcard::to_stdvec(&messages[(chance.next() % 4) as usize]).unwrap();
+        let mut bytes = postcard::to_stdvec(&messages[(chance.next() % 5) as usize]).unwrap();
         let at = (chance.next() % bytes.len() as u64) as usize;
         match chance.next() % 3 {
             0 => bytes[at] = chance.next() as u8,
@@ -222,9 +229,9 @@ mod attack {
 
     #[test]
     fn a_length_that_a_message_only_claims_takes_no_memory() {
-        // Variant 3 is a failure, whose clauses are a list: of 2^64 - 1 strings, or of one string of that length.
+        // Variant 4 is a failure, whose clauses are a list: of 2^64 - 1 strings, or of one string of that length.
         let claims = |prefix: &[u8]| [prefix, &[0xff; 9], &[0x01]].concat();
-        for bytes in [claims(&[3, 0]), claims(&[3, 0, 1]), claims(&[3, 19])] {
+        for bytes in [claims(&[4, 0]), claims(&[4, 0, 1]), claims(&[4, 19])] {
             assert!(postcard::from_bytes::<FromChild>(&bytes).is_err());
         }
         for prefix in [&[3u8][..], &[0, 0], &[3, 0], &[0]] {

@@ -20,6 +20,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::leftovers::{self, Mark};
+use crate::network::{self, Wired};
 use crate::plan::StartPlan;
 
 /// Hooks have run and the cgroups stand.
@@ -57,6 +58,8 @@ pub struct Running {
     pub mark: Option<Mark>,
     /// The cgroups.
     pub cgroup: Payload,
+    /// What was made outside for its network.
+    pub network: Wired,
     /// The root of its devpts.
     pub devpts: Option<OwnedFd>,
     /// The console's master side.
@@ -233,19 +236,50 @@ struct Sent {
 impl Mapped<'_> {
     /// Lets the child finish, and sees it exec.
     fn run(self, record: &Record<'_>) -> Result<Running> {
-        match self.wire(record) {
-            Ok(sent) => Ok(self.into_running(sent)),
+        let network = match self.wire(record) {
+            Ok(network) => network,
             Err(e) => {
+                self.spawned.end();
+                return Err(e);
+            }
+        };
+        match self.finish() {
+            Ok(mut sent) => {
+                sent.notes.extend_from_slice(network.notes());
+                Ok(self.into_running(sent, network))
+            }
+            Err(e) => {
+                network.end(self.spawned.prepared.plan);
                 self.spawned.end();
                 Err(e)
             }
         }
     }
 
-    fn wire(&self, record: &Record<'_>) -> Result<Sent> {
+    /// Writes down what a later command must know, and makes the network, both while the child mounts.
+    fn wire(&self, record: &Record<'_>) -> Result<Wired> {
         let Spawned { prepared, child, channel, .. } = &self.spawned;
-        // While the child mounts, and long before it waits for the last message.
         record(&child.begun(&prepared.cgroup))?;
+        if !prepared.plan.network.needs_wiring() {
+            return Ok(Wired::default());
+        }
+        let (message, fds) = self.next()?;
+        let (FromChild::Network, Some(namespace)) = (&message, fds.first()) else {
+            let cause = format!("the container's init said {message:?} in place of its network namespace");
+            return Err(Error::new(Kind::Died, cause));
+        };
+        let wired = network::wire(prepared.plan, namespace.as_fd(), child.pid)?;
+        match channel.send(&FromMonitor::DevicesMade, &[]) {
+            Ok(()) => Ok(wired),
+            Err(e) => {
+                wired.end(prepared.plan);
+                Err(e)
+            }
+        }
+    }
+
+    fn finish(&self) -> Result<Sent> {
+        let Spawned { prepared, child, channel, .. } = &self.spawned;
         let mut sent = self.root_mounted()?;
         sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
         let told = Told { init_pid: Some(child.pid), target: None };
@@ -298,7 +332,7 @@ impl Mapped<'_> {
         }
     }
 
-    fn into_running(self, sent: Sent) -> Running {
+    fn into_running(self, sent: Sent, network: Wired) -> Running {
         let Spawned { prepared, child, .. } = self.spawned;
         Running {
             pid: child.pid,
@@ -306,6 +340,7 @@ impl Mapped<'_> {
             user: child.user,
             mark: child.mark,
             cgroup: prepared.cgroup,
+            network,
             devpts: sent.devpts,
             console: sent.console,
             ttys: sent.ttys,

@@ -8,12 +8,11 @@
 //! and a kill at any moment leaves a pair that is counted or none.
 //!
 //! [`request`] reads the arguments, [`target`] says whose the namespace is, [`policy`] what is granted; [`place`] finds
-//! a slot, and [`links`] makes the pair there, in messages that [`netlink`] builds and reads.
+//! a slot, and [`links`] makes the pair there, in messages that the crate `rtnl` builds and reads.
 
 #![deny(unsafe_code)]
 
 pub mod links;
-mod netlink;
 pub mod place;
 pub mod policy;
 pub mod request;

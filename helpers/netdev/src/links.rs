@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use helpers::filter::Call;
 use helpers::rights::{Capability, Rights};
 use libc::{c_int, c_ushort};
+use rtnl::{Builder, Head, Message};
 use types::IfName;
 
-use crate::netlink::{self, Builder, Head, Message};
 use crate::sys;
 
 /// The system calls that this helper makes beside the common ones. It opens nothing more, and sends only where its
@@ -252,7 +252,7 @@ impl<'a> Links<'a> {
                 continue;
             }
             let datagram = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
-            for message in netlink::messages(datagram).filter(|message| message.sequence == self.sequence) {
+            for message in rtnl::messages(datagram).filter(|message| message.sequence == self.sequence) {
                 match c_int::from(message.kind) {
                     libc::NLMSG_ERROR | libc::NLMSG_DONE => return status(&message),
                     _ => take(&message),
@@ -270,7 +270,7 @@ const SKIP_STATISTICS: u32 = libc::RTEXT_FILTER_SKIP_STATS as u32;
 
 /// Returns what the last message of an answer says.
 fn status(message: &Message<'_>) -> io::Result<()> {
-    match netlink::number(message.content, 0).map(|status| status as i32) {
+    match rtnl::number(message.content, 0).map(|status| status as i32) {
         Some(0) => Ok(()),
         Some(error) if error < 0 => Err(io::Error::from_raw_os_error(-error)),
         _ => Err(io::ErrorKind::InvalidData.into()),
@@ -279,14 +279,14 @@ fn status(message: &Message<'_>) -> io::Result<()> {
 
 /// Reads what the kernel says of a link.
 fn link(content: &[u8]) -> Option<Link> {
-    let (index, attributes) = netlink::link(content)?;
+    let (index, attributes) = rtnl::link(content)?;
     let mut link = Link { index, ..Link::default() };
-    for (kind, content) in netlink::attributes(attributes) {
+    for (kind, content) in rtnl::attributes(attributes) {
         match kind {
-            libc::IFLA_IFNAME => link.name = netlink::text(content),
-            libc::IFLA_MASTER => link.master = netlink::number(content, 0),
-            libc::IFLA_MTU => link.mtu = netlink::number(content, 0)?,
-            libc::IFLA_GROUP => link.group = netlink::number(content, 0)?,
+            libc::IFLA_IFNAME => link.name = rtnl::text(content),
+            libc::IFLA_MASTER => link.master = rtnl::number(content, 0),
+            libc::IFLA_MTU => link.mtu = rtnl::number(content, 0)?,
+            libc::IFLA_GROUP => link.group = rtnl::number(content, 0)?,
             libc::IFLA_LINKINFO => {
                 link.kind = kind_of(content);
                 link.isolated = is_isolated(content);
@@ -299,20 +299,20 @@ fn link(content: &[u8]) -> Option<Link> {
 }
 
 fn kind_of(info: &[u8]) -> String {
-    let kind = netlink::attributes(info).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
-    kind.map(|(_, content)| netlink::text(content)).unwrap_or_default()
+    let kind = rtnl::attributes(info).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
+    kind.map(|(_, content)| rtnl::text(content)).unwrap_or_default()
 }
 
 /// The content of IFLA_INFO_SLAVE_DATA is that of a bridge's port only where the port is one of a bridge.
 fn is_isolated(info: &[u8]) -> bool {
-    let find = |content, wanted| netlink::attributes(content).find(|(kind, _)| *kind == wanted);
+    let find = |content, wanted| rtnl::attributes(content).find(|(kind, _)| *kind == wanted);
     let port = find(info, libc::IFLA_INFO_SLAVE_DATA).and_then(|(_, port)| find(port, IFLA_BRPORT_ISOLATED));
     port.is_some_and(|(_, content)| content == [1])
 }
 
 fn other_names(properties: &[u8]) -> Vec<String> {
-    let names = netlink::attributes(properties).filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
-    names.map(|(_, content)| netlink::text(content)).collect()
+    let names = rtnl::attributes(properties).filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
+    names.map(|(_, content)| rtnl::text(content)).collect()
 }
 
 impl Link {

@@ -5,7 +5,7 @@ run=$1 view=$2 homes=$3 cache=$4 prefix=$5
 shift 5
 
 mount -t tmpfs -o mode=755 bryo-lab "$run"
-mkdir "$run/cgroup" "$run/dev" "$run/home" "$run/prefix" "$run/rootfs" "$run/runtime"
+mkdir "$run/cgroup" "$run/dev" "$run/etc-lxc" "$run/home" "$run/prefix" "$run/rootfs" "$run/runtime"
 mount --bind -o ro "$cache" "$run/rootfs"
 if [ -n "$prefix" ]; then mount --bind "$prefix" "$run/prefix"; fi
 for user; do
@@ -27,6 +27,19 @@ ip link set lo up
 ip link add lxcbr0 type bridge
 ip address add 10.0.3.1/24 dev lxcbr0
 ip link set lxcbr0 up
+
+# What programs for networks in user mode take for the way out; behind it is nothing.
+ip link add uplink type veth peer name nowhere
+ip address add 192.0.2.2/24 dev uplink
+ip link set uplink up
+ip link set nowhere up
+ip route add default via 192.0.2.1
+
+# The administrator's files, for tests to write.
+mkdir -p /etc/lxc
+cp -a /etc/lxc/. "$run/etc-lxc"
+rm -f "$run/etc-lxc/lxc-usernet"
+mount --bind "$run/etc-lxc" /etc/lxc
 
 # Distributions give these two to everybody; build machines often do not.
 devices_of_a_machine() {

@@ -1,4 +1,9 @@
-//! Messages of rtnetlink(7) about links, as bytes: built and read, not sent.
+//! Messages of rtnetlink(7), as bytes: built and read, not sent.
+//!
+//! Used by the helper that makes devices on the host's bridges, and by the runtime, which sets up what is inside a
+//! container. What is read here comes from the kernel, but names and addresses in it are a container's choice.
+
+#![forbid(unsafe_code)]
 
 use libc::{c_int, c_uint, c_ushort};
 
@@ -15,47 +20,53 @@ const TYPE_BITS: u16 = 0x3fff;
 
 /// The description of a link at the head of a message.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Head {
+pub struct Head {
     /// Its number, or 0 when it is named by an attribute.
-    pub(crate) index: u32,
+    pub index: u32,
     /// Its flags (IFF_UP).
-    pub(crate) flags: c_int,
+    pub flags: c_int,
     /// Which flags count.
-    pub(crate) change: c_int,
+    pub change: c_int,
 }
 
 /// A message that is being built.
-#[derive(Debug)]
-pub(crate) struct Builder {
+#[derive(Clone, Debug)]
+pub struct Builder {
     bytes: Vec<u8>,
 }
 
 /// A message that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     /// RTM_NEWLINK, NLMSG_ERROR, NLMSG_DONE.
-    pub(crate) kind: u16,
+    pub kind: u16,
     /// NLM_F_DUMP_INTR: links came or went while they were listed.
-    pub(crate) flags: u16,
+    pub flags: u16,
     /// The number of the request that it answers.
-    pub(crate) sequence: u32,
+    pub sequence: u32,
     /// What follows the header.
-    pub(crate) content: &'a [u8],
+    pub content: &'a [u8],
 }
 
 impl Builder {
-    /// Begins a message of this kind.
-    pub(crate) fn new(kind: u16, flags: c_int, sequence: u32, head: Head) -> Self {
+    /// Begins a message of this kind about a link.
+    pub fn new(kind: u16, flags: c_int, sequence: u32, head: Head) -> Self {
+        Self::with_head(kind, flags, sequence, &[]).head(head)
+    }
+
+    /// Begins a message of this kind about something else, whose description is given as it is.
+    pub fn with_head(kind: u16, flags: c_int, sequence: u32, head: &[u8]) -> Self {
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
         bytes.extend((flags as u16).to_ne_bytes());
         bytes.extend(sequence.to_ne_bytes());
         bytes.extend(0u32.to_ne_bytes());
-        Self { bytes }.head(head)
+        bytes.extend(head);
+        Self { bytes }
     }
 
     /// Adds the description of a link, which is the head of the message and of a veth device's peer.
-    pub(crate) fn head(mut self, Head { index, flags, change }: Head) -> Self {
+    pub fn head(mut self, Head { index, flags, change }: Head) -> Self {
         self.bytes.extend([0; 4]);
         self.bytes.extend(index.to_ne_bytes());
         self.bytes.extend(flags.to_ne_bytes());
@@ -64,7 +75,7 @@ impl Builder {
     }
 
     /// Adds an attribute of bytes.
-    pub(crate) fn bytes(self, kind: c_ushort, content: &[u8]) -> Self {
+    pub fn bytes(self, kind: c_ushort, content: &[u8]) -> Self {
         self.nested(kind, |mut builder| {
             builder.bytes.extend(content);
             builder
@@ -72,12 +83,12 @@ impl Builder {
     }
 
     /// Adds a text with the NUL that ends it.
-    pub(crate) fn text(self, kind: c_ushort, text: &str) -> Self {
+    pub fn text(self, kind: c_ushort, text: &str) -> Self {
         self.bytes(kind, &[text.as_bytes(), b"\0"].concat())
     }
 
     /// Adds a number of 32 bits.
-    pub(crate) fn number(self, kind: c_ushort, number: u32) -> Self {
+    pub fn number(self, kind: c_ushort, number: u32) -> Self {
         self.bytes(kind, &number.to_ne_bytes())
     }
 
@@ -85,20 +96,20 @@ impl Builder {
     ///
     /// A length that wraps in its 16 bits would end the attribute early, and what follows would be attributes of its
     /// author's choice (CVE-2021-43784 in runc).
-    pub(crate) fn nested(mut self, kind: c_ushort, fill: impl FnOnce(Self) -> Self) -> Self {
+    pub fn nested(mut self, kind: c_ushort, fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.bytes.len();
         self.bytes.extend([0; 2]);
         self.bytes.extend(kind.to_ne_bytes());
         let mut filled = fill(self);
         let length = u16::try_from(filled.bytes.len() - start);
-        let length = length.expect("names are shorter than 16 bytes and the alias than 256, so this fits");
+        let length = length.expect("names, addresses and aliases are short, so this fits");
         filled.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         filled.bytes.resize(filled.bytes.len().next_multiple_of(4), 0);
         filled
     }
 
     /// Returns the message with its length filled in.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         let length = self.bytes.len() as u32;
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes
@@ -106,7 +117,7 @@ impl Builder {
 }
 
 /// Returns the messages in a datagram, up to one whose length makes no sense.
-pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = number(datagram, 0)? as usize;
         let content = datagram.get(HEADER..length)?;
@@ -119,7 +130,7 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 }
 
 /// Returns the attributes in `bytes` with their types, up to one whose length makes no sense.
-pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (c_ushort, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (c_ushort, &[u8])> {
     std::iter::from_fn(move || {
         let (length, kind) = halves(number(bytes, 0)?);
         let content = bytes.get(ATTRIBUTE..usize::from(length))?;
@@ -129,18 +140,18 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (c_ushort, &[
 }
 
 /// Returns the number of the link that a message describes, and its attributes.
-pub(crate) fn link(content: &[u8]) -> Option<(u32, &[u8])> {
+pub fn link(content: &[u8]) -> Option<(u32, &[u8])> {
     Some((number(content, 4)?, content.get(LINK..)?))
 }
 
 /// Returns the number of 32 bits at this place.
-pub(crate) fn number(bytes: &[u8], at: usize) -> Option<c_uint> {
+pub fn number(bytes: &[u8], at: usize) -> Option<c_uint> {
     let bytes = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 /// Returns the text in an attribute, up to its NUL.
-pub(crate) fn text(content: &[u8]) -> String {
+pub fn text(content: &[u8]) -> String {
     let end = content.iter().position(|byte| *byte == 0).unwrap_or(content.len());
     String::from_utf8_lossy(&content[..end]).into_owned()
 }

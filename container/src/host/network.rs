@@ -1,0 +1,213 @@
+//! What the host has for a container's network: the helper, the bridges and what is granted on them, and the programs
+//! for a network in user mode.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use config::{Config, NetKind};
+use policy::usernet::{self, Asker, Group};
+use serde::{Deserialize, Serialize};
+use sys::netlink::Connection;
+
+use super::{HostFacts, Program, capability, in_path};
+use crate::error::{Doing, Result};
+
+/// The file of the administrator that grants devices.
+const USERNET: &str = "/etc/lxc/lxc-usernet";
+
+/// The bridge that distributions of LXC make.
+const USUAL_BRIDGE: &str = "lxcbr0";
+
+/// The facts. Those that no plan needs are not looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// The helper that makes devices on bridges, where it works.
+    pub helper: Option<PathBuf>,
+    /// The bridges that were asked for, and those that the host has, by name.
+    pub bridges: BTreeMap<String, BridgeFacts>,
+    /// A program for a network in user mode, or why there is none.
+    pub user_mode: Option<UserModeProgram>,
+    /// What tells this machine from others.
+    pub machine: Vec<u8>,
+    /// The lines of the host's resolv.conf that name domains to search.
+    pub search: Vec<String>,
+}
+
+/// What is known of a bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BridgeFacts {
+    /// It is there.
+    pub exists: bool,
+    /// A line of /etc/lxc/lxc-usernet grants the caller a device on it.
+    pub granted: bool,
+    /// Its first IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its first IPv6 address of more than the link.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A program that carries packets between a container and sockets of the caller's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserModeProgram {
+    /// Which.
+    pub kind: UserModeKind,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Which program it is, the better one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserModeKind {
+    /// pasta, of the package passt.
+    Pasta,
+    /// slirp4netns.
+    Slirp,
+}
+
+impl UserModeKind {
+    /// All of them, the better first.
+    pub const ALL: [Self; 2] = [Self::Pasta, Self::Slirp];
+
+    /// Returns the program's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pasta => "pasta",
+            Self::Slirp => "slirp4netns",
+        }
+    }
+}
+
+impl NetworkFacts {
+    /// Gathers what a container with this configuration needs to know. One that asks for no device asks nothing.
+    pub fn gather(config: &Config, host: &HostFacts) -> Result<Self> {
+        let asks = config.net.is_empty() || config.net.values().any(|device| device.kind == NetKind::Veth);
+        if asks { Self::of_host(config, host) } else { Ok(Self::default()) }
+    }
+
+    /// Gathers all of them; `config` says which bridges are asked for.
+    pub fn of_host(config: &Config, host: &HostFacts) -> Result<Self> {
+        let helper = Program::look(host.programs.netdev.clone())?;
+        let works = !host.no_new_privs && helper.gains(capability::NET_ADMIN);
+        Ok(Self {
+            helper: works.then_some(helper.path),
+            bridges: bridges(config, host)?,
+            user_mode: user_mode(host),
+            machine: std::fs::read("/etc/machine-id").unwrap_or_default(),
+            search: search(&super::read("/etc/resolv.conf")?),
+        })
+    }
+}
+
+fn bridges(config: &Config, host: &HostFacts) -> Result<BTreeMap<String, BridgeFacts>> {
+    let usernet = super::read(USERNET)?;
+    let groups = groups();
+    let name = host.caller.name.as_deref().map(str::as_bytes);
+    let asker = Asker { uid: host.caller.uid.0, name, groups: &groups };
+    let asked = config.net.values().filter_map(|device| device.link.clone());
+    let names: BTreeSet<String> = asked.chain(present()).collect();
+    let mut all: BTreeMap<String, BridgeFacts> = BTreeMap::new();
+    for name in names {
+        let Ok(parsed) = name.parse() else { continue };
+        let granted = !usernet::grants(&usernet, &parsed, &asker).is_empty();
+        let exists = is_bridge(&name);
+        all.insert(name, BridgeFacts { exists, granted, ..BridgeFacts::default() });
+    }
+    let wants_addresses = config.net.values().any(|device| device.asks_the_bridge());
+    if wants_addresses {
+        addresses(&mut all).doing("asking for the addresses of bridges")?;
+    }
+    Ok(all)
+}
+
+/// Lists the bridges of the host.
+fn present() -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_bridge(name))
+}
+
+/// Tells whether an interface of the host is a bridge.
+pub(super) fn is_bridge(name: &str) -> bool {
+    !name.contains('/') && Path::new("/sys/class/net").join(name).join("bridge").is_dir()
+}
+
+/// Returns the caller's groups, with their names.
+pub(super) fn groups() -> Vec<Group> {
+    let member =
+        |group: &uzers::Group| Group { gid: group.gid(), name: Some(group.name().as_bytes().to_vec()) };
+    uzers::group_access_list().unwrap_or_default().iter().map(member).collect()
+}
+
+/// Fills in the first address of each family that each bridge has.
+fn addresses(bridges: &mut BTreeMap<String, BridgeFacts>) -> sys::Result<()> {
+    let links = Connection::open()?.links()?;
+    for address in Connection::open()?.addresses()? {
+        let Some(link) = links.iter().find(|link| link.index == address.index) else { continue };
+        let Some(bridge) = bridges.get_mut(&link.name) else { continue };
+        match address.address {
+            IpAddr::V4(v4) => bridge.ipv4 = bridge.ipv4.or(Some(v4)),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {}
+            IpAddr::V6(v6) => bridge.ipv6 = bridge.ipv6.or(Some(v6)),
+        }
+    }
+    Ok(())
+}
+
+/// Finds a program for a network in user mode. It opens /dev/net/tun, and as root of the host it becomes nobody, who
+/// may not enter the container's namespaces.
+fn user_mode(host: &HostFacts) -> Option<UserModeProgram> {
+    if host.caller.is_root() || sys::path::open_device(Path::new("/dev/net/tun")).is_err() {
+        return None;
+    }
+    UserModeKind::ALL.into_iter().find_map(|kind| Some(UserModeProgram { kind, path: in_path(kind.name())? }))
+}
+
+/// Returns the lines that name domains to search, in a plain form.
+fn search(resolv_conf: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(resolv_conf).into_owned();
+    let is_domain =
+        |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    let domains = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let is_search = words.next() == Some("search");
+        let domains: Vec<&str> = words.filter(|word| is_domain(word)).collect();
+        (is_search && !domains.is_empty()).then(|| format!("search {}", domains.join(" ")))
+    };
+    text.lines().filter_map(domains).collect()
+}
+
+impl NetworkFacts {
+    /// Returns the bridges on which the caller may have a device, the usual one first.
+    pub fn usable_bridges(&self) -> impl Iterator<Item = &str> {
+        let usable =
+            |name: &&str| self.bridges.get(*name).is_some_and(|bridge| bridge.exists && bridge.granted);
+        let others = self.bridges.keys().map(String::as_str).filter(|name| *name != USUAL_BRIDGE);
+        let works = self.helper.is_some();
+        [USUAL_BRIDGE].into_iter().chain(others).filter(usable).filter(move |_| works)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_bridge_comes_first_of_those_that_can_be_used() {
+        let usable = BridgeFacts { exists: true, granted: true, ..BridgeFacts::default() };
+        let absent = BridgeFacts { exists: false, ..usable.clone() };
+        let refused = BridgeFacts { granted: false, ..usable.clone() };
+        let bridges = [("br0", &usable), ("br1", &absent), ("br2", &refused), ("lxcbr0", &usable)];
+        let bridges = bridges.map(|(name, facts)| (name.to_owned(), facts.clone())).into();
+        let facts = NetworkFacts { helper: Some("/x".into()), bridges, ..NetworkFacts::default() };
+        assert_eq!(facts.usable_bridges().collect::<Vec<_>>(), ["lxcbr0", "br0"]);
+        let without = NetworkFacts { helper: None, ..facts };
+        assert_eq!(without.usable_bridges().count(), 0);
+    }
+
+    #[test]
+    fn domains_to_search_are_kept_and_nothing_else() {
+        let text = b"nameserver 10.0.0.1\nsearch example.org sub.example.org\noptions ndots:2\nsearch $(x)\n";
+        assert_eq!(search(text), ["search example.org sub.example.org"]);
+    }
+}
