@@ -304,12 +304,12 @@ fn ports_that_were_made_under_another_file_are_kept_apart_before_one_more_is_up(
         let outcome = lab.story(
             FileCapabilities,
             &format!(
-                "{isolated}\nip link add br1 type bridge; ip link add up0 master br0 type veth peer name up1\n\
+                "{isolated}\nip link add br1 type bridge; ip link add wan0 master br0 type veth peer name wan1\n\
                  space ana; A=$REPLY; for n in 1 2; do veth $A e$n >/dev/null; done; O=$(ports | grep ^u)\n\
                  other=$(ana $HELPER 3 br1 x 3</proc/$A/ns/net | cut -d' ' -f1); for p in $O; do echo first=$(isolated $p); done\n\
                  printf '{after}\\nana veth br1 1\\n' >{file}; space bob; bob $HELPER 3 br0 eth0 3</proc/$REPLY/ns/net >/dev/null\n\
                  echo status=$?; for p in $(ports | grep ^u); do echo then=$(isolated $p); done\n\
-                 echo foreign=$(isolated up0); echo elsewhere=$(isolated $other)"
+                 echo foreign=$(isolated wan0); echo elsewhere=$(isolated $other)"
             ),
         );
         assert_eq!((outcome.values("first"), outcome.status), (vec!["off"; 2], 0), "{outcome:#?}");
