@@ -401,14 +401,6 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_page_lies_where_man_looks() {
-        let scratch = Scratch::new("manual");
-        manual(&scratch.0).unwrap();
-        let page = fs::read_to_string(scratch.0.join("share/man/man5/bryo.container.conf.5")).unwrap();
-        assert!(page.starts_with(".TH BRYO.CONTAINER.CONF 5"));
-    }
-
-    #[test]
     fn a_name_that_belongs_to_something_else_is_refused() {
         let scratch = Scratch::new("link");
         link(&scratch.0.join("lxc-ls")).unwrap();
