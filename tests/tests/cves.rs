@@ -16,7 +16,7 @@ const SUITES: [(&str, &str); 13] = [
     ("kernel", "helpers/idmap/tests/kernel.rs"),
     ("netdev", "helpers/netdev/tests/kernel.rs"),
     ("netdev_attack", "helpers/netdev/tests/attack.rs"),
-    ("netlink", "helpers/netdev/src/netlink.rs"),
+    ("netlink", "helpers/rtnl/src/lib.rs"),
     ("injection", "config/tests/injection.rs"),
     ("path::attack", "sys/src/path.rs"),
     ("handshake::attack", "container/src/start/handshake.rs"),

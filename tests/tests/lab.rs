@@ -55,7 +55,7 @@ fn the_hybrid_view_shows_the_machines_hierarchies(lab: &Lab) {
 
 fn the_network_is_the_labs_own(lab: &Lab) {
     let ana = lab.user("ana");
-    ana.sh("ls /sys/class/net | tr '\\n' ' '").succeeds().stdout_is("lo lxcbr0 ");
+    ana.sh("ls /sys/class/net | tr '\\n' ' '").succeeds().stdout_is("lo lxcbr0 nowhere uplink ");
     ana.sh("ip link add here type dummy").exits(2);
 }
 
