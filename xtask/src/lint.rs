@@ -27,7 +27,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("testbed", &[]),
     ("tests", &["sys", "config"]),
     ("attacker", &[]),
-    ("xtask", &["tests"]),
+    ("xtask", &["tests", "sys"]),
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.
