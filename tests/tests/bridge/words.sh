@@ -67,9 +67,9 @@ box() {
     inside $1 $REPLY ip link set lo up
     inside $1 $REPLY ip link set eth0 up
 }
-lease() { inside $1 $2 busybox udhcpc -i eth0 -n -q -f -t ${4:-10} -T 2 -x hostname:$3 -s /mnt/lease >/dev/null 2>&1; }
+lease() { inside $1 $2 busybox udhcpc -i eth0 -n -q -f -t ${4:-40} -T 2 -x hostname:$3 -s /mnt/lease >/dev/null 2>&1; }
 await() {
-    local deadline=$((SECONDS + 30))
+    local deadline=$((SECONDS + 90))
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $deadline ] || return 1
         sleep 0.1
