@@ -13,6 +13,7 @@ tests::claims! {
     a_restart_at_the_quota_finds_a_place: hybrid unified, needs Bryo, not cell INIT;
     a_full_quota_names_what_is_held: hybrid, needs Bryo, not cell INIT;
     each_user_has_a_quota_of_its_own: hybrid, needs Bryo, not cell INIT;
+    quota_names_the_container_that_has_a_device: hybrid unified, needs Bryo, not cell INIT;
     scripts_are_told_as_lxc_tells_them: hybrid, needs Bryo, not cell INIT;
     a_script_that_fails_fails_the_start: hybrid, needs Bryo, not cell INIT;
     what_no_user_can_have_is_refused_with_its_lines: hybrid cell, needs Bryo;
@@ -211,6 +212,23 @@ fn each_user_has_a_quota_of_its_own(lab: &Lab) {
     // Ports of two users are kept apart.
     ana.lxc("attach", ["-n", "web", "--", "ping", "-c1", "-W1", "10.0.3.8"]).exits(1);
     ben.destroy("web");
+    ana.destroy("web");
+}
+
+fn quota_names_the_container_that_has_a_device(lab: &Lab) {
+    let ana = running(lab, "");
+    let quota = ana.bryo(["net", "quota", "--json"]).succeeds().json();
+    let told = |key: &str| quota[0][key].clone();
+    assert_eq!(
+        (told("bridge"), told("used"), told("limit")),
+        ("lxcbr0".into(), 1.into(), 2.into()),
+        "{quota:#}"
+    );
+    assert_eq!(quota[0]["devices"][0]["holder"]["container"], "web", "{quota:#}");
+    ana.bryo(["net", "ls"]).succeeds().stdout_contains(" web\n");
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    let is_free = || ana.bryo(["net", "quota", "--json"]).succeeds().json()[0]["used"] == 0;
+    eventually("the device is counted no longer", is_free);
     ana.destroy("web");
 }
 
