@@ -163,11 +163,11 @@ pub fn fork_sibling() -> Result<Cloned> {
     clone2(flags::PARENT)
 }
 
-/// Tells whether a process has never called execve(2) since it was cloned, alive or a zombie. Source: proc_pid_stat(5),
-/// field 9, and the kernel's PF_FORKNOEXEC, which an exec clears before it closes any fd.
-pub fn is_before_exec(pid: i32) -> bool {
+/// Tells whether a process has never called execve(2) since it was cloned, alive or a zombie; none where the kernel does not
+/// say. Source: proc_pid_stat(5), field 9, and the kernel's PF_FORKNOEXEC, which an exec clears before it closes any fd.
+pub fn is_before_exec(pid: i32) -> Option<bool> {
     const PF_FORKNOEXEC: u64 = 0x40;
-    stat_field(pid, 9).is_some_and(|flags| flags & PF_FORKNOEXEC != 0)
+    stat_field(pid, 9).map(|flags| flags & PF_FORKNOEXEC != 0)
 }
 
 /// Returns when a process started, in clock ticks since boot. Source: proc_pid_stat(5), field 22.
@@ -554,6 +554,8 @@ pub fn own_pid() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -566,8 +568,23 @@ mod tests {
     fn a_process_that_has_run_a_program_is_told_from_a_mere_clone() {
         let mut program = Command::new("true").spawn().unwrap();
         // It is a zombie until it is waited for, and has had its exec: spawn returns after that.
-        assert!(!is_before_exec(program.id() as i32));
+        assert_eq!(is_before_exec(program.id() as i32), Some(false));
         program.wait().unwrap();
-        assert!(!is_before_exec(i32::MAX));
+        // SAFETY: the child makes one system call after the other and nothing else, so no lock is waited for.
+        let clone = unsafe { libc::fork() };
+        if clone == 0 {
+            loop {
+                // SAFETY: the call takes nothing and waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        let alive = is_before_exec(clone);
+        let ended = pidfd(clone).unwrap();
+        send_signal(ended.as_fd(), Signal::KILL).unwrap();
+        assert!(crate::event::readable(ended.as_fd(), Some(std::time::Duration::from_secs(60))).unwrap());
+        let zombie = is_before_exec(clone);
+        assert_eq!(wait(ended.as_fd()).unwrap(), Exit::Signal(9));
+        assert_eq!((alive, zombie), (Some(true), Some(true)));
+        assert_eq!(is_before_exec(i32::MAX), None);
     }
 }

@@ -317,11 +317,17 @@ impl Mapped<'_> {
         match self.spawned.channel.receive::<FromChild>()? {
             Some((FromChild::Failed(cause), _)) => Err(cause),
             // The channel closes by a death too.
-            _ if process::is_before_exec(self.spawned.child.pid) => {
+            _ if self.has_died_before_exec() => {
                 Err(Error::new(Kind::Died, "the container's init died before its program ran"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where the kernel does not show the process (hidepid), it shows one that has died.
+    fn has_died_before_exec(&self) -> bool {
+        let Child { pid, pidfd, .. } = &self.spawned.child;
+        process::is_before_exec(*pid).unwrap_or_else(|| process::has_ended(pidfd.as_fd()))
     }
 
     fn next(&self) -> Result<(FromChild, Vec<OwnedFd>)> {
