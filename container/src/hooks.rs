@@ -3,9 +3,10 @@
 //! Host hooks run as the user, in the monitor. The hooks `pre-mount`, `mount`, `autodev` and `start` run in the child, as
 //! container root; the first three still see the host's files.
 
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use config::Hook;
 
@@ -100,17 +101,51 @@ pub(crate) fn run_script(
 
 /// Runs a line through the shell; `named` is what a failure calls it.
 fn shell(named: &str, line: &str, variables: Vec<(String, String)>) -> Result<()> {
+    let named = &named[..named.floor_char_boundary(TOLD)];
     let failed = |why: String| Error::new(Kind::Hook, format!("{named}: {why}"));
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", line]).env_clear().envs(variables);
-    let output = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    let output = output.map_err(|e| failed(from_io(e).to_string()))?;
-    if output.status.success() {
+    let (status, said) = run_and_hear(&mut shell).map_err(|e| failed(from_io(e).to_string()))?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().last().unwrap_or("").trim().to_owned();
-    Err(failed(format!("{}{}{said}", output.status, if said.is_empty() { "" } else { ": " })))
+    Err(failed(format!("{status}{}{said}", if said.is_empty() { "" } else { ": " })))
+}
+
+/// The most that is told of what a hook says, or of its command, in bytes: a failure has to fit into a message of the
+/// handshake, whatever a hook writes.
+const TOLD: usize = 1024;
+
+/// Runs a program and returns the last line that it wrote to standard error, or its end.
+fn run_and_hear(command: &mut Command) -> std::io::Result<(ExitStatus, String)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut last = Vec::new();
+    if let Some(mut errors) = child.stderr.take() {
+        let mut piece = [0; 4096];
+        loop {
+            match errors.read(&mut piece) {
+                Ok(0) => break,
+                Ok(got) => {
+                    last.extend_from_slice(&piece[..got]);
+                    last.drain(..last.len().saturating_sub(2 * TOLD));
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    let status = child.wait()?;
+    let line = last.trim_ascii_end().rsplit(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    Ok((status, ending(line)))
+}
+
+/// Returns a text, or where it is too long its end.
+fn ending(text: &[u8]) -> String {
+    let text = text.trim_ascii();
+    match text.len().checked_sub(TOLD) {
+        None | Some(0) => String::from_utf8_lossy(text).into_owned(),
+        Some(too_much) => format!("...{}", String::from_utf8_lossy(&text[too_much..])),
+    }
 }
 
 /// Returns a word that the shell takes as it is.
@@ -154,5 +189,16 @@ mod tests {
             let said = Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
             assert_eq!(String::from_utf8(said.stdout).unwrap(), name);
         }
+    }
+
+    #[test]
+    fn the_last_line_of_a_hook_is_told_and_of_a_long_one_its_end() {
+        let says = |script: &str| run_and_hear(Command::new("/bin/sh").args(["-c", script])).unwrap();
+        let (status, said) = says("echo first >&2; echo last >&2; echo out; exit 3");
+        assert_eq!((status.code(), said.as_str()), (Some(3), "last"));
+        assert_eq!(says("true").1, "");
+        let (_, long) = says("head -c 3000000 /dev/zero | tr '\\0' x >&2; printf 'why\\n' >&2");
+        assert!(long.starts_with("...xx") && long.ends_with("xxwhy"), "{long}");
+        assert_eq!(long.len(), "...".len() + TOLD);
     }
 }

@@ -17,6 +17,7 @@ tests::claims! {
     proc_and_sys_are_mixed: hybrid unified, not cell INIT;
     hooks_run_in_order_with_the_environment_of_lxc: hybrid, needs Bryo, not cell INIT;
     a_hook_that_fails_stops_the_start: hybrid, not cell INIT;
+    a_hook_that_fails_is_named_however_much_it_says: hybrid, needs Bryo, not cell INIT;
     a_limit_takes_effect: hybrid, not cell CGROUP;
     a_limit_that_cannot_be_had_fails_the_start: unified, not cell CGROUP;
     a_refused_limit_is_named_with_the_reason: unified, needs Bryo, not cell CGROUP;
@@ -312,6 +313,20 @@ fn hooks_run_in_order_with_the_environment_of_lxc(lab: &Lab) {
         })
         .collect();
     ana.sh(&format!("cat {log}; rm {log}")).succeeds().stdout_is(&wanted);
+}
+
+fn a_hook_that_fails_is_named_however_much_it_says(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("hook", "#!/bin/sh\nhead -c \"$1\" /dev/zero | tr '\\0' x >&2\nexit 7\n");
+    ana.sh("chmod 755 hook").succeeds();
+    let hook = ana.home().join("hook").display().to_string();
+    for (moment, length) in [("mount", 20_000), ("pre-start", 20_000_000), ("mount", 20_000_000)] {
+        let line = format!("lxc.hook.{moment} = {hook} {length}");
+        with(&ana, &format!("{line}\n"));
+        let said = ana.bryo(["start", "web"]).exits(1);
+        said.stderr_contains(&format!("{line}: exit status: 7: ...xx"));
+        ana.destroy("web");
+    }
 }
 
 fn a_hook_that_fails_stops_the_start(lab: &Lab) {
