@@ -1,7 +1,9 @@
 //! Many at once: containers, users, and readers beside whoever is at work. `cargo xtask load` does the same at full size.
 
 use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use tests::{Command, Lab, Output, Process, User, at_once, eventually};
 
@@ -14,6 +16,7 @@ tests::claims! {
     namesakes_that_start_at_the_same_time_share_nothing: hybrid unified, needs Bryo;
     namesakes_with_cgroups_of_fixed_names_do_not_both_start: hybrid unified, needs Bryo;
     a_monitor_holds_no_more_after_many_reboots: hybrid unified, needs Bryo;
+    a_monitor_that_may_open_no_more_files_rests_and_takes_new_connections_for_old_ones: hybrid, needs Bryo;
 }
 
 const MANY: usize = 16;
@@ -216,10 +219,49 @@ fn a_monitor_holds_no_more_after_many_reboots(lab: &Lab) {
 /// What a monitor holds when it has let go of who asked it last: the least of several looks.
 fn at_rest(monitor: &Process) -> Option<tests::Holding> {
     let look = |_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         monitor.holding()
     };
     (0..10).filter_map(look).min_by_key(|holding| holding.fds)
+}
+
+fn a_monitor_that_may_open_no_more_files_rests_and_takes_new_connections_for_old_ones(lab: &Lab) {
+    /// Far from what a loop without a pause takes in that time, even where others want the processors too.
+    const FEW_TICKS: u64 = 15;
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let monitor = monitor(ana);
+    at_rest(&monitor);
+    let dir = match sys::path::open_dir(&ana.lxcpath().join("web/.bryo")) {
+        Ok(dir) => dir,
+        Err(e) => panic!("{e}"),
+    };
+    let connect = || match sys::socket::connect_at(dir.as_fd(), "command") {
+        Ok(socket) => socket,
+        Err(e) => panic!("{e}"),
+    };
+    let is_closed =
+        |socket: &OwnedFd| sys::event::readable(socket.as_fd(), Some(Duration::ZERO)).unwrap_or(true);
+    // As the user, who may do that: the soft limit alone.
+    let may_open_only = |more| {
+        let limit = format!("--nofile={}:", monitor.limit_for_more_files(more));
+        ana.run("prlimit", [format!("--pid={}", monitor.pid), limit]).succeeds();
+    };
+    may_open_only(0);
+    let first = connect();
+    let before = monitor.busy_ticks();
+    std::thread::sleep(Duration::from_secs(3));
+    let busy = monitor.busy_ticks().zip(before).map(|(after, before)| after - before);
+    assert!(busy.is_some_and(|ticks| ticks < FEW_TICKS), "the monitor was busy for {busy:?} ticks");
+    may_open_only(2);
+    let [second, third] = [connect(), connect()];
+    eventually("the oldest connection gives way", || is_closed(&first));
+    assert!(!is_closed(&second) && !is_closed(&third));
+    drop([first, second, third]);
+    may_open_only(100);
+    ana.bryo(["exec", "web", "--", "true"]).succeeds();
+    ana.destroy("web");
 }
 
 fn reboot(user: User<'_>) {

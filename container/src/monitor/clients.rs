@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
-use sys::{memfd, process, socket};
+use sys::{Errno, memfd, process, socket};
 
 use crate::attach;
 use crate::command::{self, Reply, Request};
@@ -34,24 +34,30 @@ pub(super) struct Clients {
 impl Clients {
     /// Accepts a connection of the monitor's own user; anybody else's is closed without a word, and so is one for which
     /// there is no room.
-    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) {
-        let Ok(socket) = socket::accept(listener) else { return };
+    ///
+    /// Tells whether the next can be accepted. Without an fd for this one it cannot, and still the listener can be read.
+    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) -> bool {
+        let socket = match socket::accept(listener) {
+            Err(e) if matches!(e.errno(), Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                return self.make_room();
+            }
+            Err(_) => return true,
+            Ok(socket) => socket,
+        };
         let own =
             socket::peer_uid(socket.as_fd()).is_ok_and(|uid| uid == sys::cred::real_uid() || uid.0 == 0);
-        if own && self.has_room() {
+        if own && (self.clients.len() < MAX_CLIENTS || self.make_room()) {
             let pid = socket::peer_pid(socket.as_fd()).unwrap_or(0);
             self.clients.insert(self.next_id, Client { socket, pid, watches: false, terminal: None });
             self.next_id += 1;
         }
+        true
     }
 
     /// Makes room: a process that connects over and over and says nothing must not keep others out, so it is the one with
     /// the most connections that loses its oldest. One that watches or has a terminal stays, since it takes the end of its
     /// connection for the end of the container.
-    fn has_room(&mut self) -> bool {
-        if self.clients.len() < MAX_CLIENTS {
-            return true;
-        }
+    fn make_room(&mut self) -> bool {
         let idle = || self.clients.iter().filter(|(_, client)| !client.watches && client.terminal.is_none());
         let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
         idle().for_each(|(_, client)| *counts.entry(client.pid).or_default() += 1);

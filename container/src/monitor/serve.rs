@@ -41,6 +41,8 @@ pub(super) struct Server {
     memory: ConsoleMemory,
     /// What the monitor itself could not do, a sentence each.
     notes: Vec<String>,
+    /// The next connection is waited for; not for a while after one for which there was no fd.
+    hears: bool,
     /// A halt was asked for, and init was not seen to listen for it.
     halting: bool,
     /// The container is not to be started again.
@@ -62,6 +64,8 @@ enum Source {
 
 /// How often an init that was asked to halt is looked at, until it is seen to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the monitor takes no connection when it gets no fd for one: it could be told of it over and over.
+const WITHOUT_FILES: Duration = Duration::from_millis(100);
 /// How long the monitor waits for the kernel to have memory again.
 const WITHOUT_MEMORY: Duration = Duration::from_millis(100);
 
@@ -80,6 +84,7 @@ impl Server {
             log,
             memory: ConsoleMemory::of(plan.console_memory),
             notes,
+            hears: true,
             halting: false,
             stopping: false,
         })
@@ -102,15 +107,18 @@ impl Server {
         // What the start took is not needed again before a reboot.
         process::give_memory_back();
         loop {
-            for source in self.next(running, starter, held)? {
+            let found = self.next(running, starter, held)?;
+            self.hears = true;
+            for source in found {
                 match source {
                     Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
                     Source::Signal => self.signals(plan, running, held, cgroups),
-                    Source::Listener => self.clients.accept(held.listener.as_fd()),
+                    Source::Listener => self.hears = self.clients.accept(held.listener.as_fd()),
                     Source::Console => self.drain_console(running),
                     Source::Client(id) => self.client(id, plan, running),
                     Source::Starter => self.starter_is_gone(plan, running, starter),
-                    Source::Nothing => self.halt_again(plan, running),
+                    Source::Nothing if self.halting => self.halt_again(plan, running),
+                    Source::Nothing => {}
                 }
             }
         }
@@ -140,10 +148,16 @@ impl Server {
         }
         watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
-        watched.push((Source::Listener, held.listener.as_fd()));
+        if self.hears {
+            watched.push((Source::Listener, held.listener.as_fd()));
+        }
+        let patience = match (self.hears, self.halting) {
+            (false, _) => Some(WITHOUT_FILES),
+            (true, halting) => halting.then_some(ASK_AGAIN),
+        };
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
-            let ready = match event::wait(&polled, self.halting.then_some(ASK_AGAIN)) {
+            let ready = match event::wait(&polled, patience) {
                 // The container outlives the hour in which the machine has no memory for a list of fds.
                 Err(e) if e.errno() == Errno::ENOMEM => {
                     std::thread::sleep(WITHOUT_MEMORY);
@@ -159,7 +173,7 @@ impl Server {
                 .collect();
             match found.is_empty() {
                 false => return Ok(found),
-                true if self.halting => return Ok(vec![Source::Nothing]),
+                true if patience.is_some() => return Ok(vec![Source::Nothing]),
                 true => {}
             }
         }
@@ -302,9 +316,9 @@ impl Server {
     /// Tells, between two runs, whether somebody wants the container stopped: a request that came during a run, or one that
     /// nobody has read yet, since the end of init is looked at before everything else.
     pub(super) fn is_to_stop(&mut self, held: &Held) -> bool {
-        while event::readable(held.listener.as_fd(), Some(Duration::ZERO)).unwrap_or(false) {
-            self.clients.accept(held.listener.as_fd());
-        }
+        let listener = held.listener.as_fd();
+        let somebody_waits = || event::readable(listener, Some(Duration::ZERO)).unwrap_or(false);
+        while somebody_waits() && self.clients.accept(listener) {}
         for id in self.clients.readable() {
             match self.clients.receive(id) {
                 Some((Request::Kill | Request::Halt, _)) => {
