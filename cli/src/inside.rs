@@ -145,7 +145,8 @@ pub(crate) fn interfaces(context: &Context, place: &Place, pid: Option<i32>) -> 
 
 /// Returns the id map of the running container, which its configuration may no longer have.
 pub(crate) fn id_map(place: &Place) -> Result<Option<IdMap>> {
-    Ok(place.state_dir()?.as_ref().and_then(RunFile::read).map(|run| run.idmap))
+    let run = place.state_dir()?.map(|state| RunFile::read(&state)).transpose()?.flatten();
+    Ok(run.map(|run| run.idmap))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use container::place::Place;
 /// Reads what a running container uses; none where its cgroups cannot be read.
 pub(crate) fn of(place: &Place) -> Option<Usage> {
     let state = place.state_dir().ok().flatten()?;
-    let run = RunFile::read(&state)?;
+    let run = RunFile::read(&state).ok().flatten()?;
     let base = BaseGroup::open_base(run.host).ok()?;
     Some(base.open(&run.names.payload).ok()?.usage())
 }

@@ -120,7 +120,7 @@ impl Found {
 
     /// Takes what the run file of a silent monitor says: it tells when init runs.
     fn written_down(place: &Place) -> Self {
-        let run = place.state_dir().ok().flatten().and_then(|state| RunFile::read(&state));
+        let run = place.state_dir().ok().flatten().and_then(|state| RunFile::read(&state).ok().flatten());
         let init = run.filter(|run| run.has_run && run.living_init().is_some()).and_then(|run| run.init);
         let state = if init.is_some() { State::Running } else { State::Starting };
         Self { pid: init.map(|init| init.pid), ..Self::new(place, state, Some(Runtime::Bryo)) }

@@ -8,6 +8,7 @@ tests::claims! {
     a_halt_from_inside_stops_the_container: hybrid unified, not cell INIT;
     files_and_name_survive_a_reboot: hybrid, not cell INIT;
     an_ephemeral_container_is_gone_after_its_stop: hybrid unified, not cell INIT;
+    an_ephemeral_container_is_gone_whatever_its_reboot_comes_to: hybrid, needs Bryo, not cell INIT;
 }
 
 fn running<'lab>(lab: &'lab Lab) -> User<'lab> {
@@ -71,4 +72,33 @@ fn an_ephemeral_container_is_gone_after_its_stop(lab: &Lab) {
     ana.lxc("stop", ["-n", "web"]).succeeds();
     eventually("web is gone", || ana.lxc("ls", ["-1"]).succeeds().stdout.is_empty());
     eventually("its directory is gone", || !ana.lxcpath().join("web").exists());
+}
+
+/// The monitor is killed while it starts the container once more, or that start fails.
+fn an_ephemeral_container_is_gone_whatever_its_reboot_comes_to(lab: &Lab) {
+    let ana = lab.user("ana");
+    let home = ana.home().display();
+    for again in ["until [ -e go ]; do sleep 0.1; done", "exit 1"] {
+        ana.busybox("web");
+        ana.write("hook", &format!("#!/bin/sh\ncd {home}; [ -e again ] || exit 0; touch reached\n{again}\n"));
+        ana.append(
+            ".local/share/lxc/web/config",
+            &format!("lxc.ephemeral = 1\nlxc.hook.start-host = /bin/sh {home}/hook\n"),
+        );
+        ana.bryo(["start", "web"]).succeeds();
+        ana.write("again", "");
+        let mut asked = ana.lxc("stop", ["-n", "web", "-r"]).background();
+        eventually("the hook", || ana.home().join("reached").exists());
+        if again != "exit 1" {
+            ana.monitors().iter().for_each(tests::Process::kill);
+            ana.write("go", "");
+        }
+        eventually("web is gone", || {
+            ana.bryo(["ls"]).succeeds();
+            !ana.lxcpath().join("web").exists()
+        });
+        asked.kill();
+        asked.wait();
+        ana.sh("rm -f hook again reached go").succeeds();
+    }
 }

@@ -36,8 +36,8 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
 
 /// Ends the processes and removes the cgroups of which the run file tells. For a holder of the container's lock.
 pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Result<Option<RunFile>> {
-    let Some(run) = RunFile::read(state) else { return Ok(None) };
-    if run.is_of_this_boot() {
+    let Some(run) = RunFile::read(state)? else { return Ok(None) };
+    if run.is_of_this_boot()? {
         end_init(&run)?;
         let cgroups = cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller);
         // The others, where they do not end with init and not with a cgroup.
@@ -49,7 +49,10 @@ pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Res
 
 /// Tells whether processes or cgroups of the run file are still there, or may be.
 pub(super) fn has_left_something(state: &StateDir) -> bool {
-    let Some(run) = RunFile::read(state) else { return false };
+    let run = match RunFile::read(state) {
+        Ok(Some(run)) => run,
+        read => return read.is_err(),
+    };
     run.traces.as_ref().is_some_and(leftovers::are_left)
         || cgroups::any_is_left(&run.host, &run.names).unwrap_or(true)
 }

@@ -93,9 +93,7 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     if let Err(e) = after {
         log::warn!("{e}");
     }
-    // A start that failed leaves the container as it was.
-    let has_run = result.is_ok();
-    let cleaned = finish(plan, &held.state, has_run);
+    let cleaned = finish(plan, &held.state);
     let status = result?;
     cleaned?;
     Ok(status)
@@ -121,7 +119,9 @@ fn begin_log(plan: &StartPlan) -> Result<Vec<String>> {
 
 /// Removes what tells of the run, unless some of its processes could not be ended or cgroups not be removed: then the next
 /// command tries again, with what the run file says.
-fn finish(plan: &StartPlan, state: &StateDir, has_run: bool) -> Result<()> {
+fn finish(plan: &StartPlan, state: &StateDir) -> Result<()> {
+    // A start that failed leaves the container as it was.
+    let has_run = RunFile::read(state)?.is_some_and(|run| run.has_run);
     if cleanup::has_left_something(state) {
         log::warn!("the next command ends the processes and removes the cgroups that are left");
         return Ok(());
@@ -164,7 +164,7 @@ fn hold(plan: &StartPlan) -> Result<Held> {
         Ok((lxc_name, listener)) => Ok(Held { state, listener, _lock: lock, _lxc_name: lxc_name }),
         Err(failure) => {
             // A run file of which not all could be cleaned up stays for the next command.
-            if RunFile::read(&state).is_none() {
+            if matches!(RunFile::read(&state), Ok(None)) {
                 place.remove_state_dir().unwrap_or_else(|e| log::warn!("{e}"));
             }
             Err(failure)
@@ -193,15 +193,17 @@ fn run_until_stopped(
     starter: &mut Starter,
     stdio: Option<&[OwnedFd; 3]>,
 ) -> Result<i32> {
-    let (run_file, mut cgroups) = take_cgroups(plan, &held.state)?;
-    let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
+    let (mut run_file, mut cgroups) = take_cgroups(plan, &held.state)?;
     let result = loop {
+        let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
         let running = match start::start(plan, &cgroups, stdio, &record) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
         log::info!("init runs as process {}", running.pid);
-        let written = run_file.with_running(plan, &running).and_then(|file| file.write(&held.state));
+        // For good: what a reboot comes to does not matter to a container that was to run once.
+        run_file.has_run = true;
+        let written = run_file.with(plan, &running.begun()).and_then(|file| file.write(&held.state));
         let end = written.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
@@ -227,7 +229,7 @@ fn run_until_stopped(
 /// a later command knows what to clean up.
 fn take_cgroups(plan: &StartPlan, state: &StateDir) -> Result<(RunFile, Cgroups)> {
     for names in plan.cgroup.names.tries() {
-        let run_file = RunFile::of(plan, names.clone());
+        let run_file = RunFile::of(plan, names.clone())?;
         run_file.write(state)?;
         if let Some(cgroups) = Cgroups::take(&plan.cgroup, &names).doing("making the monitor's cgroup")? {
             return Ok((run_file, cgroups));
