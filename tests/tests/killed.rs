@@ -14,6 +14,7 @@ tests::claims! {
     the_monitor_killed_while_the_container_runs: hybrid unified, needs Bryo, not cell INIT;
     the_next_command_removes_what_a_killed_monitor_left: hybrid unified, needs Bryo, not cell INIT;
     a_namesake_that_runs_is_not_cleaned_up: hybrid unified, needs Bryo, not cell INIT;
+    a_frozen_container_that_outlives_its_monitor_is_ended: hybrid unified, needs Bryo, not cell INIT;
     a_command_as_another_user_ends_with_its_monitor: hybrid unified, needs Bryo, not cell INIT;
     init_killed_while_the_container_runs: hybrid unified, needs Bryo, not cell INIT;
 }
@@ -175,6 +176,20 @@ fn a_namesake_that_runs_is_not_cleaned_up(lab: &Lab) {
     ana.bryo(["-P", "other", "destroy", "-f", "web"]).succeeds();
     ana.destroy("web");
     ana.sh("rmdir other").succeeds();
+}
+
+fn a_frozen_container_that_outlives_its_monitor_is_ended(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(".local/share/lxc/web/config", "lxc.monitor.signal.pdeath = 0\n");
+    ana.bryo(["start", "web"]).succeeds();
+    let init = ana.init_of("web");
+    ana.bryo(["freeze", "web"]).succeeds();
+    ana.monitors().iter().for_each(Process::kill);
+    assert!(ana.processes().iter().any(|process| process.pid == init), "init has ended by itself");
+    ana.bryo(["ls"]).succeeds().stdout_contains("STOPPED");
+    assert_eq!(ana.processes(), []);
+    ana.destroy("web");
 }
 
 fn a_command_as_another_user_ends_with_its_monitor(lab: &Lab) {

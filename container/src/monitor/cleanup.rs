@@ -1,16 +1,20 @@
 //! What a monitor that was killed has left, and how the next command removes it.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use sys::process;
 
 use super::RunFile;
 use crate::cgroups;
-use crate::error::{Doing, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, IdWriter};
 use crate::leftovers;
 use crate::place::{Place, StateDir};
 use crate::plan::StartPlan;
+
+/// How long init may take to end once it is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Removes what a killed monitor has left of a container: its processes, cgroups and files. Does nothing for a
 /// container that runs, that somebody works on, or that has ended as it should.
@@ -38,11 +42,12 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
 pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Result<Option<RunFile>> {
     let Some(run) = RunFile::read(state)? else { return Ok(None) };
     if run.is_of_this_boot()? {
-        end_init(&run)?;
+        // The cgroups first: what is frozen in them ends only when it is thawed. Each is tried, whatever became of the rest.
         let cgroups = cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller);
+        let init = end_init(&run);
         // The others, where they do not end with init and not with a cgroup.
         run.traces.as_ref().map_or(Ok(()), leftovers::end_by)?;
-        cgroups.doing("cleaning up after a killed monitor")?;
+        cgroups.and(init).doing("cleaning up after a killed monitor")?;
     }
     Ok(Some(run))
 }
@@ -61,8 +66,11 @@ pub(super) fn has_left_something(state: &StateDir) -> bool {
 fn end_init(run: &RunFile) -> Result<()> {
     let Some(pidfd) = run.living_init() else { return Ok(()) };
     process::send_signal(pidfd.as_fd(), types::Signal::KILL)?;
-    sys::event::readable(pidfd.as_fd(), Some(std::time::Duration::from_secs(5)))?;
-    Ok(())
+    if sys::event::readable(pidfd.as_fd(), Some(PATIENCE))? {
+        return Ok(());
+    }
+    let pid = run.init.as_ref().map_or(0, |init| init.pid);
+    Err(Error::new(Kind::Busy, format!("the container's init, process {pid}, was killed and does not end")))
 }
 
 /// Destroys a container that was to live only once.
