@@ -33,6 +33,8 @@ pub(crate) struct Wanted {
     pub(crate) stdio: Stdio,
     /// Another network than the configuration's.
     pub(crate) network: Option<NetChoice>,
+    /// Nobody chose the configuration's network.
+    pub(crate) network_by_default: bool,
 }
 
 impl Wanted {
@@ -40,7 +42,16 @@ impl Wanted {
     pub(crate) fn init(place: Place) -> Self {
         let (config_file, settings) = (None, Vec::new());
         let (run, stdio) = (Run::Init, Stdio::Console);
-        Self { place, config_file, settings, run, foreground: false, stdio, network: None }
+        Self {
+            place,
+            config_file,
+            settings,
+            run,
+            foreground: false,
+            stdio,
+            network: None,
+            network_by_default: false,
+        }
     }
 }
 
@@ -78,6 +89,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         foreground: wanted.foreground,
         stdio: wanted.stdio,
         network: wanted.network,
+        network_by_default: wanted.network_by_default,
     };
     let facts = context.facts()?;
     let networks = match wanted.network {

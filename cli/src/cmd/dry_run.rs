@@ -213,6 +213,7 @@ mod tests {
             foreground: false,
             stdio: Stdio::Console,
             network: None,
+            network_by_default: false,
         };
         plan(request, &config, &ana(), &NetworkFacts::default()).unwrap()
     }

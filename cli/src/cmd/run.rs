@@ -175,7 +175,8 @@ impl Once<'_> {
         let run = plan::Run::App(app(&wanted.wishes, me, argv, &config)?);
         let network = wanted.net.map(Into::into);
         let init = Wanted::init(self.place.clone());
-        let start = Wanted { run, foreground: true, stdio: Stdio::Caller, network, ..init };
+        let start =
+            Wanted { run, foreground: true, stdio: Stdio::Caller, network, network_by_default: true, ..init };
         let (container, _) = self.start(start, None, marker)?;
         let ended = container.until_it_ends(self.bounds);
         if let Ok(status) = ended {
@@ -188,7 +189,8 @@ impl Once<'_> {
     /// Boots the image's own init, runs the command, and powers off.
     fn boot(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
         let network = wanted.net.map(Into::into);
-        let start = Wanted { foreground: true, network, ..Wanted::init(self.place.clone()) };
+        let init = Wanted::init(self.place.clone());
+        let start = Wanted { foreground: true, network, network_by_default: true, ..init };
         let (mut container, plan) = self.start(start, Some(Console::Memory), marker)?;
         let bar = self.talks().then(Bar::default);
         let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container), bar);

@@ -92,6 +92,7 @@ impl Start {
             foreground: self.foreground,
             stdio: Stdio::Console,
             network: self.net.map(Into::into),
+            network_by_default: false,
         })
     }
 }

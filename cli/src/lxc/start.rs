@@ -52,8 +52,16 @@ fn run(call: &Call) -> Result<i32, i32> {
     let command = call.words.clone();
     let run = if command.is_empty() { Run::Init } else { Run::InsteadOfInit(command) };
     let config_file = call.given.value("rcfile").map(Into::into);
-    let wanted =
-        Wanted { place, config_file, settings, run, foreground, stdio: Stdio::Console, network: None };
+    let wanted = Wanted {
+        place,
+        config_file,
+        settings,
+        run,
+        foreground,
+        stdio: Stdio::Console,
+        network: None,
+        network_by_default: false,
+    };
     let planned = call.or_fail(starting::plan(&call.context, wanted))?;
     planned.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     start(call, &planned.plan).map_err(|error| failed(call, &error, foreground))

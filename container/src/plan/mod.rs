@@ -50,6 +50,8 @@ pub struct StartRequest {
     pub stdio: Stdio,
     /// The network, where the caller wants another than the configuration says.
     pub network: Option<NetChoice>,
+    /// Nobody chose the configuration's: it is that of the defaults, in a container for one run.
+    pub network_by_default: bool,
 }
 
 /// What runs in the container.

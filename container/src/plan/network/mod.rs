@@ -3,6 +3,7 @@
 //! | asked for | with a helper, a bridge and a line | with a program for user mode | with neither |
 //! |---|---|---|---|
 //! | veth | on the bridge | user mode | refused |
+//! | veth, by a default for one run | on the bridge | user mode | loopback, and a note |
 //! | nothing, for an init | on the best bridge | user mode | loopback |
 //! | nothing, for one command | user mode, which gives it an address | user mode | the bridge, else loopback |
 //! | empty | loopback | loopback | loopback |
@@ -223,7 +224,15 @@ impl Decision<'_> {
             return Ok(NetworkPlan::Bridged { helper, devices: devices.collect() });
         };
         let first = names.first().map_or("eth0", String::as_str);
-        let plan = self.user_mode(first, true).ok_or_else(|| self.nothing(&lacking))?;
+        let is_asked_for = !self.request.network_by_default;
+        let Some(plan) = self.user_mode(first, is_asked_for) else {
+            let nothing = self.nothing(&lacking);
+            if is_asked_for {
+                return Err(nothing);
+            }
+            notes.push(format!("{}: only loopback; --net host shares this machine's", nothing.cause()));
+            return Ok(NetworkPlan::Loopback);
+        };
         notes.push(format!("{lacking}: a network in user mode takes its place, with addresses of its own"));
         notes.extend((veth.len() > 1).then(|| format!("that network is one device, {first}")));
         Ok(plan)

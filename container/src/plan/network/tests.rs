@@ -23,10 +23,11 @@ struct Asked {
     lines: Vec<(&'static str, &'static str)>,
     run: Run,
     choice: Option<NetChoice>,
+    by_default: bool,
 }
 
 fn asked(lines: &[(&'static str, &'static str)]) -> Asked {
-    Asked { lines: lines.to_vec(), run: Run::Init, choice: None }
+    Asked { lines: lines.to_vec(), run: Run::Init, choice: None, by_default: false }
 }
 
 const VETH: [(&str, &str); 3] =
@@ -47,6 +48,7 @@ fn decide_with_notes(asked: Asked, facts: &NetworkFacts) -> Result<(NetworkPlan,
         foreground: false,
         stdio: Stdio::Console,
         network: asked.choice,
+        network_by_default: asked.by_default,
     };
     let caller = Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) };
     let mut notes = Vec::new();
@@ -107,6 +109,20 @@ fn what_is_lacking_is_named_and_nothing_is_taken_silently() {
     assert!(absent.contains("there is no bridge lxcbr0"), "{absent}");
     let user = Asked { choice: Some(NetChoice::User), ..asked(&[]) };
     assert_eq!(decide(user, &host(Some(bridge()), None)).unwrap_err().kind(), Kind::Network);
+}
+
+#[test]
+fn what_only_the_defaults_ask_for_one_run_is_missed_aloud() {
+    let by_default = || Asked { by_default: true, ..veth(&[]) };
+    assert_eq!(rung(by_default(), &host(Some(bridge()), pasta())), "veth on lxcbr0");
+    let NetworkPlan::UserMode(user) = decide(by_default(), &host(None, pasta())).unwrap() else {
+        panic!("another network")
+    };
+    assert!(!user.is_asked_for);
+    let (plan, notes) = decide_with_notes(by_default(), &host(None, None)).unwrap();
+    assert_eq!(plan, NetworkPlan::Loopback);
+    assert!(notes[0].starts_with("web has no network: there is no bridge lxcbr0, and neither"), "{notes:?}");
+    assert!(notes[0].ends_with("only loopback; --net host shares this machine's"), "{notes:?}");
 }
 
 #[test]
