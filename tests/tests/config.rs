@@ -3,6 +3,7 @@
 use tests::{Lab, User};
 
 tests::claims! {
+    the_manual_pages_lie_where_man_looks: hybrid, needs Bryo;
     a_key_is_set_read_and_unset_and_comments_stay: hybrid cell, needs Bryo;
     a_value_that_a_key_does_not_take_changes_nothing: hybrid cell, needs Bryo;
     what_is_included_is_named_with_its_line: hybrid cell, needs Bryo;
@@ -27,6 +28,19 @@ const CONFIG: &str = ".local/share/lxc/web/config";
 
 fn text(user: &User<'_>, file: &str) -> String {
     user.sh(&format!("cat {file}")).succeeds().stdout
+}
+
+/// As the installation of the lab's programs has left them.
+fn the_manual_pages_lie_where_man_looks(_: &Lab) {
+    let pages = tests::subject::prefix().join("share/man");
+    for (page, begins) in [
+        ("man5/bryo.container.conf.5", ".TH BRYO.CONTAINER.CONF 5"),
+        ("man1/bryo-start.1", ".ie"),
+        ("man1/lxc-start.1", ".TH LXC-START 1"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(text.starts_with(begins), "{page} begins with {:?}", text.lines().next());
+    }
 }
 
 fn a_key_is_set_read_and_unset_and_comments_stay(lab: &Lab) {
