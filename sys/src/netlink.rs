@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rtnl::{Builder, Head, Message};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
 
 use crate::error::{Call, Errno, Error, Result, cvt};
 
@@ -156,7 +157,7 @@ impl Connection {
 
     fn change(&mut self, request: Builder, call: impl Fn() -> String) -> Result<()> {
         self.send(request).call(&call)?;
-        self.read(&call, |_| true)
+        self.read(&call, |_| true).map(drop)
     }
 
     /// Asks for a list of at most [`MOST`] things. After one that was cut the kernel takes no other question.
@@ -176,30 +177,60 @@ impl Connection {
         Ok(found)
     }
 
+    /// Asks for a list of the host's, however long, and tells whether something came or went meanwhile.
+    pub(crate) fn whole_list<T>(
+        &mut self,
+        kind: u16,
+        call: &str,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<(Vec<T>, bool)> {
+        let call = || call.to_owned();
+        let request = self.begin_link(kind, libc::NLM_F_DUMP, Head::default());
+        let request = request.number(libc::IFLA_EXT_MASK, libc::RTEXT_FILTER_SKIP_STATS as u32);
+        self.send(request).call(call)?;
+        let mut found = Vec::new();
+        let changed = self.read(&call, |message| {
+            found.extend(read(message));
+            true
+        })?;
+        Ok((found, changed))
+    }
+
     fn send(&self, request: Builder) -> rustix::io::Result<()> {
         rustix::net::send(&self.socket, &request.finish(), SendFlags::empty()).map(drop)
     }
 
-    /// Reads the answers to the last request, up to the one that says how it ended, or until `take` has enough.
-    fn read(&self, call: &impl Fn() -> String, mut take: impl FnMut(&Message<'_>) -> bool) -> Result<()> {
+    /// Reads the answers to the last request, up to the one that says how it ended, or until `take` has enough. Returns whether
+    /// something came or went while the kernel made a list.
+    fn read(&self, call: &impl Fn() -> String, mut take: impl FnMut(&Message<'_>) -> bool) -> Result<bool> {
         let mut buffer = vec![0; DATAGRAM];
+        let mut changed = false;
         loop {
-            let (length, _) = loop {
-                match rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
+            let (length, from) = loop {
+                match rustix::net::recvfrom(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
                     Err(rustix::io::Errno::INTR) => {}
-                    received => break received.call(call)?,
+                    received => break received.map(|(_, length, from)| (length, from)).call(call)?,
                 }
             };
+            // Who has rights over the network namespace may send to the socket, too.
+            if !from.as_ref().is_some_and(is_kernel) {
+                continue;
+            }
             let datagram = buffer.get(..length).unwrap_or_default();
             for message in rtnl::messages(datagram).filter(|message| message.sequence == self.sequence) {
+                changed |= libc::c_int::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
                 match libc::c_int::from(message.kind) {
-                    libc::NLMSG_ERROR | libc::NLMSG_DONE => return status(&message, call),
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => return status(&message, call).map(|()| changed),
                     _ if take(&message) => {}
-                    _ => return Ok(()),
+                    _ => return Ok(changed),
                 }
             }
         }
     }
+}
+
+fn is_kernel(address: &SocketAddrAny) -> bool {
+    SocketAddrNetlink::try_from(address.clone()).is_ok_and(|address| address.pid() == 0)
 }
 
 /// Something new, which must not be there yet.
@@ -302,6 +333,30 @@ mod tests {
         assert_eq!(last("10.0.3.7", 24).as_deref(), Some("10.0.3.255"));
         assert_eq!(last("10.0.3.7", 0).as_deref(), Some("255.255.255.255"));
         assert_eq!((last("10.0.3.7", 31), last("10.0.3.7", 32), last("fe80::1", 64)), (None, None, None));
+    }
+
+    /// Whoever has rights over a network namespace, as a container's root has over its own, may send to any such socket there.
+    #[test]
+    fn what_others_send_to_the_socket_is_not_taken_for_the_kernels() {
+        let mut connection = Connection::open().unwrap();
+        connection.links().unwrap();
+        let own = rustix::net::getsockname(&connection.socket).unwrap();
+        let forged = Builder::new(libc::RTM_NEWLINK, 0, connection.sequence + 1, Head::default())
+            .text(libc::IFLA_IFNAME, "forged")
+            .finish();
+        let stranger = Connection::open().unwrap();
+        let to = SocketAddrNetlink::try_from(own).unwrap();
+        if let Err(e) = rustix::net::sendto(&stranger.socket, &forged, SendFlags::empty(), &to) {
+            let name = "what_others_send_to_the_socket_is_not_taken_for_the_kernels";
+            // Past the capture of output, so that the skip is counted.
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("SKIP: {name}: it takes CAP_NET_ADMIN ({e})\n").as_bytes(),
+            )
+            .unwrap();
+            return;
+        }
+        assert!(connection.links().unwrap().iter().all(|link| link.name != "forged"));
     }
 
     #[test]

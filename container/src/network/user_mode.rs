@@ -65,13 +65,17 @@ impl Program {
         let mut command = Command::new(&wanted.program.path);
         command.args(arguments(wanted, init, &ready));
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(theirs);
-        let child = process::spawn_dying_with_parent(&mut command, &ready.inherited()).map_err(from_io)?;
+        let mut child =
+            process::spawn_dying_with_parent(&mut command, &ready.inherited()).map_err(from_io)?;
         // With its copy of the end of the pipe for complaints, which has none then when the program has ended.
         drop(command);
         let pid = child.id() as i32;
+        let pidfd = process::pidfd(pid).inspect_err(|_| {
+            let _ended = child.kill().and_then(|()| child.wait());
+        })?;
         let program = Self {
             pid,
-            pidfd: process::pidfd(pid)?,
+            pidfd,
             name: wanted.program.kind.name(),
             has_ended: Cell::new(false),
             complaints: complaints.into(),
