@@ -38,7 +38,8 @@ pub use config::Config;
 pub use document::{Change, Document, Held};
 pub use environment::EnvVar;
 pub use hook::Hook;
-pub use load::{Given, Loaded, load, parse, trace};
+pub use line::lines;
+pub use load::{Given, Loaded, load, parse, read_text, trace};
 pub use log::LogLevel;
 pub use mount::{
     CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,

@@ -57,6 +57,14 @@ pub(crate) fn read(bytes: &[u8]) -> Line<'_> {
     })
 }
 
+/// Returns the keys and values in a text, without their quotes. For a text of which only some keys are taken; it is not loaded.
+pub fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('\n').filter_map(|line| match read(line.as_bytes()) {
+        Line::Setting(setting) => Some((setting.key, setting.value)),
+        _ => None,
+    })
+}
+
 /// Takes a pair of quotes off. Nothing inside them is special.
 fn unquoted(value: &str) -> &str {
     let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);

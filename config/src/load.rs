@@ -377,6 +377,18 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a text that a key names: a file of a mebibyte at most, or `/dev/null`; nothing else is opened.
+///
+/// # Errors
+/// It is something else, longer, or no text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read(path)?;
+    if bytes.len() > MOST_BYTES {
+        return Err(io::Error::other(format!("it is longer than {MOST_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not text"))
+}
+
 /// The device number of `/dev/null`. Source: the kernel's Documentation/admin-guide/devices.txt.
 const DEV_NULL: u64 = 0x103;
 

@@ -20,6 +20,7 @@ tests::claims! {
     a_hook_that_fails_is_named_however_much_it_says: hybrid, needs Bryo, not cell INIT;
     a_limit_takes_effect: hybrid, not cell CGROUP;
     a_limit_that_cannot_be_had_fails_the_start: unified, not cell CGROUP;
+    what_is_no_file_is_refused_at_once: hybrid, needs Bryo, not cell INIT;
     a_refused_limit_is_named_with_the_reason: unified, needs Bryo, not cell CGROUP;
     a_dropped_capability_is_gone_from_the_container_and_from_attach: hybrid, not cell INIT;
     a_resource_limit_holds_inside: hybrid, not cell INIT;
@@ -346,6 +347,22 @@ fn a_limit_takes_effect(lab: &Lab) {
         forks.stderr.contains("fork") || forks.stderr.contains("vfork"),
         "9 processes under a limit of 7"
     );
+    ana.destroy("web");
+}
+
+/// A FIFO has no end before somebody writes, and /dev/zero has none at all.
+fn what_is_no_file_is_refused_at_once(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    ana.sh("mkfifo fifo").succeeds();
+    for key in ["lxc.mount.fstab", "lxc.seccomp.profile"] {
+        for file in [ana.home().join("fifo"), "/dev/zero".into()] {
+            let setting = format!("{key}={}", file.display());
+            let start = ana.bryo(["start", "web", "--define", &setting]);
+            start.exits(1).stderr_contains(key).stderr_contains("it is not a file");
+        }
+    }
+    ana.sh("rm fifo").succeeds();
     ana.destroy("web");
 }
 

@@ -45,7 +45,7 @@ impl Filling<'_> {
         if image.is_empty() {
             config.system_container()?;
         }
-        for (key, value) in lines(&image) {
+        for (key, value) in config::lines(&image) {
             match allowed(key, value) {
                 Some(value) => config.set(key, &value)?,
                 None => notes.push(format!("the image's {key} = {value} is not taken")),
@@ -79,11 +79,6 @@ impl Filling<'_> {
     }
 }
 
-fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text.lines().map(str::trim).filter(|line| line.starts_with("lxc."));
-    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()))
-}
-
 /// Returns the value to write, if an image may set the key to it.
 fn allowed(key: &str, value: &str) -> Option<String> {
     if key == "lxc.include" {
@@ -93,7 +88,15 @@ fn allowed(key: &str, value: &str) -> Option<String> {
     }
     // Without a value the variable would be taken from the user.
     let inherits = key == "lxc.environment" && !value.contains('=');
-    (ALLOWED.contains(&key) && !inherits).then(|| value.to_owned())
+    let shows_more = key == "lxc.mount.auto" && !value.split_whitespace().all(is_of_the_kernel);
+    (ALLOWED.contains(&key) && !inherits && !shows_more).then(|| value.to_owned())
+}
+
+/// Tells whether a word of `lxc.mount.auto` mounts a file system of the kernel's. Others, such as `shmounts:/home/ana:/x`, bind
+/// a directory of the user's.
+fn is_of_the_kernel(word: &str) -> bool {
+    let name = word.split(':').next().unwrap_or_default();
+    ["proc", "sys", "cgroup", "cgroup-full"].contains(&name) && !word.contains('/')
 }
 
 #[cfg(test)]
@@ -101,8 +104,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_images_quotes_are_no_part_of_its_values() {
+        let text = "# lxc.arch = x\nlxc.tty.max = \"4\"\r\n  lxc.environment = A='b'\nelse = 1\n";
+        let read: Vec<_> = config::lines(text).collect();
+        assert_eq!(read, [("lxc.tty.max", "4"), ("lxc.environment", "A='b'")]);
+    }
+
+    #[test]
     fn an_image_sets_what_is_harmless_and_nothing_else() {
         assert_eq!(allowed("lxc.arch", "amd64").as_deref(), Some("amd64"));
+        let mounts = "proc:mixed sys:ro cgroup:mixed cgroup-full:rw:force";
+        assert_eq!(allowed("lxc.mount.auto", "proc:mixed sys:ro").as_deref(), Some("proc:mixed sys:ro"));
+        assert_eq!(allowed("lxc.mount.auto", mounts).as_deref(), Some(mounts));
         let share = "/usr/share/lxc/config/debian.common.conf";
         assert_eq!(allowed("lxc.include", "LXC_TEMPLATE_CONFIG/debian.common.conf").as_deref(), Some(share));
         for (key, value) in [
@@ -114,6 +127,9 @@ mod tests {
             ("lxc.idmap", "u 0 0 1"),
             ("lxc.environment", "SECRET"),
             ("lxc.rootfs.path", "/"),
+            ("lxc.mount.auto", "shmounts:/home/ana:/x"),
+            ("lxc.mount.auto", "proc:mixed shmounts:/home/ana"),
+            ("lxc.mount.auto", "proc:/home/ana"),
         ] {
             assert_eq!(allowed(key, value), None, "{key} = {value}");
         }

@@ -117,7 +117,7 @@ const NESTING: [&str; 2] =
 pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> {
     let mut entries = match &config.mount_fstab {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(from_io);
+            let text = config::read_text(path).map_err(from_io);
             config::fstab(&text.doing_with(|| format!("lxc.mount.fstab = {}", path.display()))?)
         }
         None => Vec::new(),

@@ -1,5 +1,6 @@
 //! The system call filter of a container.
 
+use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::path::Path;
 
 use config::seccomp::{Call, Profile, Section};
@@ -11,9 +12,6 @@ use super::Circumstances;
 use super::abi::Abi;
 use super::compile::compile;
 use crate::error::{Doing, Error, Kind, Result};
-
-/// A profile is read up to so many bytes; LXC's own have a thousand.
-const PROFILE_CAP: u64 = 1 << 20;
 
 /// A filter, ready for the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,17 +72,10 @@ fn baseline(is_32bit: bool) -> Result<Profile> {
 fn read(path: &Path) -> Result<Profile> {
     let doing = || format!("lxc.seccomp.profile = {}", path.display());
     let refused = |e: Error| e.of_kind(Kind::Config);
-    let text = match sys::path::open_read(path) {
-        Ok(file) => {
-            let bytes = sys::path::read_all(file, PROFILE_CAP).map_err(|e| refused(e.into()));
-            String::from_utf8(bytes.doing_with(doing)?)
-                .map_err(|_| Error::new(Kind::Config, "the file is not text"))
-                .doing_with(doing)?
-        }
-        Err(e) => match share::instead_of(path) {
-            Some(file) => file.text.to_owned(),
-            None => return Err(refused(e.into())).doing_with(doing),
-        },
+    let text = match (config::read_text(path), share::instead_of(path)) {
+        (Ok(text), _) => text,
+        (Err(e), Some(file)) if matches!(e.kind(), NotFound | PermissionDenied) => file.text.to_owned(),
+        (Err(e), _) => return Err(refused(crate::place::from_io(e))).doing_with(doing),
     };
     parse(&text, path)
 }
