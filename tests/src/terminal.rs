@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{self, Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,6 +17,8 @@ use crate::command::{end_group, shell_status, wait_until};
 
 /// How long the terminal waits for an expected text.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits, after the end of the command, for the last words, if another process keeps the terminal open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A command whose controlling terminal is a pseudo-terminal of the test.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    watcher: JoinHandle<()>,
     read_up_to: usize,
     deadline: Instant,
 }
@@ -57,9 +60,9 @@ impl Terminal {
         let child = command.spawn()?;
         let keyboard = File::from(master);
         let screen = Arc::default();
-        watch(keyboard.try_clone()?, Arc::clone(&screen));
+        let watcher = watch(keyboard.try_clone()?, Arc::clone(&screen));
         let deadline = Instant::now() + patience;
-        Ok(Self { shown: shown.to_owned(), child, keyboard, screen, read_up_to: 0, deadline })
+        Ok(Self { shown: shown.to_owned(), child, keyboard, screen, watcher, read_up_to: 0, deadline })
     }
 
     /// Types `keys`, control characters included.
@@ -128,6 +131,7 @@ impl Terminal {
         let patience = self.deadline.saturating_duration_since(Instant::now());
         let ended = wait_until(patience, || !matches!(self.child.try_wait(), Ok(None)));
         assert!(ended, "{} takes too long\n{}", self.shown, self.transcript());
+        wait_until(LAST_WORDS, || self.watcher.is_finished());
         self.screen()
     }
 
@@ -162,11 +166,11 @@ fn open_pty() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Collects what the command shows, until the last process has closed the terminal (EIO).
-fn watch(mut master: File, screen: Arc<Mutex<Vec<u8>>>) {
+fn watch(mut master: File, screen: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = master.read(&mut piece) {
             screen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..length]);
         }
-    });
+    })
 }
