@@ -88,7 +88,7 @@ fn enter(program: &Program) -> Result<Entered, GuardError> {
 }
 
 /// Returns the number of a descriptor in its one spelling; 0 to 2 are not for targets.
-fn descriptor(text: &str) -> Option<RawFd> {
+pub fn descriptor(text: &str) -> Option<RawFd> {
     text.parse().ok().filter(|number: &RawFd| *number > 2 && number.to_string() == text)
 }
 

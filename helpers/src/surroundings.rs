@@ -1,5 +1,6 @@
 //! What the caller chose for the helper: made harmless, one function each. [`crate::guard`] has the order.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -146,9 +147,20 @@ pub fn leave_directory() -> Result<(), SurroundingsError> {
 /// Returns the arguments after the program's name, which is never looked at.
 ///
 /// # Errors
-/// More than `cap` bytes in all, or a byte outside of printable ASCII.
+/// As [`readable`].
 pub fn arguments(cap: usize) -> Result<Vec<String>, SurroundingsError> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    readable(std::env::args_os().skip(1), cap)
+}
+
+/// Returns arguments as text.
+///
+/// # Errors
+/// More than `cap` bytes in all, or a byte outside of printable ASCII.
+pub fn readable(
+    arguments: impl Iterator<Item = OsString>,
+    cap: usize,
+) -> Result<Vec<String>, SurroundingsError> {
+    let arguments: Vec<OsString> = arguments.collect();
     let length: usize = arguments.iter().map(|argument| argument.len() + 1).sum();
     if length > cap {
         return Err(SurroundingsError::ArgumentsTooLong(cap));

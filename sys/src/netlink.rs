@@ -238,11 +238,8 @@ const ADDED: libc::c_int = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EX
 
 /// Returns what the last message of an answer says.
 fn status(message: &Message<'_>, call: &impl Fn() -> String) -> Result<()> {
-    match rtnl::number(message.content, 0).map(|status| status as i32) {
-        Some(0) => Ok(()),
-        Some(error) if error < 0 => Err(Error::new(call(), Errno::from_raw(-error))),
-        _ => Err(Error::new(call(), Errno::EBADMSG)),
-    }
+    let status = rtnl::status(message.content).unwrap_or(Err(libc::EBADMSG));
+    status.map_err(|error| Error::new(call(), Errno::from_raw(error)))
 }
 
 fn family(address: IpAddr) -> u8 {

@@ -1,4 +1,5 @@
-//! Fuzzes what reads text of an image's making: configurations, profiles of system calls, mounts.
+//! Fuzzes what reads text of an image's making (configurations, profiles of system calls, mounts), and what the privileged
+//! helpers read.
 
 use std::fs;
 
@@ -6,15 +7,34 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell::{has, program, read, root, step, target};
 
-/// Targets of `config/fuzz`, and what each starts from.
-const TARGETS: [(&str, &str); 3] = [
-    ("configuration", "config/tests/corpus"),
-    ("seccomp", "config/share"),
-    ("mounts", "config/tests/corpus"),
+/// One target.
+struct Target {
+    name: &'static str,
+    /// The crate of targets that it is in.
+    directory: &'static str,
+    /// What it starts from.
+    seeds: &'static str,
+    /// The longest input, in bytes. What is longer finds nothing more and takes longer.
+    longest: usize,
+}
+
+const TARGETS: [Target; 7] = [
+    of_config("configuration", "config/tests/corpus"),
+    of_config("seccomp", "config/share"),
+    of_config("mounts", "config/tests/corpus"),
+    of_helpers("usernet", "helpers/fuzz/seeds/usernet"),
+    of_helpers("subid", "helpers/fuzz/seeds/subid"),
+    of_helpers("argv", "helpers/fuzz/seeds/argv"),
+    of_helpers("netlink", "helpers/fuzz/seeds/netlink"),
 ];
 
-/// The longest input. What is longer finds nothing more and takes longer.
-const LONGEST: &str = "-max_len=1024";
+const fn of_config(name: &'static str, seeds: &'static str) -> Target {
+    Target { name, directory: "config/fuzz", seeds, longest: 1024 }
+}
+
+const fn of_helpers(name: &'static str, seeds: &'static str) -> Target {
+    Target { name, directory: "helpers/fuzz", seeds, longest: 4096 }
+}
 
 /// Runs all targets, or one, each for so many seconds.
 ///
@@ -26,23 +46,25 @@ pub(crate) fn run(only: Option<&str>, seconds: u32) -> Result<()> {
     }
     read(&mut program("rustup", &["run", "nightly", "rustc", "--version"]))
         .context("rustup toolchain install nightly")?;
-    let chosen: Vec<_> = TARGETS.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+    let chosen: Vec<_> =
+        TARGETS.iter().filter(|target| only.is_none_or(|only| only == target.name)).collect();
     if chosen.is_empty() {
-        bail!("there is no such target: {}", TARGETS.map(|(name, _)| name).join(", "));
+        bail!("there is no such target: {}", TARGETS.map(|target| target.name).join(", "));
     }
-    chosen.into_iter().try_for_each(|(name, seeds)| fuzz(name, seeds, seconds))
+    chosen.into_iter().try_for_each(|target| fuzz(target, seconds))
 }
 
-fn fuzz(name: &str, seeds: &str, seconds: u32) -> Result<()> {
+fn fuzz(Target { name, directory, seeds, longest }: &Target, seconds: u32) -> Result<()> {
     let (build, found) = (target().join("fuzz"), target().join("fuzz/corpus").join(name));
     fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
     let (build, found) = (build.to_string_lossy(), found.to_string_lossy());
     let time = format!("-max_total_time={seconds}");
-    let place = ["--fuzz-dir", "config/fuzz", "--target-dir", &build];
+    let longest = format!("-max_len={longest}");
+    let place = ["--fuzz-dir", directory, "--target-dir", &build];
     let words = [
         &["run", "nightly", "cargo", "fuzz", "run"],
         &place[..],
-        &[name, &found, seeds, "--", &time, LONGEST],
+        &[name, &found, seeds, "--", &time, &longest],
     ];
     step(program("rustup", &words.concat()).current_dir(root()))
 }
@@ -53,14 +75,17 @@ mod tests {
 
     #[test]
     fn every_target_is_listed_and_has_something_to_start_from() {
-        let sources = fs::read_dir(root().join("config/fuzz/targets")).unwrap();
-        let mut sources: Vec<_> =
-            sources.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-        sources.sort();
-        let mut listed = TARGETS.map(|(name, _)| format!("{name}.rs"));
-        listed.sort();
-        assert_eq!(sources, listed);
-        for (name, seeds) in TARGETS {
+        for directory in ["config/fuzz", "helpers/fuzz"] {
+            let sources = fs::read_dir(root().join(directory).join("targets")).unwrap();
+            let mut sources: Vec<_> =
+                sources.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+            sources.sort();
+            let listed = TARGETS.iter().filter(|target| target.directory == directory);
+            let mut listed: Vec<_> = listed.map(|target| format!("{}.rs", target.name)).collect();
+            listed.sort();
+            assert_eq!(sources, listed);
+        }
+        for Target { name, seeds, .. } in TARGETS {
             assert!(fs::read_dir(root().join(seeds)).unwrap().count() > 0, "{name}");
         }
     }

@@ -91,9 +91,10 @@ enum Task {
     },
     /// Kills and fails Bryo at every system call, and counts what does not recover.
     Sweep(sweep::Sweep),
-    /// Fuzzes what reads text of an image's making, with cargo-fuzz and a nightly compiler.
+    /// Fuzzes what reads text of an image's making, and what the privileged helpers read, with cargo-fuzz and a nightly
+    /// compiler.
     Fuzz {
-        /// Run this target alone: configuration, seccomp or mounts.
+        /// Run this target alone: configuration, seccomp, mounts, usernet, subid, argv or netlink.
         #[arg(long, value_name = "TARGET")]
         only: Option<String>,
         /// How long each target runs.

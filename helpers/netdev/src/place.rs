@@ -20,6 +20,9 @@ use crate::target::Target;
 /// How often a name is tried that is taken and then free again: whoever left meanwhile leaves once.
 const TRIES: usize = 3;
 
+/// How often the slots are looked at where all that were free are taken when it comes to them.
+const ROUNDS: usize = 8;
+
 /// The most names that a message lists.
 const LISTED: usize = 16;
 
@@ -81,38 +84,52 @@ enum Attempt {
     Taken,
 }
 
+/// What has become of a pair that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// It is there, with this number.
+    Port(u32),
+    /// It is there, and on another bridge or none.
+    Unplugged(u32),
+    /// It is not there.
+    Gone,
+}
+
 impl Wanted<'_> {
     /// Makes the pair in the first slot that is free.
     ///
     /// # Errors
     /// No pair was made.
     pub fn place(&self, links: &mut Links<'_>) -> Result<Placed, PlaceError> {
-        let bridge = self.bridge(links)?;
-        let present = links.all().map_err(kernel("listing the interfaces"))?;
-        for grant in &self.policy.grants {
-            let slots = Slots::new(grant.owner, &self.request.bridge);
-            for number in candidates(grant.quota, &numbers(&present, &slots)) {
-                let slot = slots.name(number);
-                if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
-                    self.finish(links, &bridge, &slots, index)?;
-                    return Ok(Placed { slot, index });
+        let name = self.request.bridge.as_str();
+        let bridge = granted(name, links.find(name).map_err(kernel("looking for the bridge"))?)?;
+        let mut present = self.present(links)?;
+        for _ in 0..ROUNDS {
+            let mut tried = false;
+            for grant in &self.policy.grants {
+                let slots = Slots::new(grant.owner, &self.request.bridge);
+                for number in free(grant.quota, &numbers(&present, &slots)) {
+                    tried = true;
+                    let slot = slots.name(number);
+                    if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
+                        self.finish(links, &bridge, &slots, index)?;
+                        return Ok(Placed { slot, index });
+                    }
                 }
             }
+            if !tried {
+                break;
+            }
+            // Others were faster at each of them, and may have left some since.
+            present = self.present(links)?;
         }
-        Err(PlaceError::Full(self.used(&links.all().map_err(kernel("listing the interfaces"))?, &bridge)))
+        let used =
+            |grant: &Grant| used(grant, &Slots::new(grant.owner, &self.request.bridge), &present, &bridge);
+        Err(PlaceError::Full(self.policy.grants.iter().map(used).collect()))
     }
 
-    /// Finds the bridge by the one name that the policy has. The kernel finds it by others as well, and a quota by each
-    /// of them would be as many quotas.
-    fn bridge(&self, links: &mut Links<'_>) -> Result<Link, PlaceError> {
-        let name = self.request.bridge.as_str();
-        let found =
-            links.find(name).map_err(kernel("looking for the bridge"))?.ok_or(PlaceError::NoBridge)?;
-        match found {
-            Link { name: real, .. } if real != name => Err(PlaceError::OtherName(real)),
-            Link { kind, .. } if kind != "bridge" => Err(PlaceError::NotABridge(kind)),
-            bridge => Ok(bridge),
-        }
+    fn present(&self, links: &mut Links<'_>) -> Result<Vec<Link>, PlaceError> {
+        links.all().map_err(kernel("listing the interfaces"))
     }
 
     fn take(&self, links: &mut Links<'_>, bridge: &Link, slot: &str) -> Result<Attempt, PlaceError> {
@@ -138,17 +155,15 @@ impl Wanted<'_> {
         Err(PlaceError::PeerNameTaken)
     }
 
-    /// Returns the number of what was just made. Its owner can have removed it, and somebody else of the same group can
-    /// have taken the slot since.
+    /// Returns the number of what was just made.
     fn own(&self, links: &mut Links<'_>, bridge: &Link, slot: &str) -> Result<u32, PlaceError> {
-        let found = links.find(slot).map_err(kernel("looking for the pair"))?;
-        match found.filter(|link| link.group == self.caller.uid && link.kind == "veth") {
-            Some(link) if link.master == Some(bridge.index) => Ok(link.index),
-            Some(link) => {
-                let _ = links.remove(link.index);
+        match own(links.find(slot).map_err(kernel("looking for the pair"))?, self.caller.uid, bridge) {
+            Own::Port(index) => Ok(index),
+            Own::Unplugged(index) => {
+                let _ = links.remove(index);
                 Err(PlaceError::Unplugged)
             }
-            None => Err(PlaceError::Gone),
+            Own::Gone => Err(PlaceError::Gone),
         }
     }
 
@@ -179,10 +194,9 @@ impl Wanted<'_> {
         if !self.policy.isolates {
             return Ok(());
         }
-        let present = links.all().map_err(kernel("listing the interfaces"))?;
-        let is_port = |link: &&Link| link.master == Some(bridge.index) && slots.has_neighbour(&link.name);
-        for link in present.iter().filter(is_port).filter(|link| !link.isolated && link.index != own) {
-            match links.isolate(link.index) {
+        let present = self.present(links)?;
+        for index in reached(&present, bridge, slots).filter(|index| *index != own) {
+            match links.isolate(index) {
                 // It was removed or unplugged meanwhile.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => {}
                 result => result.map_err(kernel("keeping the ports apart"))?,
@@ -200,21 +214,45 @@ impl Wanted<'_> {
             result => result.map_err(kernel("guarding the port")),
         }
     }
+}
 
-    fn used(&self, present: &[Link], bridge: &Link) -> Vec<Used> {
-        let used = |grant: &Grant| {
-            let slots = Slots::new(grant.owner, &self.request.bridge);
-            let name = |number: &u32| {
-                let name = slots.name(*number);
-                let is_port = |link: &Link| link.name == name && link.master == Some(bridge.index);
-                let is_port = present.iter().any(is_port);
-                (name, is_port)
-            };
-            let names = numbers(present, &slots).iter().map(name).collect();
-            Used { owner: grant.owner, quota: grant.quota, names }
-        };
-        self.policy.grants.iter().map(used).collect()
+/// Returns the bridge, if what was found by `name` is one by this very name: the only one that the policy has. The kernel
+/// finds it by others as well, and a quota by each of them would be as many quotas.
+fn granted(name: &str, found: Option<Link>) -> Result<Link, PlaceError> {
+    match found.ok_or(PlaceError::NoBridge)? {
+        Link { name: real, .. } if real != name => Err(PlaceError::OtherName(real)),
+        Link { kind, .. } if kind != "bridge" => Err(PlaceError::NotABridge(kind)),
+        bridge => Ok(bridge),
     }
+}
+
+/// Tells what has become of a pair of this user's, from what was found by the name of its slot. Its owner can have removed
+/// it, and somebody else of the same group can have taken the slot since.
+fn own(found: Option<Link>, uid: u32, bridge: &Link) -> Own {
+    match found {
+        Some(Link { group, kind, .. }) if group != uid || kind != "veth" => Own::Gone,
+        Some(link) if link.master != Some(bridge.index) => Own::Unplugged(link.index),
+        Some(link) => Own::Port(link.index),
+        None => Own::Gone,
+    }
+}
+
+/// Returns the numbers of the ports of users on a bridge that are not kept apart.
+fn reached(present: &[Link], bridge: &Link, slots: &Slots) -> impl Iterator<Item = u32> {
+    let is_port = |link: &&Link| link.master == Some(bridge.index) && slots.has_neighbour(&link.name);
+    present.iter().filter(is_port).filter(|link| !link.isolated).map(|link| link.index)
+}
+
+/// Returns which slots of a grant are taken.
+fn used(grant: &Grant, slots: &Slots, present: &[Link], bridge: &Link) -> Used {
+    let name = |number: &u32| {
+        let name = slots.name(*number);
+        let is_port = |link: &Link| link.name == name && link.master == Some(bridge.index);
+        let is_port = present.iter().any(is_port);
+        (name, is_port)
+    };
+    let names = numbers(present, slots).iter().map(name).collect();
+    Used { owner: grant.owner, quota: grant.quota, names }
 }
 
 /// Returns the numbers of the slots that are taken, under whatever name of an interface.
@@ -223,11 +261,9 @@ fn numbers(present: &[Link], slots: &Slots) -> BTreeSet<u32> {
     names.filter_map(|name| slots.number(name)).collect()
 }
 
-/// Returns the slots to try in their order: those that were free, then those that can have become free.
-fn candidates(quota: u32, used: &BTreeSet<u32>) -> impl Iterator<Item = u32> {
-    let limit = slots::limit(quota, used);
-    let (busy, free): (Vec<u32>, Vec<u32>) = (0..limit).partition(|number| used.contains(number));
-    free.into_iter().chain(busy)
+/// Returns the slots to try: those that are free and may be taken.
+fn free(quota: u32, used: &BTreeSet<u32>) -> impl Iterator<Item = u32> {
+    (0..slots::limit(quota, used)).filter(|number| !used.contains(number))
 }
 
 /// Returns the address of the host's end: above those of all makers (fe:...), since a bridge takes the lowest address of
@@ -312,14 +348,15 @@ mod tests {
     }
 
     fn tried(quota: u32, used: &[u32]) -> Vec<u32> {
-        candidates(quota, &set(used)).collect()
+        free(quota, &set(used)).collect()
     }
 
     #[test]
-    fn free_slots_are_tried_before_those_that_were_taken() {
+    fn free_slots_are_tried_in_their_order() {
         assert_eq!(tried(3, &[]), [0, 1, 2]);
-        assert_eq!(tried(3, &[0]), [1, 2, 0]);
-        assert_eq!(tried(1, &[0]), [0]);
+        assert_eq!(tried(3, &[0]), [1, 2]);
+        assert_eq!(tried(3, &[1]), [0, 2]);
+        assert_eq!(tried(1, &[0]), [0; 0]);
         assert_eq!(tried(0, &[]), [0; 0]);
     }
 
@@ -328,6 +365,7 @@ mod tests {
         assert_eq!(tried(2, &[7]), [0]);
         assert_eq!(tried(2, &[7, 8, 9]), [0; 0]);
         assert_eq!(tried(3, &[2, 5]), [0]);
+        assert_eq!(tried(3, &[0, 5]), [1]);
     }
 
     #[test]
@@ -336,6 +374,107 @@ mod tests {
         let link = |name: String, others: Vec<String>| Link { name, others, ..Link::default() };
         let present = [link(slots.name(1), vec![]), link("eth0".into(), vec!["x".into(), slots.name(4)])];
         assert_eq!(numbers(&present, &slots), set(&[1, 4]));
+    }
+
+    #[test]
+    fn a_bridge_is_taken_by_its_own_name_alone() {
+        let link = |name: &str, kind: &str| Link { name: name.into(), kind: kind.into(), ..Link::default() };
+        let said = |found: Option<Link>| granted("br0", found).map_err(|error| error.to_string());
+        assert_eq!(said(Some(link("br0", "bridge"))), Ok(link("br0", "bridge")));
+        assert_eq!(said(None), Err("the bridge is not there".to_owned()));
+        assert_eq!(
+            said(Some(link("br7", "bridge"))),
+            Err("it is another name of br7: ask for that one".to_owned())
+        );
+        assert_eq!(said(Some(link("br0", "bond"))), Err("it is no bridge but of kind bond".to_owned()));
+    }
+
+    #[test]
+    fn a_pair_is_ones_own_where_group_kind_and_bridge_say_so() {
+        let bridge = Link { index: 4, ..Link::default() };
+        let pair = |group, kind: &str, master| Link {
+            index: 9,
+            group,
+            kind: kind.into(),
+            master,
+            ..Link::default()
+        };
+        let is = |link| own(link, 1000, &bridge);
+        assert_eq!(is(Some(pair(1000, "veth", Some(4)))), Own::Port(9));
+        assert_eq!(is(Some(pair(1000, "veth", Some(5)))), Own::Unplugged(9));
+        assert_eq!(is(Some(pair(1000, "veth", None))), Own::Unplugged(9));
+        for other in [Some(pair(1001, "veth", Some(4))), Some(pair(1000, "bridge", Some(4))), None] {
+            assert_eq!(is(other), Own::Gone);
+        }
+    }
+
+    #[test]
+    fn ports_of_users_on_the_bridge_are_kept_apart_and_no_others() {
+        let slots = Slots::new(Owner::User(7), &"br0".parse().unwrap());
+        let bridge = Link { index: 4, ..Link::default() };
+        let others = Slots::new(Owner::Group(8), &"br0".parse().unwrap()).name(0);
+        let port = |index, name: &str, master, isolated| Link {
+            index,
+            name: name.into(),
+            master,
+            isolated,
+            ..Link::default()
+        };
+        let present = [
+            port(10, &slots.name(0), Some(4), false),
+            port(11, &others, Some(4), false),
+            port(12, &slots.name(1), Some(4), true),
+            port(13, &slots.name(2), Some(5), false),
+            port(14, &slots.name(3), None, false),
+            port(15, "wan0", Some(4), false),
+        ];
+        assert_eq!(reached(&present, &bridge, &slots).collect::<Vec<_>>(), [10, 11]);
+    }
+
+    #[test]
+    fn what_is_used_is_named_in_the_order_of_the_slots_with_whether_it_is_a_port() {
+        let slots = Slots::new(Owner::User(7), &"br0".parse().unwrap());
+        let bridge = Link { index: 4, ..Link::default() };
+        let link = |name: String, master| Link { name, master, ..Link::default() };
+        let squatter = Link { others: vec![slots.name(3)], master: Some(4), ..link("eth9".into(), None) };
+        let present =
+            [link(slots.name(2), Some(5)), link(slots.name(0), Some(4)), squatter, link("x".into(), Some(4))];
+        let grant = Grant { owner: Owner::User(7), quota: 5 };
+        let names = vec![(slots.name(0), true), (slots.name(2), false), (slots.name(3), false)];
+        assert_eq!(used(&grant, &slots, &present, &bridge), Used { owner: grant.owner, quota: 5, names });
+    }
+
+    #[test]
+    fn a_full_quota_alone_may_be_tried_again() {
+        assert_eq!(PlaceError::Full(vec![]).kind(), FailureKind::Full);
+        for other in
+            [PlaceError::NoBridge, PlaceError::Gone, PlaceError::PeerNameTaken, PlaceError::Unplugged]
+        {
+            assert_eq!(other.kind(), FailureKind::Refused);
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_kernel_says_what_was_done_and_what_it_means() {
+        let said = |errno| kernel("making the pair")(io::Error::from_raw_os_error(errno)).to_string();
+        for (errno, means) in [
+            (libc::EOPNOTSUPP, " (the kernel has no veth devices: modprobe veth)"),
+            (libc::EXFULL, " (the bridge has no port left)"),
+            (libc::EINVAL, " (the bridge or the namespace was changed meanwhile)"),
+            (libc::ENODEV, " (the bridge or the namespace was changed meanwhile)"),
+            (libc::EPERM, " (not the network namespace of this host's own user namespace)"),
+            (libc::ENOMEM, ""),
+        ] {
+            let plain = io::Error::from_raw_os_error(errno);
+            assert_eq!(said(errno), format!("making the pair: {plain}{means}"));
+        }
+        let rest = |error: PlaceError| error.to_string();
+        assert_eq!(
+            rest(PlaceError::PeerNameTaken),
+            "the network namespace has an interface of this name already"
+        );
+        assert_eq!(rest(PlaceError::Gone), "it was removed, by the other end, before it was ready");
+        assert_eq!(rest(PlaceError::Unplugged), "the host took it off the bridge before it was ready");
     }
 
     #[test]
@@ -366,6 +505,13 @@ mod tests {
             said,
             "2 of your own 2 are in use (u0, u1), held by a foreign interface that is no port of the bridge: u1"
         );
+        let both = PlaceError::Full(vec![
+            used(0, vec![]),
+            Used { owner: Owner::Group(5), ..used(1, vec![held(3, true)]) },
+        ]);
+        assert_eq!(both.to_string(), "0 of your own 0 are in use; 1 of group 5's 1 are in use (u3)");
+        let some = used(16, (0..16).map(|number| held(number, true)).collect()).to_string();
+        assert!(some.ends_with("u14, u15)"), "{some}");
         let many = used(100, (0..100).map(|number| held(number, true)).collect()).to_string();
         assert!(many.ends_with("u15, ...)") && many.len() < 200, "{many}");
     }

@@ -42,12 +42,16 @@ pub fn read(caller: &Caller, bridge: &IfName) -> Result<Policy, PolicyError> {
         policy_file::read(PATH, Links::Refused, usernet::FILE_CAP as u64).map_err(PolicyError::File)?;
     let text = text.ok_or(PolicyError::NoFile)?;
     let groups = groups(&usernet::groups(&text, bridge)).map_err(PolicyError::Groups)?;
-    let asker = Asker { uid: caller.uid, name: caller.name.as_deref(), groups: &groups };
-    let grants = usernet::grants(&text, bridge, &asker);
+    decide(&text, bridge, &Asker { uid: caller.uid, name: caller.name.as_deref(), groups: &groups })
+}
+
+/// Returns what `text` grants.
+fn decide(text: &[u8], bridge: &IfName, asker: &Asker<'_>) -> Result<Policy, PolicyError> {
+    let grants = usernet::grants(text, bridge, asker);
     if grants.is_empty() {
-        return Err(PolicyError::NoLine(usernet::bad_lines(&text).first().copied()));
+        return Err(PolicyError::NoLine(usernet::bad_lines(text).first().copied()));
     }
-    Ok(Policy { grants, isolates: usernet::isolates(&text, bridge) })
+    Ok(Policy { grants, isolates: usernet::isolates(text, bridge) })
 }
 
 /// Returns the caller's groups, with those of `names` that are names of them.
@@ -55,11 +59,15 @@ pub fn read(caller: &Caller, bridge: &IfName) -> Result<Policy, PolicyError> {
 /// The few names of the file are looked up, and not the name of each group: a caller may have 65,536, and LXC read
 /// beyond the end of its list of them (d8f2c55fa).
 fn groups(names: &[&[u8]]) -> io::Result<Vec<Group>> {
-    let own = caller::groups()?;
-    let named = names.iter().filter_map(|name| Some((caller::group_id(name)?, name)));
+    Ok(members(&caller::groups()?, names, caller::group_id))
+}
+
+/// Returns the groups `own`, once without a name and once by each of `names` that `find` knows as a name of one.
+fn members(own: &[u32], names: &[&[u8]], find: impl Fn(&[u8]) -> Option<u32>) -> Vec<Group> {
+    let named = names.iter().filter_map(|name| Some((find(name)?, name)));
     let named = named.filter(|(gid, _)| own.contains(gid));
-    let named: Vec<Group> = named.map(|(gid, name)| Group { gid, name: Some(name.to_vec()) }).collect();
-    Ok(own.iter().map(|gid| Group { gid: *gid, name: None }).chain(named).collect())
+    let named = named.map(|(gid, name)| Group { gid, name: Some(name.to_vec()) });
+    own.iter().map(|gid| Group { gid: *gid, name: None }).chain(named).collect()
 }
 
 /// How messages name an owner.
@@ -83,5 +91,54 @@ impl fmt::Display for PolicyError {
             Self::NoLine(Some(bad)) => write!(f, "no line of {PATH} grants it, and {bad}"),
             Self::Groups(error) => write!(f, "getgroups: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_ana(text: &str) -> Result<Policy, PolicyError> {
+        let asker = Asker { uid: 1000, name: Some(b"ana"), groups: &[] };
+        decide(text.as_bytes(), &"br0".parse().unwrap(), &asker)
+    }
+
+    #[test]
+    fn a_grant_comes_with_whether_ports_are_kept_apart() {
+        let granted =
+            |isolates| Policy { grants: vec![Grant { owner: Owner::User(1000), quota: 2 }], isolates };
+        assert_eq!(of_ana("ana veth br0 2\n").unwrap(), granted(false));
+        assert_eq!(of_ana("ana veth br0 2\nbob veth br0 1\n").unwrap(), granted(true));
+    }
+
+    #[test]
+    fn without_a_line_nothing_is_granted_and_the_first_that_cannot_be_read_is_named() {
+        let said = |text: &str| of_ana(text).unwrap_err().to_string();
+        assert_eq!(said(""), "no line of /etc/lxc/lxc-usernet grants it");
+        assert_eq!(said("bob veth br0 1\nana veth br0 0\n"), "no line of /etc/lxc/lxc-usernet grants it");
+        assert_eq!(
+            said("bob veth br0 1\nana veth br0 x\nana br0\n"),
+            "no line of /etc/lxc/lxc-usernet grants it, and line 2: the number is not a plain decimal number below 2147483648"
+        );
+    }
+
+    #[test]
+    fn a_name_counts_where_it_is_one_of_the_callers_groups() {
+        let find = |name: &[u8]| match name {
+            b"staff" | b"workers" => Some(50),
+            b"wheel" => Some(10),
+            _ => None,
+        };
+        let group = |gid, name: Option<&str>| Group { gid, name: name.map(|name| name.into()) };
+        assert_eq!(
+            members(&[50, 7], &[b"staff", b"wheel", b"nobody", b"workers"], find),
+            [group(50, None), group(7, None), group(50, Some("staff")), group(50, Some("workers"))]
+        );
+    }
+
+    #[test]
+    fn owners_are_named_as_the_caller_sees_them() {
+        assert_eq!(Shown(Owner::User(7)).to_string(), "your own");
+        assert_eq!(Shown(Owner::Group(7)).to_string(), "group 7's");
     }
 }

@@ -8,6 +8,8 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -60,21 +62,67 @@ fn owner(namespace: &File) -> Option<u32> {
     if !on_nsfs || sys::namespace_type(namespace).ok()? != libc::CLONE_NEWNET {
         return None;
     }
-    let mut user = sys::owning_user_namespace(namespace).ok()?;
-    let mut outermost = None;
-    for _ in 0..DEEPEST {
-        match sys::parent_user_namespace(user.as_fd()) {
-            Ok(parent) => outermost = Some(std::mem::replace(&mut user, parent)),
+    let user = sys::owning_user_namespace(namespace).ok()?;
+    let outermost = outermost(user, |user| sys::parent_user_namespace(user.as_fd()))?;
+    sys::maker(outermost.as_fd()).ok()
+}
+
+/// Returns the last user namespace on the way from `user` to our own, which itself is not counted: there is none where
+/// `user` is our own.
+fn outermost<U>(mut user: U, parent: impl Fn(&U) -> io::Result<U>) -> Option<U> {
+    let mut last = None;
+    for _ in 0..=DEEPEST {
+        match parent(&user) {
+            Ok(around) => last = Some(mem::replace(&mut user, around)),
             // Only of one's own user namespace the kernel does not show the parent.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => break,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => return last,
             Err(_) => return None,
         }
     }
-    sys::maker(outermost?.as_fd()).ok()
+    None
 }
 
 impl fmt::Display for NotYours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the file descriptor is not a network namespace of yours")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A user namespace that lies so deep in our own, which is 0.
+    fn parent(depth: &usize) -> io::Result<usize> {
+        depth.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))
+    }
+
+    #[test]
+    fn the_outermost_is_the_one_just_below_our_own() {
+        assert_eq!(outermost(0, parent), None);
+        for depth in 1..=DEEPEST {
+            assert_eq!(outermost(depth, parent), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_way_that_is_too_long_or_that_the_kernel_does_not_show_leads_to_nobody() {
+        assert_eq!(outermost(DEEPEST + 1, parent), None);
+        for errno in [libc::EINVAL, libc::EMFILE, libc::ENOTTY] {
+            let lost = |depth: &usize| match depth {
+                2 => Err(io::Error::from_raw_os_error(errno)),
+                deeper => Ok(deeper - 1),
+            };
+            assert_eq!(outermost(4, lost), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_namespace_is_nobodys() {
+        let caller = Caller { uid: 0, gid: 0, name: None };
+        for path in ["/proc/self/ns/net", "/proc/self/ns/uts", "/proc/self/status", "/dev/null", "/"] {
+            let refused = Target::open(File::open(path).unwrap().into(), &caller).unwrap_err();
+            assert_eq!(refused.to_string(), "the file descriptor is not a network namespace of yours");
+        }
     }
 }

@@ -144,6 +144,15 @@ pub fn link(content: &[u8]) -> Option<(u32, &[u8])> {
     Some((number(content, 4)?, content.get(LINK..)?))
 }
 
+/// Returns what the last message of an answer says: that all was done, or the number of an error. Nothing where it says
+/// neither.
+pub fn status(content: &[u8]) -> Option<Result<(), c_int>> {
+    match number(content, 0)? as c_int {
+        0 => Some(Ok(())),
+        status => status.checked_neg().filter(|error| *error > 0).map(Err),
+    }
+}
+
 /// Returns the number of 32 bits at this place.
 pub fn number(bytes: &[u8], at: usize) -> Option<c_uint> {
     let bytes = bytes.get(at..at.checked_add(4)?)?;
@@ -184,6 +193,15 @@ mod tests {
         assert_eq!(parts[2].1, [1, 2, 3, 4, 5, 6]);
         let info: Vec<_> = attributes(parts[1].1).collect();
         assert_eq!(attributes(info[1].1).next(), Some((10, &77u32.to_ne_bytes()[..])));
+    }
+
+    #[test]
+    fn an_answer_says_that_all_was_done_or_an_error_or_nothing() {
+        let said = |status: c_int| super::status(&status.to_ne_bytes());
+        assert_eq!(said(0), Some(Ok(())));
+        assert_eq!(said(-libc::EEXIST), Some(Err(libc::EEXIST)));
+        assert_eq!((said(1), said(c_int::MAX), said(c_int::MIN)), (None, None, None));
+        assert_eq!((super::status(&[]), super::status(&[0; 3])), (None, None));
     }
 
     #[test]
