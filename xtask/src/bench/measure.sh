@@ -1,10 +1,13 @@
-# Runs as the test user in a lab. Arguments: what to measure (life, lists or create), how often, and where the user's
+# Runs as the test user in a lab. Arguments: what to measure (a group of rows.rs), how often, and where the user's
 # subordinate uids and gids begin. bash reads the clock without a process of its own, so a line
 # `ROW SIDE MICROSECONDS STATUS` measures the command alone; a line with # is for people. The order of the sides rotates.
 # Expects the containers web-bryo and web-lxc, and for life a bundle of crun's in ~/bundle.
 bryo=/run/bryo-lab/prefix/bin
 lxc=/usr/bin
 archive=/run/bryo-lab/rootfs/debian-12.tar.zst
+netdev=/run/bryo-lab/prefix/libexec/bryo/bryo-netdev
+user_nic=/usr/libexec/lxc/lxc-user-nic
+if [ ! -e "$user_nic" ]; then user_nic=/usr/lib/$(uname -m)-linux-gnu/lxc/lxc-user-nic; fi
 
 timed() {
     local row=$1 side=$2
@@ -85,9 +88,82 @@ create() {
     done
 }
 
+# A network namespace of the user's own, on descriptor 3, and pipes to the root of the lab (root.sh).
+begin_network() {
+    unshare -Urn sleep 3600 &
+    space=$!
+    trap 'kill $space' EXIT
+    until grep -q sleep "/proc/$space/comm"; do sleep 0.01; done
+    exec 3<"/proc/$space/ns/net" 7>/run/ask 8</run/said
+    root grant 2
+    for side in bryo lxc; do
+        mkdir -p "veth/web-$side"
+        {
+            grep -v '^lxc.net' ".local/share/lxc/web-$side/config"
+            printf 'lxc.net.0.%s\n' 'type = veth' 'link = lxcbr0' 'flags = up'
+        } >"veth/web-$side/config"
+    done
+}
+
+# root WORD...: has root do it, and prints what root says but for a note that all is well.
+root() {
+    echo "$@" >&7
+    local said
+    read -r said <&8
+    if [ "$said" != "# $1: 0" ]; then echo "$said"; fi
+}
+
+# The pair of the last command is gone when the next side makes its own.
+network() {
+    for ((round = 0; round < 10; round++)); do
+        for side in $(rotated "$round" bryo lxc ip); do
+            case $side in
+            bryo) timed netdev bryo "$netdev" 3 lxcbr0 eth0 ;;
+            lxc) timed netdev lxc "$user_nic" create "$HOME" web "$space" veth lxcbr0 eth0 ;;
+            ip) root pair "$space" ;;
+            esac
+            unplug
+        done
+    done
+    for side in $(rotated "$1" bryo lxc); do
+        sleep 0.3
+        timed start-veth $side "${!side}/lxc-start" -P "$HOME/veth" -n web-$side
+        "${!side}/lxc-stop" -P "$HOME/veth" -n web-$side -k
+    done
+}
+
+unplug() { nsenter --preserve-credentials -U -n -t "$space" ip link del eth0; }
+
+# A thousand slots of the user's are taken, by interfaces of root's with such names: one more than they are may be had, and
+# then no more than they are.
+begin_busy() {
+    begin_network
+    local made
+    made=$("$netdev" 3 lxcbr0 eth0) || exit
+    unplug
+    root busy "${made:0:13}"
+}
+
+busy() {
+    root grant 1001
+    timed netdev-busy bryo "$netdev" 3 lxcbr0 eth0
+    unplug
+    root grant 1000
+    timed netdev-full bryo full
+}
+
+full() {
+    "$netdev" 3 lxcbr0 eth0
+    [ $? = 3 ]
+}
+
+end_busy() { root free; }
+
 # inside COMMAND...: as root of a user namespace with the container's id map.
 inside() { lxc-usernsexec -m "u:0:$uid_start:65536" -m "g:0:$gid_start:65536" -- "$@"; }
 
 what=$1 runs=$2 uid_start=$3 gid_start=$4
-if [ "$what" = life ]; then begin_life; fi
+cd "$HOME" || exit
+if [ "$(type -t "begin_$what")" ]; then "begin_$what"; fi
 for ((run = 0; run < runs; run++)); do "$what" "$run"; done
+if [ "$(type -t "end_$what")" ]; then "end_$what"; fi

@@ -7,6 +7,10 @@ pub(crate) enum Group {
     Life,
     /// Fifty stopped containers.
     Lists,
+    /// Devices on a bridge: one alone, and a container's.
+    Network,
+    /// A device where a thousand slots are taken.
+    Busy,
     /// The unpacking of a Debian root file system.
     Create,
     /// The memory of the monitors.
@@ -15,13 +19,16 @@ pub(crate) enum Group {
 
 impl Group {
     /// All groups, in the order of the table.
-    pub(crate) const ALL: [Self; 4] = [Self::Life, Self::Lists, Self::Create, Self::Memory];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Life, Self::Lists, Self::Network, Self::Busy, Self::Create, Self::Memory];
 
     /// Returns the word by which `measure.sh` knows the group.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Life => "life",
             Self::Lists => "lists",
+            Self::Network => "network",
+            Self::Busy => "busy",
             Self::Create => "create",
             Self::Memory => "memory",
         }
@@ -59,7 +66,7 @@ pub(crate) struct Row {
 }
 
 /// All rows.
-pub(crate) const ROWS: [Row; 10] = [
+pub(crate) const ROWS: [Row; 14] = [
     row(
         "start",
         Group::Life,
@@ -72,6 +79,10 @@ pub(crate) const ROWS: [Row; 10] = [
     row("info-stopped", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
     row("ls-50", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
     row("ls-f-50", Group::Lists, &["lxc"], &[Bar::Of("lxc", 1.0)]),
+    row("netdev", Group::Network, &["lxc", "ip"], &[Bar::Of("lxc", 0.7)]),
+    row("start-veth", Group::Network, &["lxc"], &[Bar::Of("lxc", 0.5)]),
+    row("netdev-busy", Group::Busy, &[], &[Bar::AtMost(20_000)]),
+    row("netdev-full", Group::Busy, &[], &[Bar::AtMost(20_000)]),
     row("create", Group::Create, &["tar"], &[Bar::Of("tar", 1.0)]),
     memory("anonymous-of-one", &[Bar::AtMost(200)]),
     memory("pss-of-each-of-ten", &[Bar::AtMost(300)]),

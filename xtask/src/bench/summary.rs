@@ -79,7 +79,7 @@ impl Measured {
                 let ratio = self.ratio(rival).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
                 format!("{ratio} of {rival}, at most {most}: {word}")
             }
-            Bar::AtMost(most) => format!("at most {most} {}: {word}", self.unit()),
+            Bar::AtMost(most) => format!("at most {} {}: {word}", self.shown(*most), self.unit()),
         }
     }
 
