@@ -164,30 +164,24 @@ fn a_slot_that_something_else_holds_denies_and_is_named_and_not_removed() {
 
 #[test]
 fn a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port() {
-    let Some(lab) = Lab::new("a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port")
-    else {
-        return;
-    };
-    if lacks("a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port", "strace") {
+    let test = "a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "strace") {
         return;
     }
     for install in BOTH {
-        let outcome = lab.story(
-            install,
-            "space ana; A=$REPLY; T=/dev/shm/trace\n\
-             call() { strace -o $T -u ana \"$@\" $HELPER 3 br0 eth0 3</proc/$A/ns/net >/dev/null 2>&1; }\n\
-             call; inside $A ip link del eth0\n\
-             sed 's/(.*//' $T | grep -v '^[+-]' | sort | uniq -c >$T.calls\n\
-             while read times name; do for n in $(seq $times); do\n\
-               { call -e inject=$name:signal=KILL:when=$n; } 2>/dev/null; echo tried=$name\n\
-               port=$(ip -d -o link show master br0 | sed 's/.*<\\(.*\\)>.* guard \\([onf]*\\) .*/\\1:\\2/')\n\
-               [ \"$port\" ] && { echo left=$(count):$port; inside $A ip link del eth0; }\n\
-             done; done <$T.calls\n\
-             call; echo status=$?; echo ports=$(count)",
+        let outcome = lab.story(install, KILLED_EVERYWHERE);
+        let (tried, fired, left) = (outcome.values("tried"), outcome.values("fired"), outcome.values("left"));
+        assert!(
+            tried.len() > 100 && fired.len() * 10 >= tried.len() * 9,
+            "{} of {}",
+            fired.len(),
+            tried.len()
         );
-        assert_eq!((outcome.status, outcome.value("ports")), (0, "1"), "{outcome:#?}");
-        let (tried, left) = (outcome.values("tried").len(), outcome.values("left"));
-        assert!(tried > 100, "{tried} calls were met by a kill");
+        // The next call has its device, and the quota of two is full with two, those that are left counted.
+        assert_eq!(outcome.values("next"), vec!["0"; tried.len()], "{outcome:#?}");
+        assert_eq!(outcome.values("full"), vec!["3:2"; tried.len()], "{outcome:#?}");
+        assert_eq!(outcome.values("orphans"), vec!["0"; tried.len()], "{outcome:#?}");
         // Pairs are left from the change that makes them to the end, first down, then guarded and up.
         let up = |left: &&str| left.split([':', ',']).any(|word| word == "UP");
         let (ups, downs): (Vec<&str>, Vec<&str>) = left.into_iter().partition(up);
@@ -196,6 +190,23 @@ fn a_kill_before_any_system_call_leaves_no_uncounted_and_no_unguarded_port() {
         assert!(downs.iter().all(|left| left.starts_with("1:")), "{downs:?}");
     }
 }
+
+/// Words that kill the helper before each of its system calls, each time for a namespace of its own, and tell what is left of
+/// it, what the next calls get, and what is there when the namespace has died.
+const KILLED_EVERYWHERE: &str = "T=/dev/shm/trace\n\
+    call() { strace -o $T -u ana \"$@\" $HELPER 3 br0 eth0 3</proc/$A/ns/net >/dev/null 2>&1; }\n\
+    space ana; A=$REPLY; call; kill -9 $A\n\
+    sed 's/(.*//' $T | grep -v '^[+-]' | sort | uniq -c >$T.calls\n\
+    gone() { for k in $(seq 300); do [ $(count) = 0 ] && break; sleep 0.1; done; }; gone\n\
+    while read times name; do for n in $(seq $times); do\n\
+      space ana; A=$REPLY; echo tried=$name\n\
+      { call -e inject=$name:signal=KILL:when=$n; } 2>/dev/null; grep -q 'killed by SIGKILL' $T && echo fired=$name\n\
+      port=$(ip -d -o link show master br0 | sed 's/.*<\\(.*\\)>.* guard \\([onf]*\\) .*/\\1:\\2/')\n\
+      [ \"$port\" ] && echo left=$(count):$port\n\
+      veth $A eth1 >/dev/null; echo next=$?; [ \"$port\" ] || veth $A eth2 >/dev/null\n\
+      veth $A eth3 >/dev/null 2>&1; echo full=$?:$(count)\n\
+      kill -9 $A; wait $A 2>/dev/null; gone; echo orphans=$(count)\n\
+    done; done <$T.calls; echo status=0";
 
 #[test]
 fn a_port_that_cannot_be_guarded_is_removed() {
@@ -286,10 +297,13 @@ fn eight_users_on_two_bridges_at_once_have_five_each() {
              echo here=$1:$(ip -o link show master br0 | wc -l):$(ip -o link show master br1 | wc -l)\n\
              [ $n = 21 ] || for k in 1 2 3; do user $1 nsenter --preserve-credentials -U -n -t $A ip link del e${n}br0$k 2>/dev/null; done\n\
            done; kill -9 $A; }\n\
-         for id in $(seq 61020 61027); do one $id & ALL=\"$ALL $!\"; done; wait $ALL",
+         for id in $(seq 61020 61027); do one $id & ALL=\"$ALL $!\"; done; wait $ALL\n\
+         for n in $(seq 300); do [ $(count br0)$(count br1) = 00 ] && break; sleep 0.1; done\n\
+         echo left=$(count br0):$(count br1)",
     );
     let outcome = lab.story(FileCapabilities, &format!("WATCHED={record}; {script}"));
     assert_eq!(outcome.values("here").len(), 8 * 21, "{outcome:#?}");
+    assert_eq!(outcome.value("left"), "0:0", "nothing stays when the namespaces have died");
     let text = fs::read_to_string(&record).unwrap();
     for id in users {
         for bridge in ["br0", "br1"] {
