@@ -209,8 +209,7 @@ impl<'a> Links<'a> {
     /// # Errors
     /// ENODEV when it is gone, EINVAL when it is no port any more.
     pub fn isolate(&mut self, index: u32) -> io::Result<()> {
-        let head = Head { index, ..Head::default() };
-        let request = self.message(libc::RTM_NEWLINK, libc::NLM_F_ACK, head);
+        let request = self.message(libc::RTM_NEWLINK, libc::NLM_F_ACK, Head::of(index));
         self.change(request.nested(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge")
                 .nested(libc::IFLA_INFO_SLAVE_DATA, |data| data.bytes(IFLA_BRPORT_ISOLATED, &[1]))
@@ -222,8 +221,7 @@ impl<'a> Links<'a> {
     /// # Errors
     /// It is gone already.
     pub fn remove(&mut self, index: u32) -> io::Result<()> {
-        let head = Head { index, ..Head::default() };
-        let request = self.message(libc::RTM_DELLINK, libc::NLM_F_ACK, head);
+        let request = self.message(libc::RTM_DELLINK, libc::NLM_F_ACK, Head::of(index));
         self.change(request)
     }
 
@@ -362,7 +360,7 @@ mod tests {
     #[test]
     fn what_is_no_port_of_a_bridge_or_not_isolated_is_not() {
         let said = |content: &[u8]| {
-            let built = Builder::new(16, 0, 0, Head { index: 7, ..Head::default() });
+            let built = Builder::new(16, 0, 0, Head::of(7));
             let built = built.number(libc::IFLA_GROUP, 1000).nested(libc::IFLA_LINKINFO, |info| {
                 info.nested(libc::IFLA_INFO_SLAVE_DATA, |port| {
                     port.bytes(IFLA_BRPORT_GUARD, &[1]).bytes(IFLA_BRPORT_ISOLATED, content)
@@ -375,7 +373,7 @@ mod tests {
         for content in [&[0][..], &[], &[2], &[1, 0]] {
             assert_eq!(said(content), [link(false)]);
         }
-        let without = Builder::new(16, 0, 0, Head { index: 7, ..Head::default() });
+        let without = Builder::new(16, 0, 0, Head::of(7));
         let without =
             without.number(libc::IFLA_GROUP, 1000).nested(libc::IFLA_LINKINFO, |info| info.bytes(9, &[1]));
         assert_eq!(links(&without.finish()), [link(false)]);

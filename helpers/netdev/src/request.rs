@@ -65,6 +65,10 @@ mod tests {
         assert_eq!(read(&[]), Err(RequestError::Count));
         assert_eq!(read(&["br0"]), Err(RequestError::Count));
         assert_eq!(read(&["br0", "eth0", "eth1"]), Err(RequestError::Count));
+        let said = |arguments: &[&str]| read(arguments).unwrap_err().to_string();
+        assert_eq!(said(&["br0"]), "expected a bridge and a name");
+        assert_eq!(said(&["17", "eth0"]), "the bridge: this name of an interface means something else");
+        assert_eq!(said(&["br0", ""]), "the name: the name of an interface has 1 to 15 bytes");
         for name in ["", "-h", "--help", "../br0", "br0/x", "eth%d", "lo", "17", "br0 ", "0123456789abcdef"] {
             assert!(matches!(read(&[name, "eth0"]), Err(RequestError::Bridge(_))), "{name:?}");
             assert!(matches!(read(&["br0", name]), Err(RequestError::Peer(_))), "{name:?}");

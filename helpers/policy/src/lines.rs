@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The largest file that is read, in bytes. A longer one is no policy that somebody wrote.
-pub const FILE_CAP: usize = 1 << 20;
+pub const FILE_CAP: usize = 1_048_576;
 
 /// The longest line that can grant, in bytes.
 pub(crate) const LINE_CAP: usize = 4096;
@@ -38,5 +38,21 @@ pub(crate) fn bad<'a, T, R>(
 impl<R: fmt::Display> fmt::Display for BadLine<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_line_is_told_with_its_number() {
+        assert_eq!(BadLine { line: 7, reason: "odd" }.to_string(), "line 7: odd");
+    }
+
+    #[test]
+    fn blank_lines_and_comments_are_passed_over_and_counted() {
+        let all: Vec<_> = lines(b"a\r\n\n # x\n\t\n#\nb #c").collect();
+        assert_eq!(all, [(1, &b"a"[..]), (6, b"b #c")]);
     }
 }

@@ -29,6 +29,13 @@ pub struct Head {
     pub change: c_int,
 }
 
+impl Head {
+    /// Returns the description of a link of which nothing is to change but what attributes say.
+    pub fn of(index: u32) -> Self {
+        Self { index, ..Self::default() }
+    }
+}
+
 /// A message that is being built.
 #[derive(Clone, Debug)]
 pub struct Builder {
