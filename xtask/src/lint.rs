@@ -1,4 +1,5 @@
-//! What a reviewer need not look for: format, lints, the direction of imports, where `unsafe` may stand, licences.
+//! What a reviewer need not look for: format, lints, the direction of imports, where `unsafe` may stand, how long the helpers
+//! are, licences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -36,6 +37,39 @@ const HELPERS: [&str; 6] = ["helpers", "policy", "rtnl", "idmap", "netdev", "ini
 /// All that a helper may be made of.
 const HELPERS_MAY_USE: [&str; 8] = ["libc", "types", "policy", "rtnl", "helpers", "idmap", "netdev", "init"];
 
+/// How long a privileged helper may be, so that it can be read in an afternoon: of its own, and with all of this tree that it is
+/// made of. Tests, comments and blank lines do not count.
+const LINES: usize = 1200;
+const LINES_IN_ALL: usize = 2200;
+
+/// The privileged helpers, each with what of this tree it is made of.
+const MADE_OF: [(&str, &[&str]); 2] = [
+    (
+        "helpers/idmap/src",
+        &[
+            "helpers/src",
+            "helpers/policy/src/decimal.rs",
+            "helpers/policy/src/lines.rs",
+            "helpers/policy/src/nsswitch.rs",
+            "helpers/policy/src/subid.rs",
+            "types/src/idmap.rs",
+            "types/src/ids.rs",
+        ],
+    ),
+    (
+        "helpers/netdev/src",
+        &[
+            "helpers/src",
+            "helpers/policy/src/decimal.rs",
+            "helpers/policy/src/lines.rs",
+            "helpers/policy/src/slots.rs",
+            "helpers/policy/src/usernet.rs",
+            "helpers/rtnl/src",
+            "types/src/ifname.rs",
+        ],
+    ),
+];
+
 /// Directories whose crates may say `unsafe`.
 const UNSAFE_MAY_STAND: [&str; 3] = ["sys", "helpers", "tests/attacker"];
 
@@ -57,12 +91,13 @@ pub(crate) struct Results {
     pub(crate) failed: Vec<String>,
 }
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("format", format),
     ("clippy", clippy),
     ("imports", imports),
     ("helpers", helpers),
     ("unsafe", unsafe_code),
+    ("lines", lines),
     ("deny", deny),
 ];
 
@@ -220,6 +255,34 @@ fn lifts_the_denial(line: &str) -> bool {
         && (line.contains("allow(") || line.contains("expect("))
 }
 
+fn lines() -> Result<Outcome> {
+    let mut wrong = Vec::new();
+    for (helper, with) in MADE_OF {
+        let own = lines_of_code(&root().join(helper))?;
+        let shared = with.iter().map(|path| lines_of_code(&root().join(path))).sum::<Result<usize>>()?;
+        println!("lines of {helper}: {own}, {} with all that it is made of", own + shared);
+        if own > LINES || own + shared > LINES_IN_ALL {
+            wrong.push(format!("{helper} has more than {LINES} lines, or {LINES_IN_ALL} in all"));
+        }
+    }
+    report(wrong)
+}
+
+/// Returns how many lines of code a file has, or all files below a directory.
+fn lines_of_code(path: &Path) -> Result<usize> {
+    if !path.is_dir() {
+        return Ok(code(&fs::read_to_string(path)?).count());
+    }
+    let entries = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+    entries.iter().map(|entry| lines_of_code(&entry.path())).sum()
+}
+
+/// Returns the lines of a file that are code. Tests are the last thing in it.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let until_tests = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    until_tests.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//"))
+}
+
 fn deny() -> Result<Outcome> {
     if !has("cargo-deny") {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
@@ -271,6 +334,13 @@ mod tests {
     fn a_stranger_in_a_helper_is_found() {
         let tree = "idmap v0.1.0 (/src)\nlibc v0.2.1\nhelpers v0.1.0 (/src) (*)\nserde v1.0.0\n";
         assert_eq!(strangers(tree), BTreeSet::from(["serde"]));
+    }
+
+    #[test]
+    fn blank_lines_comments_and_tests_are_no_code() {
+        let text = "//! A.\n\n/// B.\nfn b() {\n    // c\n    d()\n}\n\n#[cfg(test)]\nmod tests {\n    fn e() {}\n}\n";
+        assert_eq!(code(text).collect::<Vec<_>>(), ["fn b() {", "    d()", "}"]);
+        assert_eq!(code("fn a() {}\n\n#[cfg(test)]\nmod tests;\n").count(), 1);
     }
 
     #[test]
