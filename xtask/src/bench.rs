@@ -30,7 +30,7 @@ const CREATIONS: usize = 5;
 ///
 /// # Errors
 /// The lab cannot be set up, or a measured command fails.
-pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, json: bool) -> Result<()> {
+pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, installed: bool, json: bool) -> Result<()> {
     ensure!(runs > 0, "--runs must be at least 1");
     let known = || ROWS.map(|row| row.name).join(", ");
     ensure!(
@@ -38,7 +38,7 @@ pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, json: bool) ->
         "--only takes one of {}",
         known()
     );
-    prepare()?;
+    prepare(installed)?;
     let wanted = |group: &Group| {
         ROWS.iter().any(|row| row.group == *group && only.is_none_or(|name| name == row.name))
     };
@@ -59,13 +59,16 @@ pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, json: bool) ->
     Ok(())
 }
 
-/// Installs the rivals and Bryo, as it is shipped.
-fn prepare() -> Result<()> {
+/// Installs the rivals and, unless it is there already, Bryo as it is shipped.
+fn prepare(installed: bool) -> Result<()> {
     packages::install()?;
     tests::account::check_tools()?;
     ensure!(subject() == Subject::Bryo, "the bench measures both subjects: unset BRYO_SUBJECT");
     if let Some(why) = Subject::Lxc.missing() {
         anyhow::bail!("{why}");
+    }
+    if installed {
+        return Ok(());
     }
     let prefix = tests::subject::prefix();
     install::into(&prefix, Speed::Shipped)?;

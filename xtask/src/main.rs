@@ -71,6 +71,9 @@ enum Task {
         /// Show the pure cgroup2 view instead of the hybrid one.
         #[arg(long)]
         unified: bool,
+        /// Measure the programs that are installed already.
+        #[arg(long)]
+        installed: bool,
         /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -125,7 +128,9 @@ fn main() -> ExitCode {
         },
         Task::Lint => lint::run(),
         Task::Install { prefix } => install::run(prefix),
-        Task::Bench { runs, only, unified, json } => bench::run(runs, only.as_deref(), unified, json),
+        Task::Bench { runs, only, unified, installed, json } => {
+            bench::run(runs, only.as_deref(), unified, installed, json)
+        }
         Task::Load(load) => load::run(load),
         Task::Lab { unified, view, command } => {
             test::enter_lab(view.as_deref().unwrap_or(if unified { "unified" } else { "hybrid" }), &command)
