@@ -6,7 +6,7 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 13] = [
+const SUITES: [(&str, &str); 14] = [
     ("bridge", "tests/tests/bridge.rs"),
     ("attack_attach", "tests/tests/attack_attach.rs"),
     ("attack_mounts", "tests/tests/attack_mounts.rs"),
@@ -16,13 +16,14 @@ const SUITES: [(&str, &str); 13] = [
     ("kernel", "helpers/idmap/tests/kernel.rs"),
     ("netdev", "helpers/netdev/tests/kernel.rs"),
     ("netdev_attack", "helpers/netdev/tests/attack.rs"),
+    ("report", "helpers/src/report.rs"),
     ("netlink", "helpers/rtnl/src/lib.rs"),
     ("injection", "config/tests/injection.rs"),
     ("path::attack", "sys/src/path.rs"),
     ("handshake::attack", "container/src/start/handshake.rs"),
 ];
 
-/// Suites of which every test must be named. `bridge`, `kernel`, `netdev` and `netlink` test more than holes.
+/// Suites of which every test must be named. `bridge`, `kernel`, `netdev`, `netlink` and `report` test more than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",

@@ -72,17 +72,19 @@ pub(crate) fn attack(full: bool, speed: Speed) -> Result<bool> {
     let mut tally = Tally::default();
     for (package, target, filter) in ATTACKS_BESIDE {
         let mut attacks = cargo(&["test", "--package", package, target, "--no-fail-fast", "--", filter]);
-        tally.watch(with_helpers(&mut attacks, speed, false))?;
+        tally.watch(with_helpers(whole(&mut attacks, full), speed, false))?;
     }
     let mut lab = lab_tests(&ATTACKS_IN_THE_LAB.map(str::to_owned), false);
-    if full {
-        lab.env(tests::attack::FULL, "1");
-    }
-    tally.watch(&mut lab)?;
+    tally.watch(whole(&mut lab, full))?;
     tally.clean_the_lab();
     tally.list();
     println!("{}", tally.last_line_of_attacks());
     Ok(tally.failed.is_empty())
+}
+
+/// Has attacks made as often as they need, where that is wanted.
+fn whole(command: &mut Command, full: bool) -> &mut Command {
+    if full { command.env(tests::attack::FULL, "1") } else { command }
 }
 
 /// Installs into the prefix that labs show to their users.

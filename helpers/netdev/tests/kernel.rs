@@ -60,13 +60,17 @@ fn lines_by_uid_grant_and_users_without_a_name_can_have_them() {
 #[test]
 fn the_last_uid_has_a_slot_of_its_own() {
     let Some(lab) = Lab::new("the_last_uid_has_a_slot_of_its_own") else { return };
-    lab.grant("4294967294 veth br0 1\n");
-    let outcome = lab.story(
-        FileCapabilities,
-        "space 4294967294; user 4294967294 $HELPER 3 br0 eth0 3</proc/$REPLY/ns/net; echo status=$?; ports",
-    );
-    assert_eq!(outcome.status, 0, "{outcome:#?}");
-    assert!(outcome.printed.contains("\nu1z141z2"), "{outcome:#?}");
+    for (uid, slot) in
+        [(1, "u0000001"), (65_535, "u0001ekf"), (65_536, "u0001ekg"), (u32::MAX - 1, "u1z141z2")]
+    {
+        lab.grant(format!("{uid} veth br0 1\n"));
+        let outcome = lab.story(
+            FileCapabilities,
+            &format!("space {uid}; user {uid} $HELPER 3 br0 eth0 3</proc/$REPLY/ns/net; echo status=$?; echo ports=$(ports)"),
+        );
+        assert_eq!(outcome.status, 0, "{outcome:#?}");
+        assert!(outcome.value("ports").starts_with(slot), "{outcome:#?}");
+    }
 }
 
 #[test]
@@ -333,6 +337,10 @@ fn each_refusal_has_a_reason_of_its_own() {
     assert_refused(&asks("", "br9"), "no device eth0 on br9 for ana (uid 61001): the bridge is not there");
     assert_refused(&asks("ip link add br9 type veth peer name x", "br9"), "it is no bridge but of kind veth");
     assert_refused(&asks("ip link property add dev br0 altname other", "other"), "it is another name of br0");
+    // A kernel without such devices has no bridge to be taken for one.
+    let vrf =
+        asks("ip link add br9 type vrf table 10 2>/dev/null || ip link add br9 type veth peer name x", "br9");
+    assert_refused(&vrf, "it is no bridge but of kind v");
     let taken = "inside $A ip link add eth0 type veth peer name eth1";
     assert_refused(&asks(taken, "br0"), "the network namespace has an interface of this name already");
     lab.grant("bob veth br0 1\nana veth br0 -1\n");

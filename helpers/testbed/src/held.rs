@@ -12,6 +12,7 @@ pub fn held(prepare: &str, request: &str, target: &str) -> String {
          {ana} cat /proc/$helper/environ && echo readable\n\
          {ana} ls /proc/$helper/fd && echo listable\n\
          grep -E '^(Uid|Gid|CapInh|CapEff|CapAmb|NoNewPrivs|Seccomp):' /proc/$helper/status\n\
+         awk '/^Max core/ {{ print \"core=\" $5 \":\" $6 }}' /proc/$helper/limits\n\
          ls -l /proc/$helper/fd /proc/$helper/cwd; kill $sleeper; wait $helper; echo status=$?",
         ana = ANA.enter(),
     )
@@ -23,7 +24,7 @@ pub const FULL_PIPE: &str =
 
 impl Outcome {
     /// Asserts that a helper that was [`held`] could not be read by its caller, had none of his files beside its target,
-    /// and had no right in force.
+    /// had no right in force, and would leave no core.
     #[track_caller]
     pub fn assert_out_of_reach(&self, also_absent: &[&str]) {
         for absent in ["readable", "listable", "/etc/passwd", " 20 ->"].iter().chain(also_absent) {
@@ -38,6 +39,7 @@ impl Outcome {
             "NoNewPrivs:\t1",
             "Seccomp:\t2",
             "cwd -> /\n",
+            "core=0:0\n",
         ] {
             assert!(self.printed.contains(line), "{line:?} not in {self:#?}");
         }
