@@ -245,13 +245,14 @@ fn reached(present: &[Link], bridge: &Link, slots: &Slots) -> impl Iterator<Item
 
 /// Returns which slots of a grant are taken.
 fn used(grant: &Grant, slots: &Slots, present: &[Link], bridge: &Link) -> Used {
-    let name = |number: &u32| {
+    let ports = present.iter().filter(|link| link.master == Some(bridge.index));
+    let ports: BTreeSet<&str> = ports.map(|link| link.name.as_str()).collect();
+    let named = |number: &u32| {
         let name = slots.name(*number);
-        let is_port = |link: &Link| link.name == name && link.master == Some(bridge.index);
-        let is_port = present.iter().any(is_port);
+        let is_port = ports.contains(name.as_str());
         (name, is_port)
     };
-    let names = numbers(present, slots).iter().map(name).collect();
+    let names = numbers(present, slots).iter().map(named).collect();
     Used { owner: grant.owner, quota: grant.quota, names }
 }
 
