@@ -162,6 +162,11 @@ mod tests {
             assert!(!slots.has_neighbour(&Slots::new(owner, &bridge("br1")).name(0)));
         }
         let name = slots.name(0);
+        // Each digit of the hash counts.
+        for at in 8..13 {
+            let digit = if name.as_bytes()[at] == b'0' { "1" } else { "0" };
+            assert!(!slots.has_neighbour(&format!("{}{digit}{}", &name[..at], &name[at + 1..])), "{at}");
+        }
         for other in [
             "",
             "eth0",
