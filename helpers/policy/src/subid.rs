@@ -252,6 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_4_kib_still_grants() {
+        let line = |name: usize| format!("{}:5:1", "a".repeat(name));
+        assert_eq!(reasons(line(4092).as_bytes()), []);
+        assert_eq!(reasons(line(4093).as_bytes()), [(1, Reason::TooLong)]);
+    }
+
+    #[test]
+    fn each_reason_says_what_is_expected() {
+        for (reason, said) in [
+            (Reason::TooLong, "the line is longer than 4096 bytes"),
+            (Reason::Control, "the line holds a control character"),
+            (Reason::Fields, "expected OWNER:START:COUNT"),
+            (Reason::Owner, "the owner is not a user name or uid"),
+            (Reason::Start, "the start is not a plain decimal number"),
+            (Reason::Count, "the count is not a plain decimal number"),
+        ] {
+            assert_eq!(reason.to_string(), said);
+        }
+        let range = Reason::Range(IdRangeError::Empty);
+        assert_eq!(range.to_string(), IdRangeError::Empty.to_string());
+    }
+
+    #[test]
     fn granted_agrees_with_counting_ids() {
         let all: Vec<IdRange> = (0..6).flat_map(|s| (1..5).map(move |c| range(s, c))).collect();
         let ids = |r: IdRange| u64::from(r.start())..r.end();

@@ -300,6 +300,23 @@ mod tests {
     }
 
     #[test]
+    fn for_each_reason_there_is_something_to_write() {
+        use Reason::*;
+        for reason in [TooLong, Control, Indented, Fields, Owner, Kind, Bridge, Number] {
+            assert!(super::advice(reason).starts_with("write"), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn all_the_ports_that_a_bridge_has_slots_for_are_one_number() {
+        assert_eq!(
+            lint(b"ana veth br1 1025\n", &Example)[0].what,
+            "1025 devices are 1024: a bridge has no more"
+        );
+        assert!(!said("ana veth br1 1024\n").iter().any(|line| line.contains("devices are 1024")));
+    }
+
+    #[test]
     fn a_line_that_cannot_be_read_is_shown_as_it_was_meant() {
         for (line, meant) in [
             (" ana veth lxcbr0 2", "ana veth lxcbr0 2"),
@@ -320,6 +337,7 @@ mod tests {
             "ana",
             "ana veth",
             "ana veth lxcbr0 -1",
+            "ana veth lxcbr0 +",
             "ana veth lxcbr0 many",
             "@ veth lxcbr0 1",
             "a veth x/y 1",

@@ -121,6 +121,33 @@ fn a_line_that_does_not_parse_grants_nothing_is_reported_and_its_neighbours_stil
 }
 
 #[test]
+fn the_longest_line_and_the_longest_owner_still_grant() {
+    let line = |blanks: usize| format!("ana veth lxcbr0 {}1", " ".repeat(blanks));
+    let blanks = 4096 - line(0).len();
+    assert_eq!(of_ana(line(blanks).as_bytes()), [grant(ANA, 1)]);
+    assert_eq!(bad_lines(line(blanks + 1).as_bytes()), [BadLine { line: 1, reason: Reason::TooLong }]);
+    let owner = |length: usize| format!("{} veth lxcbr0 1", "a".repeat(length));
+    assert_eq!(bad_lines(owner(99).as_bytes()), []);
+    assert_eq!(bad_lines(owner(100).as_bytes()), [BadLine { line: 1, reason: Reason::Owner }]);
+}
+
+#[test]
+fn each_reason_says_what_is_expected() {
+    for (reason, said) in [
+        (Reason::TooLong, "the line is longer than 4096 bytes"),
+        (Reason::Control, "the line holds a control character"),
+        (Reason::Indented, "the line begins with a space"),
+        (Reason::Fields, "expected OWNER veth BRIDGE NUMBER [open]"),
+        (Reason::Owner, "the owner is not a user name, a uid, or either of a group with @"),
+        (Reason::Kind, "the type is not veth"),
+        (Reason::Bridge, "the bridge is not the name of an interface"),
+        (Reason::Number, "the number is not a plain decimal number below 2147483648"),
+    ] {
+        assert_eq!(reason.to_string(), said);
+    }
+}
+
+#[test]
 fn comments_stand_before_and_behind_a_grant() {
     let text =
         b"# ana veth lxcbr0 1\n\n  # x\nana veth lxcbr0 3 # the laptop\n@staff veth lxcbr0 2 open #x\n";
