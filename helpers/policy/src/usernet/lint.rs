@@ -194,8 +194,9 @@ fn of_number(grant: &Line<'_>, all: &[Line<'_>], host: &impl Host) -> Option<Fin
     let same = |other: &&Line<'_>| {
         let owner_is_same =
             other.who == grant.who || (owner.is_some() && self::owner(other.who, host) == owner);
-        other.line != grant.line && owner_is_same && other.bridge == grant.bridge
+        owner_is_same && other.bridge == grant.bridge
     };
+    // Never the line itself.
     let counts = |other: &&Line<'_>| (other.number, grant.line) > (grant.number, other.line);
     let other = all.iter().filter(same).filter(counts).max_by_key(|other| other.number)?;
     Some(Finding {
@@ -305,6 +306,13 @@ mod tests {
         for reason in [TooLong, Control, Indented, Fields, Owner, Kind, Bridge, Number] {
             assert!(super::advice(reason).starts_with("write"), "{reason:?}");
         }
+    }
+
+    #[test]
+    fn as_many_devices_as_a_bridge_has_ports_are_not_too_many() {
+        let text = |number: u32| format!("ana veth br1 1000\n@staff veth br1 {number}\n");
+        assert_eq!(said(&text(23)), [""; 0]);
+        assert!(said(&text(24))[0].contains("grant 1024 devices together"), "{:?}", said(&text(24)));
     }
 
     #[test]
