@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use config::Loaded;
+use config::beside::Beside;
 use config::settings::{self, Found, Settings};
 use config::system::SystemConfig;
 use container::command::Client;
@@ -194,6 +195,16 @@ impl Context {
     pub(crate) fn config(&self, place: &Place) -> Result<Loaded> {
         self.require_own_config(place)?;
         load(&place.config())
+    }
+
+    /// Reads what a container has of Bryo alone.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when it is another user's, or wrong.
+    pub(crate) fn beside(&self, place: &Place) -> Result<Beside> {
+        let path = place.beside();
+        refuse_foreign(&path)?;
+        Beside::load(&path).map_err(|problem| Error::new(Kind::Config, problem.to_string()))
     }
 
     /// Makes sure that a container has a configuration which is not another user's.

@@ -130,6 +130,7 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Filtered => filter(),
         Kind::Masked => format!("{UNMASK}; bryo run and bryo execute do with a masked one"),
         Kind::IdHelper | Kind::Cgroup => "bryo doctor --all shows what this host has".to_owned(),
+        Kind::Port => port(error.cause(), name),
         Kind::Network if error.cause().contains(" and neither ") => format!(
             "now: bryo start {name} --net host, which shares this machine's network; better: install the package passt"
         ),
@@ -149,6 +150,22 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Config | Kind::Died | Kind::Usage | Kind::Interrupted(_) => return None,
     };
     Some(said)
+}
+
+/// What to do about a port of the host that cannot be published.
+fn port(cause: &str, name: &str) -> String {
+    let number = cause.strip_prefix("port ").and_then(|rest| rest.split([' ', '/']).next());
+    match number {
+        Some(number) if cause.contains("ip_unprivileged_port_start") => format!(
+            "publish one from 1024 on; or let all users of this machine have ports from {number} on: sudo sysctl \
+             net.ipv4.ip_unprivileged_port_start={number}, and for good the same in a file of /etc/sysctl.d"
+        ),
+        Some(_) => format!(
+            "publish another port of this machine for it: -p for this start, or bryo config unset {name} publish and \
+             bryo config set {name} publish HOST:CT"
+        ),
+        None => "ip address shows the addresses of this machine; * stands for all".to_owned(),
+    }
 }
 
 /// What an image can be.

@@ -7,7 +7,7 @@ use std::path::Path;
 use container::list::{Found, Runtime};
 use container::network::view::Interface;
 use serde::Serialize;
-use types::{IdExtent, IdRange, NsGid, NsUid, State};
+use types::{IdExtent, IdRange, NsGid, NsUid, Published, State};
 
 use crate::cmd::{Known, Me, Told};
 
@@ -18,11 +18,13 @@ pub(crate) struct Container<'a> {
     state: State,
     pid: Option<i32>,
     runtime: Option<Runtime>,
+    published: &'a [Published],
 }
 
 impl<'a> Container<'a> {
     fn of(found: &'a Found) -> Self {
-        Self { name: &found.name, state: found.state, pid: found.pid, runtime: found.runtime }
+        let Found { state, pid, runtime, .. } = *found;
+        Self { name: &found.name, state, pid, runtime, published: &found.published }
     }
 }
 
@@ -189,6 +191,7 @@ mod tests {
                 pid: Some(7),
                 runtime: None,
                 rungs: vec![("ids".into(), "bryo-idmap".into()), ("cgroup".into(), "writable".into())],
+                published: vec!["8080:80".parse().unwrap()],
             },
             config: "/lxc/web/config".into(),
             one_id: false,
@@ -206,6 +209,7 @@ mod tests {
             "state": "RUNNING",
             "pid": 7,
             "runtime": null,
+            "published": ["8080:80"],
             "config": "/lxc/web/config",
             "one_id": false,
             "rungs": {"cgroup": "writable", "ids": "bryo-idmap"},

@@ -32,7 +32,7 @@ pub(crate) struct Column {
 }
 
 /// All columns.
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column { name: "NAME", needs_config: false, cell: |row| row.found.name.clone() },
     Column { name: "STATE", needs_config: false, cell: |row| row.found.state.to_string() },
     Column { name: "PID", needs_config: false, cell: |row| shown(row.found.pid) },
@@ -48,6 +48,7 @@ const COLUMNS: [Column; 11] = [
     Column { name: "IPV4", needs_config: false, cell: |row| addresses(row, IpAddr::is_ipv4) },
     Column { name: "IPV6", needs_config: false, cell: |row| addresses(row, IpAddr::is_ipv6) },
     Column { name: "UNPRIVILEGED", needs_config: true, cell: |row| of_config(row, unprivileged) },
+    Column { name: "PORTS", needs_config: false, cell: ports },
 ];
 
 /// The columns that take a look into the container's network.
@@ -63,6 +64,11 @@ fn names_of_interfaces(row: &Row) -> String {
 fn addresses(row: &Row, of: fn(&IpAddr) -> bool) -> String {
     let all = row.interfaces.iter().flat_map(|interface| &interface.addresses);
     all.filter(|address| of(address)).map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// LXC: has no such column.
+fn ports(row: &Row) -> String {
+    row.found.published.iter().map(|port| port.told()).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(number: Option<i32>) -> String {
@@ -149,7 +155,14 @@ mod tests {
     fn row(name: &str, state: State, lines: &[(&str, &str)]) -> Row {
         let mut config = Config::default();
         lines.iter().for_each(|(key, value)| config.set(key, value).unwrap());
-        let found = Found { name: name.to_owned(), state, pid: None, runtime: None, rungs: Vec::new() };
+        let found = Found {
+            name: name.to_owned(),
+            state,
+            pid: None,
+            runtime: None,
+            rungs: Vec::new(),
+            published: Vec::new(),
+        };
         Row { found, config: Some(config), memory: None, interfaces: Vec::new() }
     }
 

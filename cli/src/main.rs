@@ -25,6 +25,7 @@ mod making;
 mod net;
 mod output;
 mod own;
+mod publish;
 mod relay;
 mod rungs;
 mod starting;

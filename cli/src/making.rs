@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use container::create::{self, CreateRequest, Created, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
+use types::Published;
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
@@ -30,6 +31,8 @@ pub(crate) struct Wanted {
     pub(crate) arguments: Vec<String>,
     /// What it has of the caller's own files.
     pub(crate) own: Own,
+    /// Ports that it publishes.
+    pub(crate) publish: Vec<Published>,
     /// It is made for one run.
     pub(crate) once: bool,
 }
@@ -51,6 +54,7 @@ pub(crate) fn create(context: &Context, wanted: Wanted, bounds: Option<&Bounds>)
         base_path,
         me,
         shares,
+        publish: wanted.publish,
         header,
         once: wanted.once,
         progress: &mut |progress| {

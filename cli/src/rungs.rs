@@ -3,7 +3,10 @@
 use container::cgroups::Rung;
 use container::host::IdWriter;
 use container::idmap;
+use container::list::PUBLISHED;
 use container::plan::StartPlan;
+
+use types::Published;
 
 use crate::context::Context;
 use crate::hints;
@@ -57,9 +60,16 @@ pub(crate) fn line(rungs: &[(String, String)]) -> String {
         ("ids", "one id") => "one id".to_owned(),
         ("ids", "written by root") => "ids by root".to_owned(),
         ("ids", helper) => format!("ids by {helper}"),
+        (PUBLISHED, ports) => published(ports),
         (need, rung) => format!("{need} {rung}"),
     };
     rungs.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Says where the ports lead of which a monitor tells.
+fn published(ports: &str) -> String {
+    let told = |port: &str| port.parse().map_or_else(|_| port.to_owned(), |port: Published| port.told());
+    ports.split(' ').map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// What would give the rungs that this host has not, where a container misses them. One that has a single id although

@@ -13,6 +13,8 @@ use container::place::Place;
 use container::plan::{self, NetChoice, Refused, Run, StartPlan, StartRequest, Stdio};
 use container::{Doing, Error, Kind, Result, remap};
 
+use types::Published;
+
 use crate::context::{self, Context};
 use crate::user;
 
@@ -35,6 +37,8 @@ pub(crate) struct Wanted {
     pub(crate) network: Option<NetChoice>,
     /// Nobody chose the configuration's network.
     pub(crate) network_by_default: bool,
+    /// Ports that are published beside those that the container always has.
+    pub(crate) publish: Vec<Published>,
 }
 
 impl Wanted {
@@ -51,6 +55,7 @@ impl Wanted {
             stdio,
             network: None,
             network_by_default: false,
+            publish: Vec::new(),
         }
     }
 }
@@ -81,6 +86,8 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
     if wanted.network.is_none() {
         refuse_devices(&loaded, &config, &wanted.settings)?;
     }
+    let mut publish = context.beside(&wanted.place)?.publish;
+    publish.extend(wanted.publish);
     let file = wanted.config_file.unwrap_or_else(|| wanted.place.config());
     let request = StartRequest {
         config_file: std::path::absolute(&file).unwrap_or_else(|_| file.clone()),
@@ -90,6 +97,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         stdio: wanted.stdio,
         network: wanted.network,
         network_by_default: wanted.network_by_default,
+        publish,
     };
     let facts = context.facts()?;
     let networks = match wanted.network {

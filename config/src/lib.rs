@@ -2,12 +2,14 @@
 //!
 //! Text goes in by [`load`] or [`parse`] and comes out as a [`Config`], with the top file's own text kept as a
 //! [`Document`] for saving. Every key is one item of the table in [`keys`]; parser, `get`, `set`, `clear` and the
-//! names of LXC 1 and 2 all come from it. Bryo's own [`settings`] are TOML. Files are read with `std::fs`, and nothing else of the host is asked.
+//! names of LXC 1 and 2 all come from it. Bryo's own [`settings`], and what a container has [`beside`] its
+//! configuration, are TOML. Files are read with `std::fs`, and nothing else of the host is asked.
 
 #[macro_use]
 mod word;
 
 mod arch;
+pub mod beside;
 mod capability;
 mod config;
 mod document;

@@ -208,7 +208,21 @@ lists what holds.
 .SH SETTINGS
 "#;
 
-const SETTINGS_FOOT: &str = r#".SH SEE ALSO
+const SETTINGS_FOOT: &str = r#".SH A CONTAINER'S OWN FILE
+.I bryo.toml
+in a container's directory, beside
+.BR config ,
+has what LXC does not read:
+.TP
+.B publish \fR= \fI["8080:80", "*:5353:53/udp"]
+Ports of the host that lead into the container whenever it runs, as
+.B \-p
+of
+.BR bryo\-create (1)
+takes them.
+.B bryo config set NAME publish
+adds one. Without an address a port is one of loopback; * is all addresses.
+.SH SEE ALSO
 .BR bryo (1),
 .BR bryo.container.conf (5),
 .BR lxc.conf (5)

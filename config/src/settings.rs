@@ -241,7 +241,8 @@ impl Settings {
 }
 
 fn parse(text: &str, path: &Path, home: &Path) -> Result<Settings, Box<Problem>> {
-    let settings: Settings = toml::from_str(text).map_err(|error| Box::new(problem(text, path, &error)))?;
+    let settings: Settings =
+        toml::from_str(text).map_err(|error| Box::new(problem(text, path, &error, meant)))?;
     let settings = settings.at_home(home);
     match senseless(&settings) {
         Some(fault) => Err(Box::new(Problem::of_file(path, fault))),
@@ -263,17 +264,23 @@ fn senseless(settings: &Settings) -> Option<Fault> {
     wrong(format!("console.escape = \"{escape}\" is no letter"), "one from a to z")
 }
 
-fn problem(text: &str, path: &Path, error: &toml::de::Error) -> Problem {
+/// Says where a file of TOML is wrong, and how; `meant` finds what was meant by a name that does not exist.
+pub(crate) fn problem(
+    text: &str,
+    path: &Path,
+    error: &toml::de::Error,
+    meant: fn(&str) -> Option<String>,
+) -> Problem {
     let at = error.span().map_or(0, |span| span.start.min(text.len()));
     let before = text.get(..at).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let number = before.matches('\n').count() + 1;
-    Problem::at(path, number, line, at - start, at - start, fault(error.message()))
+    Problem::at(path, number, line, at - start, at - start, fault(error.message(), meant))
 }
 
 /// Says what is wrong in this program's words: serde lists all names for one that it does not know.
-fn fault(message: &str) -> Fault {
+fn fault(message: &str, meant: fn(&str) -> Option<String>) -> Fault {
     let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
     match unknown {
         Some(name) => {

@@ -35,6 +35,8 @@ pub enum Kind {
     Cgroup,
     /// A network that was asked for cannot be had.
     Network,
+    /// A port of the host cannot be published.
+    Port,
     /// Its files are being given to other ids, or that was interrupted.
     Shifting,
     /// A filter of system calls refuses what every container needs.

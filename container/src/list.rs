@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use types::State;
+use types::{Published, State};
 
 use crate::beside::Listeners;
 use crate::command::{Client, Status};
@@ -25,6 +25,8 @@ pub struct Found {
     pub runtime: Option<Runtime>,
     /// What it was given by the host, by need; nothing where its monitor does not tell.
     pub rungs: Vec<(String, String)>,
+    /// The ports of the host that lead into it.
+    pub published: Vec<Published>,
 }
 
 /// Which tool runs a container.
@@ -36,6 +38,10 @@ pub enum Runtime {
     /// LXC's own tools.
     Lxc,
 }
+
+/// The name under which the rungs have the published ports, with blanks between: so monitors of another version are
+/// understood.
+pub const PUBLISHED: &str = "published";
 
 /// How long those who only look wait for monitors, for all of them together. One that is still starting its container, or
 /// that somebody has stopped, does not answer: then what it wrote down does.
@@ -110,12 +116,23 @@ impl Asked {
 
 impl Found {
     fn new(place: &Place, state: State, runtime: Option<Runtime>) -> Self {
-        Self { name: place.name.to_string(), state, pid: None, runtime, rungs: Vec::new() }
+        Self {
+            name: place.name.to_string(),
+            state,
+            pid: None,
+            runtime,
+            rungs: Vec::new(),
+            published: Vec::new(),
+        }
     }
 
     fn told(place: &Place, status: Status) -> Self {
         let found = Self::new(place, status.state, Some(Runtime::Bryo));
-        Self { pid: status.init_pid, rungs: status.rungs, ..found }
+        let (ports, rungs): (Vec<_>, Vec<_>) =
+            status.rungs.into_iter().partition(|(need, _)| need == PUBLISHED);
+        let published =
+            ports.iter().flat_map(|(_, ports)| ports.split(' ')).filter_map(|port| port.parse().ok());
+        Self { pid: status.init_pid, published: published.collect(), rungs, ..found }
     }
 
     /// Takes what the run file of a silent monitor says: it tells when init runs.

@@ -63,6 +63,11 @@ impl Place {
         self.dir().join("config")
     }
 
+    /// Returns the path of what it has of Bryo alone.
+    pub fn beside(&self) -> PathBuf {
+        self.dir().join(config::beside::NAME)
+    }
+
     /// Returns the path of its root file system, unless the configuration names another.
     pub fn rootfs(&self) -> PathBuf {
         self.dir().join("rootfs")

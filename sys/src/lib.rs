@@ -11,6 +11,7 @@ pub mod event;
 pub mod exposed;
 pub mod file;
 pub mod filesystem;
+pub mod inet;
 pub mod keyring;
 pub mod landlock;
 pub mod links;

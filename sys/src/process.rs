@@ -175,6 +175,11 @@ pub fn start_time(pid: i32) -> Option<u64> {
     stat_field(pid, 22)
 }
 
+/// Returns the pid of the parent of a process. Source: proc_pid_stat(5), field 4.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    stat_field(pid, 4).and_then(|parent| i32::try_from(parent).ok())
+}
+
 /// Returns a field of /proc/PID/stat after the second, as the manual page counts them.
 fn stat_field(pid: i32, number: usize) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -446,10 +451,15 @@ pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, signal.map_or(0, |s| s.number() as libc::c_ulong), "PR_SET_PDEATHSIG")
 }
 
+/// Returns the pid of the parent; 0 for one outside of the PID namespace.
+pub fn own_parent() -> i32 {
+    rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get())
+}
+
 /// Makes the process die with its parent `parent`, also when that has died already.
 pub fn die_with_parent(parent: i32) -> Result<()> {
     set_parent_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
+    if parent == 0 || own_parent() != parent {
         exit_now(1);
     }
     Ok(())

@@ -6,8 +6,10 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 14] = [
+const SUITES: [(&str, &str); 16] = [
     ("bridge", "tests/tests/bridge.rs"),
+    ("network", "tests/tests/network.rs"),
+    ("publish", "tests/tests/publish.rs"),
     ("attack_attach", "tests/tests/attack_attach.rs"),
     ("attack_mounts", "tests/tests/attack_mounts.rs"),
     ("attack_files", "tests/tests/attack_files.rs"),
@@ -23,7 +25,8 @@ const SUITES: [(&str, &str); 14] = [
     ("handshake::attack", "container/src/start/handshake.rs"),
 ];
 
-/// Suites of which every test must be named. `bridge`, `kernel`, `netdev`, `netlink` and `report` test more than holes.
+/// Suites of which every test must be named. `bridge`, `network`, `publish`, `kernel`, `netdev`, `netlink` and `report` test more
+/// than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",

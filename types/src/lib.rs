@@ -8,6 +8,7 @@ mod ids;
 mod ifname;
 mod mountinfo;
 mod name;
+mod published;
 mod signal;
 mod state;
 
@@ -16,5 +17,6 @@ pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
 pub use ifname::{IfName, IfNameError};
 pub use mountinfo::MountLine;
 pub use name::{ContainerName, NameError};
+pub use published::{Bind, Protocol, Published, PublishedError};
 pub use signal::{Signal, SignalError};
 pub use state::{State, StateError};

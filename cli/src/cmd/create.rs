@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::making::{self, CHOICES};
 use crate::output::{self, Cannot, Outcome};
 use crate::own::Own;
+use crate::publish::Publish;
 use crate::rungs::Talk;
 use crate::usage;
 
@@ -31,6 +32,8 @@ pub(super) struct Create {
     config: Option<PathBuf>,
     #[command(flatten)]
     own: Own,
+    #[command(flatten)]
+    publish: Publish,
     /// Arguments of the template
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -42,7 +45,9 @@ Examples:
   bryo create web -t host                              this machine's own programs, read-only
   bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
   bryo create dev ./rootfs.tar.zst --share ~/src       and see ~/src at the same path inside
-  bryo create dev ./rootfs.tar.zst -v ./data:/srv:ro   ./data as /srv, not to be written";
+  bryo create dev ./rootfs.tar.zst -v ./data:/srv:ro   ./data as /srv, not to be written
+  bryo create web ./rootfs.tar.zst -p 8080:80          this machine's port 8080 is its port 80 whenever it runs
+  bryo create web ./rootfs.tar.zst -p '*:8080:80'      and the whole network may use it";
 
 impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
@@ -73,9 +78,10 @@ impl Create {
         place: Place,
         (template, source): (Template, String),
     ) -> container::Result<container::create::Created> {
-        let Self { config, arguments, own, .. } = self;
-        let (settings, once) = ("", false);
-        let wanted = making::Wanted { place, template, source, arguments, config, settings, own, once };
+        let Self { config, arguments, own, publish, .. } = self;
+        let (settings, publish, once) = ("", publish.into(), false);
+        let wanted =
+            making::Wanted { place, template, source, arguments, config, settings, own, publish, once };
         making::create(context, wanted, None)
     }
 

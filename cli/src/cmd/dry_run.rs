@@ -5,7 +5,7 @@ use container::plan::{AddressPlan, DevicePlan, EntryPlan, EntrySource, GatewayPl
 use container::security::Filter;
 use container::{Error, Kind};
 use sys::process::flags;
-use types::IdKind;
+use types::{IdKind, Published};
 
 use crate::output;
 
@@ -62,6 +62,7 @@ fn identity(plan: &StartPlan, lines: &mut Lines) {
     lines.each("limit", limits.map(|limit| format!("{} = {}", limit.key, limit.value)));
     lines.add("network", plan.network.rung());
     lines.each("device", plan.network.devices().iter().map(device));
+    lines.each("published", plan.publish.iter().map(Published::told));
 }
 
 fn files(plan: &StartPlan, lines: &mut Lines) {
@@ -214,6 +215,7 @@ mod tests {
             stdio: Stdio::Console,
             network: None,
             network_by_default: false,
+            publish: Vec::new(),
         };
         plan(request, &config, &ana(), &NetworkFacts::default()).unwrap()
     }

@@ -110,6 +110,7 @@ fn lines(told: &Told) -> String {
         format!("{}, sent {}, received {}", end.name, usage::human(end.sent), usage::human(end.received))
     };
     known.extend(told.ends.iter().map(|end| ("Link", Some(passed(end)))));
+    known.extend(told.found.published.iter().map(|port| ("Published", Some(port.told()))));
     known.extend(told.found.rungs.iter().map(|(need, rung)| (need.as_str(), Some(rung.clone()))));
     let line = |(label, text): (&str, Option<String>)| text.map(|text| format!("{label:<10} {text}\n"));
     known.into_iter().filter_map(line).collect()

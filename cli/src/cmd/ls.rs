@@ -25,9 +25,11 @@ pub(super) struct Ls {
 
 /// The columns that say something.
 const COLUMNS: &str =
-    "there are name, state, pid, ram, autostart, groups, interface, ipv4, ipv6 and unprivileged";
+    "there are name, state, pid, ram, autostart, groups, interface, ipv4, ipv6, unprivileged and ports";
 /// What a list shows unless asked otherwise.
 const SHORT: &str = "NAME,STATE,PID";
+/// The same, where a container publishes ports.
+const SHORT_WITH_PORTS: &str = "NAME,STATE,PID,PORTS";
 
 impl Ls {
     pub(super) fn run(self, context: &Context) -> Outcome {
@@ -37,7 +39,11 @@ impl Ls {
             output::print_line(json::text(&json::list(&found)));
             return Ok(0);
         }
-        let names = self.columns.as_deref().unwrap_or(if self.fancy { USUAL } else { SHORT });
+        let names = self.columns.as_deref().unwrap_or(match self.fancy {
+            true => USUAL,
+            false if found.iter().any(|found| !found.published.is_empty()) => SHORT_WITH_PORTS,
+            false => SHORT,
+        });
         let columns = listing::columns(names).map_err(|name| {
             let cause = container::Error::new(container::Kind::Usage, format!("there is no column {name}"));
             Failure::new("list containers", cause).with_help(container::Kind::Usage, COLUMNS)

@@ -25,6 +25,7 @@ use crate::making;
 use crate::net::Net;
 use crate::output::{self, Cannot, Failure, Outcome};
 use crate::own::Own;
+use crate::publish::Publish;
 use crate::relay::HEARD_FOR_A_COMMAND;
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Running, Wanted};
@@ -52,6 +53,8 @@ pub(super) struct Run {
     /// Another network than that of new containers
     #[arg(long, value_name = "NETWORK")]
     net: Option<Net>,
+    #[command(flatten)]
+    publish: Publish,
     /// End it all after so many seconds, the making of the container among them; the exit status is 124 then
     #[arg(long, value_name = "SECONDS", value_parser = limit)]
     timeout: Option<u64>,
@@ -70,6 +73,7 @@ Examples:
   bryo run ./alpine.tar.zst -- ./test.sh               one command in an image
   bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours
   bryo run --share . -u root -- id                     as root inside, whose files are not yours
+  bryo run -p 8080:80 ./web.tar.zst -- httpd -f        with this machine's port 8080 as its port 80
   bryo run --boot ./debian.tar.zst -- ./test.sh        with the image's systemd and its services
   bryo run --boot ./debian.tar.zst                     a login shell there
   bryo run --boot --timeout 600 --json=3 ./debian.tar.zst -- ./test.sh 3>events
@@ -140,6 +144,7 @@ impl Once<'_> {
             config: None,
             settings: if wanted.boot { EPHEMERAL } else { FOR_A_COMMAND },
             own: wanted.own.clone(),
+            publish: Vec::new(),
             once: true,
         };
         let created = making::create(self.context, making, Some(self.bounds))?;
@@ -173,10 +178,16 @@ impl Once<'_> {
         let argv = if wanted.command.is_empty() { shell() } else { wanted.command.clone() };
         let me = self.me(wanted, &config)?;
         let run = plan::Run::App(app(&wanted.wishes, me, argv, &config)?);
-        let network = wanted.net.map(Into::into);
         let init = Wanted::init(self.place.clone());
-        let start =
-            Wanted { run, foreground: true, stdio: Stdio::Caller, network, network_by_default: true, ..init };
+        let start = Wanted {
+            run,
+            foreground: true,
+            stdio: Stdio::Caller,
+            network: wanted.net.map(Into::into),
+            network_by_default: true,
+            publish: wanted.publish.clone().into(),
+            ..init
+        };
         let (container, _) = self.start(start, None, marker)?;
         let ended = container.until_it_ends(self.bounds);
         if let Ok(status) = ended {
@@ -190,7 +201,8 @@ impl Once<'_> {
     fn boot(&mut self, wanted: &Run, marker: Option<Marker>) -> container::Result<i32> {
         let network = wanted.net.map(Into::into);
         let init = Wanted::init(self.place.clone());
-        let start = Wanted { foreground: true, network, network_by_default: true, ..init };
+        let publish = wanted.publish.clone().into();
+        let start = Wanted { foreground: true, network, network_by_default: true, publish, ..init };
         let (mut container, plan) = self.start(start, Some(Console::Memory), marker)?;
         let bar = self.talks().then(Bar::default);
         let booted = booting::wait(&self.place, &mut Watch::over_container(self.bounds, &mut container), bar);

@@ -12,6 +12,7 @@ use crate::foreground;
 use crate::keys::Keys;
 use crate::net::Net;
 use crate::output::{self, Cannot, Outcome};
+use crate::publish::Publish;
 use crate::rungs::{self, Talk};
 use crate::starting::{self, Pidfile, Running, Wanted};
 
@@ -41,6 +42,8 @@ pub(super) struct Start {
     /// Another network than the configuration's
     #[arg(long, value_name = "NETWORK")]
     net: Option<Net>,
+    #[command(flatten)]
+    publish: Publish,
     /// A command to run instead of init
     #[arg(last = true)]
     command: Vec<String>,
@@ -93,6 +96,7 @@ impl Start {
             stdio: Stdio::Console,
             network: self.net.map(Into::into),
             network_by_default: false,
+            publish: self.publish.into(),
         })
     }
 }

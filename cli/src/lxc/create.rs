@@ -68,6 +68,7 @@ fn create(call: &Call, place: Place, template: Template) -> Result<i32, i32> {
         config: call.given.value("config").map(Into::into),
         settings: "",
         own: Own::default(),
+        publish: Vec::new(),
         once: false,
     };
     let created = call.or_fail(making::create(&call.context, wanted, None))?;

@@ -165,7 +165,7 @@ mod tests {
 
     fn found(pid: Option<i32>) -> Found {
         let state = if pid.is_some() { State::Running } else { State::Stopped };
-        Found { name: "b1".to_owned(), state, pid, runtime: None, rungs: Vec::new() }
+        Found { name: "b1".to_owned(), state, pid, runtime: None, rungs: Vec::new(), published: Vec::new() }
     }
 
     fn all() -> Asked {

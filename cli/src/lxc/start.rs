@@ -61,6 +61,7 @@ fn run(call: &Call) -> Result<i32, i32> {
         stdio: Stdio::Console,
         network: None,
         network_by_default: false,
+        publish: Vec::new(),
     };
     let planned = call.or_fail(starting::plan(&call.context, wanted))?;
     planned.warnings.iter().for_each(|warning| log::warn!("{warning}"));

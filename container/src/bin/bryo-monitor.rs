@@ -1,10 +1,11 @@
-//! `bryo-monitor`: the process that owns a running container, and, in a fresh exec of itself, the one that attaches
-//! to it. Started by `bryo` alone; its arguments are numbers of inherited fds.
+//! `bryo-monitor`: the process that owns a running container, and, in fresh execs of itself, the one that attaches
+//! to it and the one that takes what comes to its published ports. Started by `bryo` alone; its arguments are numbers of inherited fds.
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use container::attach::{self, Fds};
+use container::network::publish::forward::{self, Handed};
 use container::plan::StartPlan;
 use container::{Error, Kind, Result, monitor};
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let status = match words.split_first() {
         Some((&"start", fds)) => start(fds),
         Some((&"attach", rest)) => enter(rest),
+        Some((&"forward", [_name, ports, fds @ ..])) => lead(ports, fds),
         _ => Err(Error::new(Kind::Usage, "bryo-monitor is started by bryo")),
     };
     match status {
@@ -46,6 +48,16 @@ fn start(numbers: &[&str]) -> Result<i32> {
         Ok(plan) => Ok(monitor::run(&plan, report, streams.as_ref())),
         Err(failure) => Ok(monitor::refuse(report, failure)),
     }
+}
+
+/// Takes what comes to published ports. The container's name is for whoever looks at the list of processes.
+fn lead(ports: &str, numbers: &[&str]) -> Result<i32> {
+    let mut fds = taken(numbers)?.into_iter();
+    let (Some(user), Some(network), Some(ready)) = (fds.next(), fds.next(), fds.next()) else {
+        return Err(Error::new(Kind::Usage, "forward needs the fds of two namespaces and a pipe"));
+    };
+    let handed = Handed { user, network, ready, ports: ports.to_owned(), listeners: fds.collect() };
+    forward::run(handed).map(|never| match never {})
 }
 
 fn enter(words: &[&str]) -> Result<i32> {

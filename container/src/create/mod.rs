@@ -24,8 +24,9 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use config::beside::Beside;
 use sys::path;
-use types::IdMap;
+use types::{IdMap, Published};
 
 use account::Maker;
 pub use account::Me;
@@ -80,6 +81,8 @@ pub struct CreateRequest<'a> {
     pub me: bool,
     /// What it shows of the host.
     pub shares: Vec<Share>,
+    /// Ports of the host that lead into it whenever it runs.
+    pub publish: Vec<Published>,
     /// Comment lines for the top of the configuration: the template and its arguments.
     pub header: Vec<String>,
     /// It is for one run: its marker stays until whoever runs it removes it ([`Created::marker`]).
@@ -127,6 +130,7 @@ impl Marker {
 /// Whatever fails; then nothing of the container is left.
 pub fn create(mut request: CreateRequest<'_>, facts: &HostFacts) -> Result<Created> {
     facts.surroundings.allow_namespaces()?;
+    crate::plan::check_published(&request.publish)?;
     let place = request.place.clone();
     if place.is_defined() && !is_half_made(&place) {
         return Err(Error::new(
@@ -330,6 +334,9 @@ fn fill(
         config.set("lxc.mount.entry", &share.entry()?)?;
     }
     config.fill_hwaddrs()?;
+    let beside = Beside { publish: request.publish };
+    let path = place.beside();
+    beside.save(&path).map_err(from_io).doing_with(|| format!("writing {}", path.display()))?;
     let dir = path::open_dir(&place.dir())?;
     path::replace(dir.as_fd(), OsStr::new("config"), 0o640, config.text().as_bytes())
         .doing("writing the config")?;

@@ -29,6 +29,7 @@ use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::logging::{Logger, Syslog};
 use crate::network;
+use crate::network::publish::Listeners;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Begun, Running};
@@ -85,7 +86,7 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {
         Ok(server) => network::prepare(plan, &held.state)
-            .and_then(|()| run_until_stopped(plan, &held, server, starter, stdio)),
+            .and_then(|listeners| run_until_stopped(plan, &held, &listeners, server, starter, stdio)),
         Err(failure) => Err(failure.clone()),
     };
     let told = Told { init_pid: None, target: Some("stop") };
@@ -189,6 +190,7 @@ fn hold_lxc_name(place: &Place) -> Result<Option<OwnedFd>> {
 fn run_until_stopped(
     plan: &StartPlan,
     held: &Held,
+    listeners: &Listeners,
     server: &mut serve::Server,
     starter: &mut Starter,
     stdio: Option<&[OwnedFd; 3]>,
@@ -196,7 +198,7 @@ fn run_until_stopped(
     let (mut run_file, mut cgroups) = take_cgroups(plan, &held.state)?;
     let result = loop {
         let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
-        let running = match start::start(plan, &cgroups, stdio, &record) {
+        let running = match start::start(plan, &cgroups, listeners, stdio, &record) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };

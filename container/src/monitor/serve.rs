@@ -17,6 +17,7 @@ use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::console_log::{ConsoleLog, ConsoleMemory};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::list::PUBLISHED;
 use crate::place::COMMAND_SOCKET;
 use crate::plan::{KernelFiles, StartPlan};
 use crate::start::Running;
@@ -259,7 +260,7 @@ impl Server {
         self.clients.reap_attached();
         cgroups.reap();
         running.network.reap();
-        let awaited = self.clients.attached().chain(cgroups.mover()).chain(running.network.program());
+        let awaited = self.clients.attached().chain(cgroups.mover()).chain(running.network.programs());
         let awaited = awaited.chain([running.pid]);
         process::reap_ended_but(&awaited.collect::<Vec<_>>());
     }
@@ -474,7 +475,10 @@ fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
         ("cgroup", plan.cgroup.rung().word().to_owned()),
         ("/proc", proc.to_owned()),
     ]);
-    ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone())).collect()
+    let rungs = ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone()));
+    let ports: Vec<String> = plan.publish.iter().map(ToString::to_string).collect();
+    let published = (!ports.is_empty()).then(|| (PUBLISHED.to_owned(), ports.join(" ")));
+    rungs.chain(published).collect()
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //!
 //! The container's init opens its network namespace and sends it up. The monitor has devices made in it ([`wire`]), and
 //! init then sets them up ([`inside::set_up`]), while it is still Bryo's own code. Nothing has to be removed: a device goes
-//! with the namespace, and the program for user mode with the monitor.
+//! with the namespace, and programs (for user mode, for [published ports](publish)) with the monitor.
 
 pub mod handed;
 pub(crate) mod inside;
+mod program;
+pub mod publish;
 mod script;
 mod user_mode;
 pub mod view;
@@ -20,16 +22,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Kind, Result};
 use crate::helper;
+use crate::place::StateDir;
 use crate::plan::{DevicePlan, NetworkPlan, StartPlan};
-use user_mode::Program;
+use program::Program;
+use publish::Listeners;
 
-pub use user_mode::prepare;
+/// Prepares for the monitor's life what lies outside of the container: what init takes from Bryo's directory, and the ports
+/// of the host.
+///
+/// # Errors
+/// [`Kind::Port`] for a port that cannot be had.
+pub(crate) fn prepare(plan: &StartPlan, state: &StateDir) -> Result<Listeners> {
+    user_mode::prepare(plan, state)?;
+    Listeners::bind(plan)
+}
 
 /// What was made outside for one run of a container.
 #[derive(Debug, Default)]
 pub struct Wired {
     links: Vec<Link>,
-    program: Option<Program>,
+    programs: Vec<Program>,
     /// What could not be had although the host seemed to offer it.
     notes: Vec<String>,
 }
@@ -47,20 +59,32 @@ pub struct Link {
     pub host: String,
 }
 
-/// Makes what the plan says in a network namespace of process `init`, and runs the scripts for it.
+/// The init of a container, whose network is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Init<'a> {
+    /// Its pid.
+    pub(crate) pid: i32,
+    /// Its user namespace.
+    pub(crate) user: BorrowedFd<'a>,
+    /// Its network namespace.
+    pub(crate) network: BorrowedFd<'a>,
+}
+
+/// Makes what the plan says in a network namespace of `init`, and runs the scripts for it; then what comes to `listeners` is
+/// led there.
 ///
 /// # Errors
-/// The helper refuses, a program for user mode ends at once, or a script fails. What was made before is gone then.
-pub(crate) fn wire(plan: &StartPlan, netns: BorrowedFd<'_>, init: i32) -> Result<Wired> {
+/// The helper refuses, a program ends at once, or a script fails. What was made before is gone then.
+pub(crate) fn wire(plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> Result<Wired> {
     let mut wired = Wired::default();
     let made = match &plan.network {
         NetworkPlan::Host | NetworkPlan::Loopback => Ok(()),
         NetworkPlan::Bridged { helper, devices } => {
-            devices.iter().try_for_each(|device| wired.device(plan, helper, device, netns))
+            devices.iter().try_for_each(|device| wired.device(plan, helper, device, init.network))
         }
-        NetworkPlan::UserMode(user_mode) => match Program::start(plan, user_mode, init) {
+        NetworkPlan::UserMode(user_mode) => match user_mode::start(plan, user_mode, init.pid) {
             Ok(program) => {
-                wired.program = Some(program);
+                wired.programs.push(program);
                 Ok(())
             }
             Err(e) if !user_mode.is_asked_for => {
@@ -70,7 +94,8 @@ pub(crate) fn wire(plan: &StartPlan, netns: BorrowedFd<'_>, init: i32) -> Result
             Err(e) => Err(e),
         },
     };
-    match made {
+    let led = made.and_then(|()| wired.lead(plan, listeners, init));
+    match led {
         Ok(()) => Ok(wired),
         Err(e) => {
             wired.end(plan);
@@ -80,6 +105,13 @@ pub(crate) fn wire(plan: &StartPlan, netns: BorrowedFd<'_>, init: i32) -> Result
 }
 
 impl Wired {
+    fn lead(&mut self, plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> Result<()> {
+        if !listeners.is_empty() {
+            self.programs.push(listeners.forward(plan, init.user, init.network)?);
+        }
+        Ok(())
+    }
+
     fn device(
         &mut self,
         plan: &StartPlan,
@@ -108,23 +140,19 @@ impl Wired {
         &self.notes
     }
 
-    /// Returns the pid of the program for user mode, while it runs.
-    pub fn program(&self) -> Option<i32> {
-        self.program.as_ref().and_then(Program::pid)
+    /// Returns the pids of the programs that run.
+    pub fn programs(&self) -> impl Iterator<Item = i32> {
+        self.programs.iter().filter_map(Program::pid)
     }
 
-    /// Reaps the program for user mode if it has ended, which it does not by itself.
+    /// Reaps programs that have ended, which they do not by themselves.
     pub fn reap(&self) {
-        if let Some(program) = &self.program {
-            program.reap();
-        }
+        self.programs.iter().for_each(Program::reap);
     }
 
     /// Ends what was made, in reverse, and runs the scripts for it. A device itself goes with its namespace.
     pub fn end(&self, plan: &StartPlan) {
-        if let Some(program) = &self.program {
-            program.end();
-        }
+        self.programs.iter().rev().for_each(Program::end);
         for link in self.links.iter().rev() {
             let device = plan.network.devices().iter().find(|device| device.index == link.index);
             let Some(command) = device.and_then(|device| device.script_down.as_deref()) else { continue };

@@ -8,6 +8,7 @@ mod clocks;
 mod kernel_files;
 mod mounts;
 mod network;
+mod publish;
 mod unmet;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use config::{Config, Hook, Namespace};
 use serde::{Deserialize, Serialize};
 use sys::mount::attr;
 use sys::process::flags;
-use types::{IdMap, Signal};
+use types::{IdMap, Published, Signal};
 
 pub use app::AppCommand;
 pub use clocks::Clocks;
@@ -27,6 +28,7 @@ pub use network::{
     refused as refused_devices,
 };
 pub(crate) use network::{RESOLV_CONF, everything, resolver};
+pub use publish::{Opening, check as check_published, openings};
 
 use crate::cgroups::CgroupPlan;
 use crate::error::{Doing, Error, Kind, Result};
@@ -52,6 +54,8 @@ pub struct StartRequest {
     pub network: Option<NetChoice>,
     /// Nobody chose the configuration's: it is that of the defaults, in a container for one run.
     pub network_by_default: bool,
+    /// Ports of the host that are to lead into it.
+    pub publish: Vec<Published>,
 }
 
 /// What runs in the container.
@@ -131,6 +135,8 @@ pub struct StartPlan {
     pub signals: SignalPlan,
     /// Its network.
     pub network: NetworkPlan,
+    /// Ports of the host that lead into it.
+    pub publish: Vec<Published>,
     /// It is destroyed when it stops.
     pub ephemeral: bool,
     /// It ends with its starter.
@@ -296,6 +302,7 @@ pub fn plan(
     idmap::check_granted(&idmap, facts)?;
     let decision = network::Decision { request: &request, config, caller: &facts.caller, facts: networks };
     let network = decision.decide(&mut notes)?;
+    let publish = publish::decide(&request, &network)?;
     let namespaces = namespaces(config, network == NetworkPlan::Host)?;
     let (clocks, namespaces) = clocks::decide(config, namespaces, &mut notes);
     let kernel_files =
@@ -344,6 +351,7 @@ pub fn plan(
             parent_death: config.monitor_signal_pdeath,
         },
         network,
+        publish,
         ephemeral: config.ephemeral,
         foreground: request.foreground,
         stdio: request.stdio,

@@ -3,7 +3,7 @@
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::path::Path;
 
-use config::seccomp::{Call, Profile, Section};
+use config::seccomp::{Action, Call, Profile, Rule, Section};
 use config::{Config, share};
 use serde::{Deserialize, Serialize};
 use sys::seccomp::Instruction;
@@ -47,8 +47,29 @@ pub fn decide(config: &Config, circumstances: Circumstances, is_32bit: bool) -> 
     Ok(Filter {
         profile: own.map_or_else(|| "baseline".to_owned(), |path| path.display().to_string()),
         one_id: circumstances.one_id,
-        program: program.iter().map(|i| (i.code, i.jump_true, i.jump_false, i.operand)).collect(),
+        program: program.iter().map(stored).collect(),
     })
+}
+
+fn stored(i: &Instruction) -> (u16, u8, u8, u32) {
+    (i.code, i.jump_true, i.jump_false, i.operand)
+}
+
+/// Returns a filter for a process of Bryo's own, under which these calls are made, and all others answer EPERM.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn allow_only(calls: &[&str]) -> Result<Filter> {
+    const EPERM: u16 = 1;
+    let allowed = |call: &&str| Rule {
+        section: Section::All,
+        call: Call::Name((*call).to_owned()),
+        args: Vec::new(),
+        action: Action::Allow,
+    };
+    let profile = Profile { default: Action::Errno(EPERM), rules: calls.iter().map(allowed).collect() };
+    let program = compile(&[&profile], Abi::native())?;
+    Ok(Filter { profile: "own".to_owned(), one_id: false, program: program.iter().map(stored).collect() })
 }
 
 /// Tells whether a profile is the one that LXC installs for all containers.

@@ -20,13 +20,15 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::leftovers::{self, Mark};
-use crate::network::{self, Wired};
+use crate::network::publish::Listeners;
+use crate::network::{self, Init, Wired};
 use crate::plan::StartPlan;
 
 /// Hooks have run and the cgroups stand.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     plan: &'a StartPlan,
+    listeners: &'a Listeners,
     stdio: Option<&'a [OwnedFd; 3]>,
     cgroup: Payload,
 }
@@ -94,21 +96,27 @@ pub struct Begun<'a> {
 /// Writes it down.
 pub type Record<'a> = dyn Fn(&Begun<'_>) -> Result<()> + 'a;
 
-/// Starts the container, from nothing to running. `record` is called before anything of the container runs.
+/// Starts the container, from nothing to running. `listeners` are the ports of the host that lead into it. `record` is called before anything of the container runs.
 pub fn start(
     plan: &StartPlan,
     cgroups: &Cgroups,
+    listeners: &Listeners,
     stdio: Option<&[OwnedFd; 3]>,
     record: &Record<'_>,
 ) -> Result<Running> {
-    Prepared::prepare(plan, cgroups, stdio)?.spawn()?.map()?.run(record)
+    Prepared::prepare(plan, cgroups, listeners, stdio)?.spawn()?.map()?.run(record)
 }
 
 impl<'a> Prepared<'a> {
-    fn prepare(plan: &'a StartPlan, cgroups: &Cgroups, stdio: Option<&'a [OwnedFd; 3]>) -> Result<Self> {
+    fn prepare(
+        plan: &'a StartPlan,
+        cgroups: &Cgroups,
+        listeners: &'a Listeners,
+        stdio: Option<&'a [OwnedFd; 3]>,
+    ) -> Result<Self> {
         hooks::run(plan, Hook::PreStart, &Told::default(), &TakenHooks::default())?;
         let cgroup = cgroups.payload().doing("making the cgroups")?;
-        Ok(Self { plan, stdio, cgroup })
+        Ok(Self { plan, listeners, stdio, cgroup })
     }
 
     fn spawn(self) -> Result<Spawned<'a>> {
@@ -268,7 +276,8 @@ impl Mapped<'_> {
             let cause = format!("the container's init said {message:?} in place of its network namespace");
             return Err(Error::new(Kind::Died, cause));
         };
-        let wired = network::wire(prepared.plan, namespace.as_fd(), child.pid)?;
+        let init = Init { pid: child.pid, user: child.user.as_fd(), network: namespace.as_fd() };
+        let wired = network::wire(prepared.plan, prepared.listeners, init)?;
         match channel.send(&FromMonitor::DevicesMade, &[]) {
             Ok(()) => Ok(wired),
             Err(e) => {

@@ -17,6 +17,7 @@ mod executables;
 mod forking;
 mod kernel_files;
 mod others;
+mod ports;
 mod report;
 mod sockets;
 #[allow(unsafe_code, reason = "the one place of this crate that calls the kernel")]
@@ -58,7 +59,8 @@ fn unless_refused(made: io::Result<i64>, refusal: i32) -> io::Result<()> {
 }
 
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
-       sockets | cgroups | devices | forking N | lingering | others PID | writing DIR... | commands SOCKET HOW | calls | calls-32";
+       sockets | cgroups | devices | forking N | lingering | others PID | writing DIR... | commands SOCKET HOW | calls | calls-32 |
+       serve PORT [ADDRESS] | ask tcp|udp ADDRESS TEXT | flood ADDRESS BYTES | hold ADDRESS N";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -82,6 +84,11 @@ fn main() -> ExitCode {
         ["lingering"] => Ok(forking::linger()),
         ["devices"] => Ok(devices::attack().text()),
         ["writing", ref directories @ ..] => Ok(writing::attack(directories).text()),
+        ["serve", port] => ports::serve(port, None),
+        ["serve", port, address] => ports::serve(port, Some(address)),
+        ["ask", protocol, address, text] => ports::ask(protocol, address, text),
+        ["flood", address, bytes] => ports::flood(address, bytes),
+        ["hold", address, count] => ports::hold(address, count),
         ["commands", socket, how] => commands::attack(socket, how),
         _ => Err(io::Error::other(USAGE)),
     };

@@ -2,6 +2,7 @@
 
 mod edit;
 mod explain;
+mod publish;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ Examples:
   bryo config set web lxc.cgroup2.memory.max 1G
   bryo config set web lxc.mount.entry '/srv srv none bind,create=dir 0 0'      a list gets one more
   bryo config unset web lxc.mount.entry '/srv srv none bind,create=dir 0 0'    and loses it
+  bryo config set web publish 8080:80          this machine's port 8080 is its port 80 from the next start on
   bryo config edit web                         in $VISUAL or $EDITOR; what is wrong is not saved
   bryo config check web                        would it start, and what would it not get
   bryo config explain web                      each key, what it does, and the line that sets it
@@ -129,8 +131,14 @@ impl Config {
 impl Get {
     fn run(&self, context: &Context) -> Result<i32> {
         let config = context.config(&context.place(&self.name))?.config;
-        let wanted = if self.keys.is_empty() { set_keys(&config) } else { self.keys.clone() };
-        let values = wanted.iter().map(|key| Ok((key.as_str(), value(&config, key)?)));
+        let ports = publish::get(context, &self.name)?;
+        let published = (!ports.is_empty()).then(|| publish::KEY.to_owned());
+        let wanted = match self.keys.is_empty() {
+            true => set_keys(&config).into_iter().chain(published).collect(),
+            false => self.keys.clone(),
+        };
+        let value = |key| if key == publish::KEY { Ok(ports.clone()) } else { value(&config, key) };
+        let values = wanted.iter().map(|key| Ok((key.as_str(), value(key)?)));
         let values = values.collect::<Result<Vec<_>>>()?;
         if self.json {
             let object: Map<String, Value> =
@@ -184,7 +192,7 @@ fn is_family(key: &str) -> bool {
 }
 
 fn as_json(key: &str, value: &str) -> Value {
-    let is_list = keys::find(key).is_ok_and(|(item, _)| item.shape != Shape::Scalar);
+    let is_list = key == publish::KEY || keys::find(key).is_ok_and(|(item, _)| item.shape != Shape::Scalar);
     match is_list {
         true => value.lines().collect(),
         false => Value::from(value.trim_end_matches('\n')),
@@ -193,6 +201,9 @@ fn as_json(key: &str, value: &str) -> Value {
 
 impl Set {
     fn run(&self, context: &Context, talk: Talk) -> Result<i32> {
+        if self.key == publish::KEY {
+            return publish::add(context, &self.name, &self.value, talk);
+        }
         let refused = |fault: config::Fault| Error::new(Kind::Config, fault.advice());
         Values::default().set(&self.key, &self.value).map_err(refused)?;
         let adds = self.add || is_a_list(&self.key);
@@ -215,6 +226,9 @@ fn is_a_list(key: &str) -> bool {
 
 impl Unset {
     fn run(&self, context: &Context, talk: Talk) -> Result<i32> {
+        if self.key == publish::KEY {
+            return publish::remove(context, &self.name, self.value.as_deref(), talk);
+        }
         let refused = |fault: config::Fault| Error::new(Kind::Config, fault.advice());
         let status = change(context, &self.name, talk, |document| {
             let before = document.clone();

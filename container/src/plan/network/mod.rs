@@ -188,6 +188,11 @@ impl Decision<'_> {
         })
     }
 
+    /// Tells whether ports lead into the container, which it then needs a network for.
+    fn publishes(&self) -> bool {
+        !self.request.publish.is_empty()
+    }
+
     fn devices(&self) -> impl Iterator<Item = (u32, &NetDevice)> {
         self.config.net.iter().map(|(index, device)| (*index, device))
     }
@@ -203,7 +208,7 @@ impl Decision<'_> {
             let device = self.device(0, &device, "eth0".to_owned(), bridge, None);
             Some(NetworkPlan::Bridged { helper, devices: vec![device] })
         };
-        let user_mode = || self.user_mode("eth0", false);
+        let user_mode = || self.user_mode("eth0", self.publishes());
         let found = match self.request.run {
             Run::App(_) => user_mode().or_else(bridged),
             _ => bridged().or_else(user_mode),
@@ -224,7 +229,7 @@ impl Decision<'_> {
             return Ok(NetworkPlan::Bridged { helper, devices: devices.collect() });
         };
         let first = names.first().map_or("eth0", String::as_str);
-        let is_asked_for = !self.request.network_by_default;
+        let is_asked_for = !self.request.network_by_default || self.publishes();
         let Some(plan) = self.user_mode(first, is_asked_for) else {
             let nothing = self.nothing(&lacking);
             if is_asked_for {

@@ -49,6 +49,7 @@ fn decide_with_notes(asked: Asked, facts: &NetworkFacts) -> Result<(NetworkPlan,
         stdio: Stdio::Console,
         network: asked.choice,
         network_by_default: asked.by_default,
+        publish: Vec::new(),
     };
     let caller = Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) };
     let mut notes = Vec::new();

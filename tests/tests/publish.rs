@@ -1,0 +1,510 @@
+//! Published ports: the host's, that lead into a container, by each kind of network.
+
+use tests::attack::{attacker, attacker_entry};
+use tests::{Background, Lab, Output, User, eventually, within};
+
+tests::claims! {
+    ports_lead_into_a_container_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
+    ports_lead_into_a_container_on_a_bridge: hybrid unified, needs Bryo, not cell INIT;
+    ports_lead_into_a_container_by_slirp4netns: hybrid, needs Bryo, not cell INIT;
+    a_long_stream_passes_whole: hybrid, needs Bryo, not cell INIT;
+    ports_of_create_last_and_those_of_start_do_not: hybrid, needs Bryo, not cell INIT;
+    ports_are_shown_where_containers_are: hybrid, needs Bryo, not cell INIT;
+    ports_are_back_after_a_reboot: hybrid unified, needs Bryo, not cell INIT;
+    ports_are_free_after_a_stop_and_after_a_killed_monitor: hybrid unified, needs Bryo, not cell INIT;
+    a_port_that_is_taken_fails_the_start_and_says_who_has_it: hybrid, needs Bryo, not cell INIT;
+    a_port_of_roots_fails_the_start_with_the_line_that_mends_it: hybrid, needs Bryo, not cell INIT;
+    a_network_that_is_shared_or_none_publishes_nothing: hybrid, needs Bryo;
+    a_command_that_is_run_is_reached: hybrid, needs Bryo;
+    a_port_is_for_loopback_unless_an_address_is_named: hybrid, needs Bryo, not cell INIT;
+    what_a_file_says_wrong_is_told_with_its_line: hybrid cell, needs Bryo;
+    nothing_of_an_image_publishes: hybrid, needs Bryo;
+    a_file_of_another_user_publishes_nothing: hybrid, needs Bryo;
+    nothing_outside_seems_to_come_from_inside: hybrid, needs Bryo, not cell INIT;
+    a_container_leads_no_connection_out: hybrid, needs Bryo, not cell INIT;
+    the_process_for_ports_has_no_rights_and_nothing_but_sockets: hybrid, needs Bryo, not cell INIT;
+    a_container_holds_no_socket_of_the_host: hybrid, needs Bryo, not cell INIT;
+    many_connections_take_a_bounded_number_of_files: hybrid, needs Bryo, not cell INIT;
+    the_monitor_stays_as_small_with_ports: hybrid, needs Bryo, not cell INIT;
+}
+
+const ON_LXCBR0: &str = "lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0\nlxc.net.0.flags = up\n\
+                         lxc.net.0.ipv4.address = 10.0.3.7/24\nlxc.net.0.ipv6.address = fd00::7/64\n";
+
+/// The ports of most tests.
+const PORTS: [&str; 4] = ["-p", "8080:80", "-p", "8080:80/udp"];
+
+/// A container of busybox that asks for a device on the lab's bridge, and has the program that serves.
+fn make(user: &User<'_>) {
+    user.write(".config/lxc/default.conf", &format!("{ON_LXCBR0}{}", attacker_entry()));
+    user.busybox("web");
+}
+
+fn grant(lab: &Lab) {
+    let lines = lab.users().into_iter().map(|user| format!("{} veth lxcbr0 4\n", user.account().login));
+    lab.grant(&lines.collect::<String>());
+}
+
+/// Starts the container with the usual ports, and a service inside.
+fn started<'lab>(user: &User<'lab>) -> Background {
+    make(user);
+    let start = [&["--verbose", "start", "web"][..], &PORTS].concat();
+    user.bryo(start).succeeds();
+    served(user, &["80"])
+}
+
+fn served(user: &User<'_>, words: &[&str]) -> Background {
+    let serve = [&["-n", "web", "--", "/attacker", "serve"][..], words].concat();
+    user.lxc("attach", serve).seconds(300).background()
+}
+
+/// Asks once, from the host, as another user.
+fn ask(user: &User<'_>, protocol: &str, address: &str) -> Output {
+    user.run(attacker(), ["ask", protocol, address, "moss"]).output()
+}
+
+/// Asks until somebody answers, and returns who seems to have asked.
+fn asker(user: &User<'_>, protocol: &str, address: &str) -> String {
+    let mut who = String::new();
+    within(60, &format!("{protocol} {address} answers"), || {
+        let said = ask(user, protocol, address).stdout;
+        who = said.strip_suffix(" moss\n").unwrap_or_default().to_owned();
+        !who.is_empty()
+    });
+    who
+}
+
+/// The process that takes what comes to the ports of web.
+fn forwarder(user: &User<'_>) -> Option<tests::Process> {
+    user.processes().into_iter().find(|process| process.command.contains("forward web"))
+}
+
+fn answers_by_all_ways(ben: &User<'_>, address: &str) {
+    for (protocol, at) in [("tcp", "127.0.0.1"), ("udp", "127.0.0.1"), ("tcp", "[::1]"), ("udp", "[::1]")] {
+        let who = asker(ben, protocol, &format!("{at}:8080"));
+        assert!(who == address || at == "[::1]" && who == "fd00::7", "{protocol} {at} is {who} inside");
+    }
+}
+
+fn ports_lead_into_a_container_in_user_mode(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _service = started(&ana);
+    ana.bryo(["info", "web"]).succeeds().stdout_contains("network    pasta\n");
+    answers_by_all_ways(&ben, "192.0.2.2");
+    ana.destroy("web");
+}
+
+fn ports_lead_into_a_container_on_a_bridge(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    let _service = started(&ana);
+    ana.bryo(["info", "web"]).succeeds().stdout_contains("network    veth on lxcbr0\n");
+    answers_by_all_ways(&ben, "10.0.3.7");
+    assert_eq!(asker(&ben, "tcp", "[::1]:8080"), "fd00::7");
+    ana.destroy("web");
+}
+
+fn ports_lead_into_a_container_by_slirp4netns(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    make(&ana);
+    let start = [&["--verbose", "start", "web"][..], &PORTS].concat();
+    let started = ana.bryo(start).amid("mount --bind /dev/null /usr/bin/pasta").succeeds();
+    started.stderr_contains("network slirp4netns").stderr_contains("localhost:8080 -> 80/tcp");
+    let _service = served(&ana, &["80"]);
+    answers_by_all_ways(&ben, "10.0.2.100");
+    ana.destroy("web");
+}
+
+fn a_long_stream_passes_whole(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    let _service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    let passed = ben.run(attacker(), ["flood", "127.0.0.1:8080", "20000000"]).seconds(120).succeeds();
+    passed.stdout_is("20000\n");
+    ana.destroy("web");
+}
+
+fn ports_of_create_last_and_those_of_start_do_not(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    ana.write(".config/lxc/default.conf", &format!("{ON_LXCBR0}{}", attacker_entry()));
+    let archive = "/run/bryo-lab/rootfs/busybox.tar.zst";
+    ana.bryo(["create", "web", archive, "-p", "8080:80"]).succeeds();
+    ana.bryo(["config", "get", "web", "publish"]).succeeds().stdout_is("8080:80\n");
+    ana.bryo(["start", "web", "-p", "8081:80"]).succeeds();
+    let service = served(&ana, &["80"]);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    asker(&ben, "tcp", "127.0.0.1:8081");
+    drop(service);
+    ana.bryo(["config", "set", "web", "publish", "8082:80"]).succeeds().stderr_contains("next start");
+    ana.bryo(["restart", "-t", "0", "web"]).succeeds();
+    let _service = served(&ana, &["80"]);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    asker(&ben, "tcp", "127.0.0.1:8082");
+    assert_ne!(ask(&ben, "tcp", "127.0.0.1:8081").status(), 0);
+    ana.bryo(["config", "unset", "web", "publish", "8080:80"]).succeeds();
+    ana.bryo(["config", "get", "web", "publish", "--json"]).succeeds().stdout_contains("\"8082:80\"");
+    ana.bryo(["config", "unset", "web", "publish", "8080:80"])
+        .exits(1)
+        .stderr_contains("does not publish 8080:80");
+    ana.bryo(["config", "set", "web", "publish", "*:8082:81"]).exits(1).stderr_contains("published twice");
+    ana.bryo(["config", "unset", "web", "publish"]).succeeds();
+    assert!(!ana.lxcpath().join("web/bryo.toml").exists());
+    ana.destroy("web");
+}
+
+fn ports_are_shown_where_containers_are(lab: &Lab) {
+    let ana = lab.user("ana");
+    grant(lab);
+    make(&ana);
+    ana.bryo(["start", "web", "--dry-run", "-p", "8000-8001:80-81"])
+        .succeeds()
+        .stdout_contains("published     localhost:8000-8001 -> 80-81/tcp\n");
+    ana.bryo(["start", "web", "-p", "8000-8001:80-81", "-p", "127.0.0.1:53000:53/udp"]).succeeds();
+    let shown = ana.bryo(["info", "web"]).succeeds();
+    shown.stdout_contains(
+        "Published  localhost:8000-8001 -> 80-81/tcp\nPublished  127.0.0.1:53000 -> 53/udp\n",
+    );
+    let told = ana.bryo(["info", "web", "--json"]).succeeds().json();
+    assert_eq!(told["published"][1], "127.0.0.1:53000:53/udp", "{told:#}");
+    assert!(told["rungs"]["published"].is_null(), "{told:#}");
+    let told = ana.bryo(["ls", "--json"]).succeeds().json();
+    assert_eq!(told[0]["published"][0], "8000-8001:80-81", "{told:#}");
+    ana.bryo(["ls"])
+        .succeeds()
+        .stdout_contains("localhost:8000-8001 -> 80-81/tcp, 127.0.0.1:53000 -> 53/udp");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["ls"]).succeeds().stdout_lacks("PORTS");
+    ana.destroy("web");
+}
+
+fn ports_are_back_after_a_reboot(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    let service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    let before = ana.init_of("web");
+    ana.lxc("stop", ["-n", "web", "-r"]).succeeds();
+    drop(service);
+    eventually("a new init", || {
+        let now = ana.lxc("info", ["-n", "web", "-pH"]).output().stdout;
+        !now.is_empty() && now.trim() != before.to_string()
+    });
+    let _service = served(&ana, &["80"]);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    asker(&ben, "udp", "127.0.0.1:8080");
+    ana.destroy("web");
+}
+
+fn ports_are_free_after_a_stop_and_after_a_killed_monitor(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    let service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    drop(service);
+    assert!(forwarder(&ana).is_none());
+    assert_ne!(ask(&ben, "tcp", "127.0.0.1:8080").status(), 0);
+    ana.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
+    let monitors = ana.monitors();
+    let monitor =
+        monitors.iter().find(|process| !process.command.contains("forward")).expect("a monitor runs");
+    monitor.kill();
+    eventually("no process is left that has the port", || forwarder(&ana).is_none());
+    eventually("the port is free", || {
+        ben.run(attacker(), ["ask", "tcp", "127.0.0.1:8080", "x"]).output().status() != 0
+    });
+    ana.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
+    let _service = served(&ana, &["80"]);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    ana.destroy("web");
+}
+
+fn a_port_that_is_taken_fails_the_start_and_says_who_has_it(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    make(&ana);
+    ana.append(
+        ".local/share/lxc/web/config",
+        "lxc.hook.pre-start = touch $HOME/has-begun; touch /tmp/has-begun\n",
+    );
+    let taken = |by: &str| {
+        let refused = ana.bryo(["start", "web", "-p", "8080:80"]).exits(1);
+        let refused = refused.stderr_contains("publishing 127.0.0.1:8080 -> 80/tcp");
+        refused.stderr_contains(&format!("port 8080/tcp of 127.0.0.1 is taken by {by}"));
+        assert!(!ana.lxcpath().join("web/.bryo").exists(), "something is left");
+    };
+    let serve = |user: &User<'_>| {
+        let service = user.run(attacker(), ["serve", "8080", "127.0.0.1"]).background();
+        asker(&ben, "tcp", "127.0.0.1:8080");
+        service
+    };
+    let other = serve(&ben);
+    taken(&format!("a process of {}", ben.account().login));
+    drop(other);
+    let own = serve(&ana);
+    taken("process ");
+    drop(own);
+    // Another container of one's own.
+    ana.write(".config/lxc/default.conf", ON_LXCBR0);
+    ana.busybox("db");
+    ana.bryo(["start", "db", "-p", "8080:80"]).succeeds();
+    taken("the container db");
+    assert!(!lab.outside("/tmp/has-begun".as_ref()).exists(), "a hook has run");
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_port_of_roots_fails_the_start_with_the_line_that_mends_it(lab: &Lab) {
+    let ana = lab.user("ana");
+    make(&ana);
+    let refused = ana.bryo(["start", "web", "-p", "80:80"]).exits(1);
+    let refused = refused.stderr_contains("port 80 is root's: net.ipv4.ip_unprivileged_port_start is 1024");
+    refused.stderr_contains("sudo sysctl net.ipv4.ip_unprivileged_port_start=80,");
+    let mended = "echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    ana.bryo(["start", "web", "-p", "80:80"]).amid(mended).succeeds();
+    ana.destroy("web");
+}
+
+fn a_network_that_is_shared_or_none_publishes_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    make(&ana);
+    let start = |net: &str| ana.bryo(["start", "web", "-p", "8080:80", "--net", net]).exits(1);
+    start("host").stderr_contains("why: web shares this machine's network, where its services listen");
+    start("loopback").stderr_contains("why: web has no network but loopback; --net user gives it one");
+    ana.bryo(["start", "web", "-p", "8080"]).exits(2).stderr_contains("such as 8080:8080");
+    ana.destroy("web");
+}
+
+fn a_command_that_is_run_is_reached(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    ana.write(".config/lxc/default.conf", "");
+    let program = attacker();
+    let share = format!("{program}:/attacker:ro");
+    let serve = ["run", "-p", "8080:80", "-v", &share, "-u", "root", "--", "/attacker", "serve", "8000"];
+    let words: Vec<&str> =
+        serve.iter().map(|word| if *word == "8080:80" { "8080:8000" } else { word }).collect();
+    let _run = ana.bryo(words).seconds(120).background();
+    assert_eq!(asker(&ben, "tcp", "127.0.0.1:8080"), "192.0.2.2");
+}
+
+fn a_port_is_for_loopback_unless_an_address_is_named(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    assert_ne!(ask(&ben, "tcp", "10.0.3.1:8080").status(), 0);
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["start", "web", "-p", "*:8080:80", "-p", "10.0.3.1:8081:80"]).succeeds();
+    let _service = served(&ana, &["80"]);
+    for address in ["10.0.3.1:8080", "127.0.0.1:8080", "10.0.3.1:8081"] {
+        asker(&ben, "tcp", address);
+    }
+    assert_ne!(ask(&ben, "tcp", "127.0.0.1:8081").status(), 0);
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    let refused = ana.bryo(["start", "web", "-p", "198.51.100.1:8080:80"]).exits(1);
+    refused.stderr_contains("this machine has no address 198.51.100.1");
+    ana.destroy("web");
+}
+
+fn what_a_file_says_wrong_is_told_with_its_line(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.bryo(["create", "web", "-t", "none", "-p", "8080:80"]).succeeds();
+    ana.append(".local/share/lxc/web/bryo.toml", "ports = []\n");
+    let refused = ana
+        .bryo(["start", "web"])
+        .exits(1)
+        .stderr_contains("bryo.toml:5:1: there is no setting 'ports' here");
+    refused.stderr_contains("help: write publish");
+    ana.destroy("web");
+}
+
+/// An archive with the file at its top, and beside the metadata.
+fn nothing_of_an_image_publishes(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(
+        "mkdir -p image/bin meta; cp /bin/busybox image/bin/sh; cp /bin/busybox image/bin/init
+         for dir in image meta; do echo 'publish = [\"8080:80\"]' >$dir/bryo.toml; done
+         echo 'lxc.include = LXC_TEMPLATE_CONFIG/common.conf' >meta/config; echo >meta/templates; date +%s >meta/expiry
+         tar -C image -cf image.tar .; tar -C meta -cf meta.tar .",
+    )
+    .succeeds();
+    let publishes_nothing = || {
+        assert!(!ana.lxcpath().join("web/bryo.toml").exists());
+        ana.bryo(["config", "get", "web", "publish"]).succeeds().stdout_is("\n");
+        ana.bryo(["start", "web", "--dry-run"]).succeeds().stdout_lacks("8080");
+        ana.destroy("web");
+    };
+    ana.bryo(["create", "web", "./image.tar"]).succeeds();
+    publishes_nothing();
+    ana.bryo(["create", "web", "./image"]).succeeds();
+    publishes_nothing();
+    ana.bryo(["create", "web", "-t", "local", "--", "-m", "meta.tar", "-f", "image.tar"]).succeeds();
+    publishes_nothing();
+}
+
+fn a_file_of_another_user_publishes_nothing(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    make(&ana);
+    ana.write(".local/share/lxc/web/bryo.toml", "publish = [\"8080:80\"]\n");
+    let path = ana.lxcpath().join("web/bryo.toml");
+    let given = std::os::unix::fs::chown(&path, Some(ben.account().uid), None);
+    assert!(given.is_ok(), "{given:?}");
+    ana.bryo(["start", "web"]).exits(1).stderr_contains(&format!("belongs to user {}", ben.account().uid));
+    ana.destroy("web");
+}
+
+/// What trusts whoever comes from loopback is right to, and what listens there alone is not reached.
+fn nothing_outside_seems_to_come_from_inside(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let service = started(&ana);
+    for protocol in ["tcp", "udp"] {
+        for address in ["127.0.0.1:8080", "[::1]:8080"] {
+            let who = asker(&ben, protocol, address);
+            assert!(!who.starts_with("127.") && who != "::1", "{protocol} {address} is {who} inside");
+        }
+    }
+    drop(service);
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["start", "web", "-p", "8080:80"]).succeeds();
+    let _service = served(&ana, &["80", "127.0.0.1"]);
+    eventually("it serves inside", || {
+        let ask = ["-n", "web", "--", "/attacker", "ask", "tcp", "127.0.0.1:80", "moss"];
+        ana.lxc("attach", ask).output().stdout == "127.0.0.1 moss\n"
+    });
+    assert_eq!(ask(&ben, "tcp", "127.0.0.1:8080").stdout, "");
+    ana.destroy("web");
+}
+
+/// The container takes each address of the host as its own, and sends all packets elsewhere.
+fn a_container_leads_no_connection_out(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    grant(lab);
+    let _of_the_host = ben
+        .run(attacker(), ["serve", "80"])
+        .amid("echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .background();
+    asker(&ben, "tcp", "127.0.0.1:80");
+    make(&ana);
+    ana.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
+    for line in [
+        "true",
+        "ip addr add 127.0.0.1/8 dev eth0 || true",
+        "ip addr flush dev eth0; ip addr add 127.0.0.5/32 dev eth0; ip route add default dev eth0 || true",
+        "ip addr add 10.0.3.1/32 dev eth0",
+        "ip addr flush dev eth0; ip link set lo down",
+        "ip link set eth0 down",
+    ] {
+        ana.lxc("attach", ["-n", "web", "--", "sh", "-c", line]).output();
+        for protocol in ["tcp", "udp"] {
+            let said = ask(&ben, protocol, "127.0.0.1:8080");
+            assert_eq!(said.stdout, "", "after {line}, {protocol} leads somewhere");
+        }
+    }
+    asker(&ben, "tcp", "127.0.0.1:80");
+    ana.destroy("web");
+}
+
+fn the_process_for_ports_has_no_rights_and_nothing_but_sockets(lab: &Lab) {
+    use std::os::unix::fs::MetadataExt;
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    let process = forwarder(&ana).expect("it runs");
+    let path = format!("/proc/{}", process.pid);
+    let status = std::fs::read_to_string(format!("{path}/status")).unwrap_or_default();
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "no {line} in\n{status}");
+    }
+    // What is not dumpable shows as root's.
+    assert_eq!(std::fs::metadata(format!("{path}/environ")).map(|found| found.uid()).ok(), Some(0));
+    assert_eq!(ana.namespace_of(process.pid, "net"), ana.namespace_of(ana.init_of("web"), "net"));
+    let fds = std::fs::read_dir(format!("{path}/fd")).into_iter().flatten().flatten();
+    for fd in fds {
+        let target = std::fs::read_link(fd.path()).unwrap_or_default().display().to_string();
+        let is_fine = ["socket:", "pipe:", "/dev/null"].iter().any(|start| target.starts_with(start));
+        assert!(is_fine, "it has {target}");
+    }
+    // Of the container nobody sees it.
+    let seen = ana
+        .lxc("attach", ["-n", "web", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"])
+        .succeeds();
+    seen.stdout_lacks("forward");
+    ana.destroy("web");
+}
+
+fn a_container_holds_no_socket_of_the_host(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _service = started(&ana);
+    let inodes = |text: &str| -> Vec<String> {
+        text.split("socket:[").skip(1).filter_map(|rest| rest.split(']').next()).map(str::to_owned).collect()
+    };
+    let monitors = ana.monitors();
+    let monitor =
+        monitors.iter().find(|process| !process.command.contains("forward")).expect("a monitor runs");
+    let of = |pid: i32| {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string()))
+            .collect::<String>()
+    };
+    let own = inodes(&of(monitor.pid));
+    assert!(own.len() >= 4, "the monitor has no listeners: {own:?}");
+    let others = ana.processes().into_iter().filter(|process| process.uid != ana.account().uid);
+    let mut looked = 0;
+    for process in others {
+        looked += 1;
+        let held = inodes(&of(process.pid));
+        assert!(held.iter().all(|inode| !own.contains(inode)), "{process} holds {held:?}");
+    }
+    assert!(looked > 0, "nothing of the container was looked at");
+    ana.destroy("web");
+}
+
+fn many_connections_take_a_bounded_number_of_files(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _service = started(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    let holding =
+        ben.sh(&format!("ulimit -n 4000; exec {} hold 127.0.0.1:8080 1500", attacker())).background();
+    let pid = forwarder(&ana).expect("it runs").pid;
+    let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let (mut before, mut since) = (0, std::time::Instant::now());
+    within(120, "as many connections are there as there will be", || {
+        if count() > before {
+            (before, since) = (count(), std::time::Instant::now());
+        }
+        before > 1000 && since.elapsed() > std::time::Duration::from_secs(8)
+    });
+    assert!(before < 2 * 1024 + 400, "{before} files are open");
+    drop(holding);
+    within(60, "they are gone", || count() < 50);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    ana.destroy("web");
+}
+
+fn the_monitor_stays_as_small_with_ports(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    make(&ana);
+    let held = || {
+        let monitors = ana.monitors();
+        let monitor = monitors.iter().find(|process| !process.command.contains("forward"));
+        monitor.and_then(tests::Process::holding).expect("a monitor runs").anonymous_kb
+    };
+    let start = |words: &[&str]| {
+        ana.bryo([&["start", "web"], words].concat()).succeeds();
+        served(&ana, &["80"])
+    };
+    drop(start(&[]));
+    let without = held();
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    let _service = start(&["-p", "8000:80"]);
+    asker(&ben, "tcp", "127.0.0.1:8000");
+    let with = held();
+    assert!(with <= without + 100, "{without} kB without ports, {with} kB with one");
+    ana.destroy("web");
+}
