@@ -134,6 +134,10 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Network if error.cause().contains(" and neither ") => format!(
             "now: bryo start {name} --net host, which shares this machine's network; better: install the package passt"
         ),
+        Kind::Network if error.cause().contains("containers of root's") => format!(
+            "now: bryo start {name} --net host, which shares this machine's network; better: bryo net setup, and a line \
+             root veth lxcbr0 10 in /etc/lxc/lxc-usernet"
+        ),
         Kind::Network => format!(
             "now: bryo start {name} --net user, or --net host, which shares this machine's network; bryo doctor tells more"
         ),

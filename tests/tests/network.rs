@@ -25,6 +25,8 @@ tests::claims! {
     slirp4netns_takes_the_place_of_pasta: hybrid, needs Bryo, not cell INIT;
     a_command_without_configuration_reaches_the_network: hybrid, needs Bryo;
     the_program_for_user_mode_ends_with_a_killed_monitor: hybrid unified, needs Bryo, not cell INIT;
+    user_mode_has_ipv6_where_the_host_has: hybrid, needs Bryo, not cell INIT;
+    scripts_and_hooks_come_in_lxcs_order: hybrid, needs Bryo, not cell INIT;
     names_are_found_in_user_mode: hybrid, needs Bryo, not cell INIT;
     without_a_way_out_a_command_still_runs: hybrid, needs Bryo;
     a_command_in_a_cell_runs_without_configuration: cell, needs Bryo;
@@ -434,6 +436,39 @@ fn names_are_found_in_user_mode(lab: &Lab) {
         let said = ana.bryo(["run", "--", "sh", "-c", look]).amid(resolver).output().stdout;
         said.contains("search example\n") && said.contains("192.0.2.77")
     });
+}
+
+fn user_mode_has_ipv6_where_the_host_has(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    // On the host itself, for as long as the lab is there.
+    let uplink =
+        "ip address add 2001:db8::2/64 dev uplink nodad; ip route add default via 2001:db8::1 dev uplink
+                  ip address add fd00:5::1/64 dev lxcbr0 nodad";
+    ben.run("true", [""; 0]).amid(uplink).succeeds();
+    let _server = ben.sh(&SERVE.replace("10.0.3.1:8080", "[fd00:5::1]:8080")).background();
+    on_the_bridge(&ana, "web", "");
+    ana.bryo(["start", "web"]).succeeds();
+    assert!(inside(&ana, "ip -6 addr show dev eth0").contains("2001:db8::2/64"));
+    let fetch = fetch("fd00:5::1");
+    within(60, "the page is fetched", || {
+        ana.lxc("attach", ["-n", "web", "--", "sh", "-c", &fetch]).output().stdout == "moss\n"
+    });
+    ana.destroy("web");
+}
+
+fn scripts_and_hooks_come_in_lxcs_order(lab: &Lab) {
+    let ana = lab.user("ana");
+    grant(lab, 1);
+    let said = ana.home().join("said");
+    let say = |what: &str| format!("sh -c 'echo {what} >>{}' #", said.display());
+    let hooks = ["pre-start", "start-host", "stop", "post-stop"];
+    let hooks: String = hooks.iter().map(|hook| format!("lxc.hook.{hook} = {}\n", say(hook))).collect();
+    let scripts = format!("lxc.net.0.script.up = {}\nlxc.net.0.script.down = {}\n", say("up"), say("down"));
+    on_the_bridge(&ana, "web", &(hooks + &scripts));
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.sh("cat said").succeeds().stdout_is("pre-start\nup\nstart-host\ndown\nstop\npost-stop\n");
+    ana.destroy("web");
 }
 
 fn a_command_in_a_cell_runs_without_configuration(lab: &Lab) {

@@ -143,6 +143,10 @@ impl NetworkPlan {
     }
 }
 
+/// Why a container of root's has none in user mode: the programs give up being root before they would enter it.
+const OF_ROOT: &str =
+    "containers of root's have none in user mode, where pasta and slirp4netns become nobody";
+
 /// Returns the rung's name of the best network that the host offers to a container with an init which asks for nothing.
 pub fn best_rung(facts: &NetworkFacts) -> String {
     let bridge = facts.usable_bridges().next().map(|bridge| format!("veth on {bridge}"));
@@ -182,7 +186,7 @@ impl Decision<'_> {
         // LXC: shares the host's network where nothing but that is asked for.
         let kinds = || self.config.net.values().map(|device| device.kind);
         Ok(match self.config.net.is_empty() {
-            true => self.best(),
+            true => self.best(notes),
             false if kinds().all(|kind| kind == NetKind::None) => NetworkPlan::Host,
             false => NetworkPlan::Loopback,
         })
@@ -201,7 +205,7 @@ impl Decision<'_> {
     ///
     /// LXC: gives it loopback. A single command asks nobody for an address, so user mode, where the address is there from the
     /// start, does more for it than a bridge.
-    fn best(&self) -> NetworkPlan {
+    fn best(&self, notes: &mut Vec<String>) -> NetworkPlan {
         let bridged = || {
             let device = NetDevice { flags_up: true, ..NetDevice::default() };
             let (helper, bridge) = (self.facts.helper.clone()?, self.facts.usable_bridges().next()?);
@@ -213,7 +217,10 @@ impl Decision<'_> {
             Run::App(_) => user_mode().or_else(bridged),
             _ => bridged().or_else(user_mode),
         };
-        found.unwrap_or(NetworkPlan::Loopback)
+        found.unwrap_or_else(|| {
+            notes.extend(self.caller.is_root().then(|| format!("no network but loopback: {OF_ROOT}")));
+            NetworkPlan::Loopback
+        })
     }
 
     fn on_bridges(&self, veth: &[(u32, &NetDevice)], notes: &mut Vec<String>) -> Result<NetworkPlan> {
@@ -273,7 +280,10 @@ impl Decision<'_> {
     fn nothing(&self, lacking: &str) -> Error {
         let name = &self.request.place.name;
         let programs = UserModeKind::ALL.map(UserModeKind::name).join(" nor ");
-        let cause = format!("{name} has no network: {lacking}, and neither {programs} can be used");
+        let cause = match self.caller.is_root() {
+            true => format!("{name} has no network: {lacking}, and {OF_ROOT}"),
+            false => format!("{name} has no network: {lacking}, and neither {programs} can be used"),
+        };
         Error::new(Kind::Network, cause)
     }
 

@@ -38,6 +38,11 @@ fn veth(more: &[(&'static str, &'static str)]) -> Asked {
 }
 
 fn decide_with_notes(asked: Asked, facts: &NetworkFacts) -> Result<(NetworkPlan, Vec<String>)> {
+    let ana = Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) };
+    decide_for(ana, asked, facts)
+}
+
+fn decide_for(caller: Caller, asked: Asked, facts: &NetworkFacts) -> Result<(NetworkPlan, Vec<String>)> {
     let mut config = Config::default();
     asked.lines.iter().for_each(|(key, value)| config.set(key, value).unwrap());
     let place = Place { lxcpath: "/lxc".into(), name: "web".parse().unwrap() };
@@ -51,7 +56,6 @@ fn decide_with_notes(asked: Asked, facts: &NetworkFacts) -> Result<(NetworkPlan,
         network_by_default: asked.by_default,
         publish: Vec::new(),
     };
-    let caller = Caller { uid: HostUid(1000), gid: HostGid(1000), name: Some("ana".into()) };
     let mut notes = Vec::new();
     let decision = Decision { request: &request, config: &config, caller: &caller, facts };
     Ok((decision.decide(&mut notes)?, notes))
@@ -110,6 +114,19 @@ fn what_is_lacking_is_named_and_nothing_is_taken_silently() {
     assert!(absent.contains("there is no bridge lxcbr0"), "{absent}");
     let user = Asked { choice: Some(NetChoice::User), ..asked(&[]) };
     assert_eq!(decide(user, &host(Some(bridge()), None)).unwrap_err().kind(), Kind::Network);
+}
+
+#[test]
+fn root_is_told_why_there_is_no_user_mode() {
+    let decide = |lines: &[(&'static str, &'static str)]| {
+        let root = Caller { uid: HostUid(0), gid: HostGid(0), name: Some("root".into()) };
+        decide_for(root, asked(lines), &host(None, None))
+    };
+    let refused = decide(&VETH).unwrap_err();
+    assert!(refused.to_string().contains("there is no bridge lxcbr0, and containers of root's"), "{refused}");
+    let (plan, notes) = decide(&[]).unwrap();
+    assert_eq!(plan, NetworkPlan::Loopback);
+    assert!(notes[0].contains("pasta and slirp4netns become nobody"), "{notes:?}");
 }
 
 #[test]
