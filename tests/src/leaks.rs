@@ -77,8 +77,9 @@ pub(crate) fn traces_of(lab: &Lab, user: User<'_>) -> BTreeSet<String> {
     // Where, and not how: a sweep of full disks changes the size of one.
     let mounts = mounts_of_the_lab(lab).into_iter();
     let mounts = mounts.filter_map(|line| Some(format!("mount on {}", line.split_whitespace().nth(4)?)));
+    let links = links(lab).into_iter().map(|name| format!("link {name}"));
     let rest = [sockets, shared_files].into_iter().flat_map(|look| look(lab));
-    groups.chain(processes).chain(mounts).chain(rest).collect()
+    groups.chain(processes).chain(mounts).chain(links).chain(rest).collect()
 }
 
 fn user_processes(lab: &Lab) -> BTreeSet<String> {

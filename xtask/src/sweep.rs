@@ -28,7 +28,7 @@ pub(crate) struct Sweep {
     /// Set small limits.
     #[arg(long)]
     limits: bool,
-    /// Only this verb: create, start, exec, halt, stop, remap, run or destroy; may be repeated.
+    /// Only this verb: create, start, net, exec, halt, stop, remap, run or destroy; may be repeated.
     #[arg(long = "verb", value_name = "VERB")]
     verbs: Vec<Verb>,
     /// Only this process, such as `monitor/init`.

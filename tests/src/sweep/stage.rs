@@ -57,6 +57,9 @@ impl<'lab> Stage<'lab> {
             before: BTreeSet::new(),
         };
         copy(&stage.web(), &stage.reference)?;
+        if verb == Verb::Net {
+            stage.put_on_the_bridge()?;
+        }
         stage.whole = manifest(&stage.reference)?;
         if verb == Verb::Remap {
             stage.shift_reference()?;
@@ -65,6 +68,14 @@ impl<'lab> Stage<'lab> {
         ana.bryo(Verb::Destroy.words()).succeeds();
         stage.look();
         Ok(stage)
+    }
+
+    /// Gives the copy a device on the lab's bridge.
+    fn put_on_the_bridge(&self) -> Result<()> {
+        self.lab.grant(&format!("{} veth lxcbr0 9\n", self.ana.account().login));
+        let config = self.reference.join("config");
+        let lines = "lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0\nlxc.net.0.flags = up\n";
+        Ok(fs::write(&config, fs::read_to_string(&config)? + lines)?)
     }
 
     /// Gives the copy to other ids of its user, as if those had been granted when it was made.

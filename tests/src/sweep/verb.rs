@@ -16,6 +16,8 @@ pub enum Verb {
     Create,
     /// `bryo start web`
     Start,
+    /// `bryo start web -p 18080:80`, with a device on a bridge.
+    Net,
     /// `bryo exec web -- true`
     Exec,
     /// `bryo stop web`: init halts when it is asked to.
@@ -31,9 +33,10 @@ pub enum Verb {
 }
 
 /// Each with its name and its command line, in the order of a container's life.
-const TABLE: [(Verb, &str, &[&str]); 8] = [
+const TABLE: [(Verb, &str, &[&str]); 9] = [
     (Verb::Create, "create", &["create", WEB, ARCHIVE]),
     (Verb::Start, "start", &["start", WEB]),
+    (Verb::Net, "net", &["start", WEB, "-p", "18080:80"]),
     (Verb::Exec, "exec", &["exec", WEB, "--", "true"]),
     (Verb::Halt, "halt", &["stop", "-t", "10", WEB]),
     (Verb::Stop, "stop", &["stop", "-k", WEB]),
@@ -108,7 +111,7 @@ impl Verb {
         match self {
             Self::Create | Self::Run => Ok(()),
             Self::Destroy | Self::Remap => stage.place(),
-            Self::Start => stage.make_whole(),
+            Self::Start | Self::Net => stage.make_whole(),
             Self::Exec | Self::Halt | Self::Stop => {
                 stage.make_whole()?;
                 ok(&stage.bryo(Self::Start.words()), "preparing").map_err(anyhow::Error::msg)?;
@@ -133,7 +136,7 @@ impl Verb {
         let succeeded = !fate.is_killed() && output.status() == 0;
         match self {
             Self::Create => created(stage, succeeded),
-            Self::Start => started(stage, succeeded && !fate.outlived, fate.limited),
+            Self::Start | Self::Net => started(stage, succeeded && !fate.outlived, fate.limited),
             Self::Exec => answered(stage, fate),
             Self::Halt | Self::Stop => stopped(stage, succeeded),
             Self::Remap => remapped(stage, succeeded),
