@@ -15,6 +15,12 @@ pub fn real_gid() -> HostGid {
     HostGid(rustix::process::getgid().as_raw())
 }
 
+/// Returns the supplementary group ids. Source: getgroups(2).
+pub fn groups() -> Result<Vec<HostGid>> {
+    let own = rustix::process::getgroups().call(|| "getgroups".to_owned())?;
+    Ok(own.into_iter().map(|gid| HostGid(gid.as_raw())).collect())
+}
+
 /// Returns the login name of a user, as the name service knows it; none for an id without one.
 ///
 /// # Errors

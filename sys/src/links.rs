@@ -41,22 +41,11 @@ pub struct Port {
 const IFLA_BRPORT_GUARD: u16 = 5;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
-/// How often the interfaces are listed anew when some came or went meanwhile.
-const LISTINGS: usize = 8;
-
 /// Returns all interfaces, in the order of their numbers. Where some come and go meanwhile, those that were seen at the
 /// last look.
 pub fn all() -> Result<Vec<Link>> {
-    let mut connection = Connection::open()?;
-    let mut links = Vec::new();
-    for _ in 0..LISTINGS {
-        let (seen, changed) =
-            connection.whole_list(libc::RTM_GETLINK, "RTM_GETLINK", |message| link(message.content))?;
-        links = seen;
-        if !changed {
-            break;
-        }
-    }
+    let listed = |message: &rtnl::Message<'_>| link(message.content);
+    let mut links = Connection::open()?.settled_list(libc::RTM_GETLINK, "RTM_GETLINK", listed)?;
     links.sort_by_key(|link| link.index);
     links.dedup_by_key(|link| link.index);
     Ok(links)

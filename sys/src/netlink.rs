@@ -16,6 +16,9 @@ use crate::error::{Call, Errno, Error, Result, cvt};
 /// The most interfaces, and the most addresses, that a list has.
 pub const MOST: usize = 4096;
 
+/// How often a list of the host's is asked for anew when something came or went meanwhile.
+const LISTINGS: usize = 8;
+
 /// The longest datagram that the kernel makes of a list. Source: `netlink_dump`.
 const DATAGRAM: usize = 64 << 10;
 
@@ -91,6 +94,11 @@ impl Connection {
         let request = self.begin_link(libc::RTM_GETLINK, libc::NLM_F_DUMP, Head::default());
         let request = request.number(libc::IFLA_EXT_MASK, libc::RTEXT_FILTER_SKIP_STATS as u32);
         self.list(request, "RTM_GETLINK", link)
+    }
+
+    /// Lists the interfaces of the host, however many: anew, a few times, where some came or went meanwhile.
+    pub fn all_links(&mut self) -> Result<Vec<Link>> {
+        self.settled_list(libc::RTM_GETLINK, "RTM_GETLINK", link)
     }
 
     /// Lists the addresses of all interfaces.
@@ -178,7 +186,7 @@ impl Connection {
     }
 
     /// Asks for a list of the host's, however long, and tells whether something came or went meanwhile.
-    pub(crate) fn whole_list<T>(
+    fn whole_list<T>(
         &mut self,
         kind: u16,
         call: &str,
@@ -194,6 +202,24 @@ impl Connection {
             true
         })?;
         Ok((found, changed))
+    }
+
+    /// Asks for a list of the host's, however long, anew where something came or went meanwhile. Where that does not end,
+    /// returns what was seen at the last look.
+    pub(crate) fn settled_list<T>(
+        &mut self,
+        kind: u16,
+        call: &str,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let mut listed = self.whole_list(kind, call, &read)?;
+        for _ in 1..LISTINGS {
+            if !listed.1 {
+                break;
+            }
+            listed = self.whole_list(kind, call, &read)?;
+        }
+        Ok(listed.0)
     }
 
     fn send(&self, request: Builder) -> rustix::io::Result<()> {

@@ -107,7 +107,10 @@ pub fn quotas_of(text: &[u8], asker: &Asker<'_>, links: &[Link]) -> Vec<Quota> {
             pairs.push((bridge.clone(), grant.owner, grant.quota));
         }
     }
-    add_ungranted(&mut pairs, links, |owner| owner == Owner::User(asker.uid));
+    add_ungranted(&mut pairs, links, |owner| match owner {
+        Owner::User(uid) => uid == asker.uid,
+        Owner::Group(gid) => asker.groups.iter().any(|group| group.gid == gid),
+    });
     pairs.into_iter().map(|pair| quota(pair, text, links)).collect()
 }
 
@@ -157,6 +160,7 @@ fn quota((bridge, owner, limit): (IfName, Owner, u32), text: &[u8], links: &[Lin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::usernet::Group;
     use sys::links::Port;
 
     const ANA: Owner = Owner::User(1000);
@@ -262,6 +266,15 @@ mod tests {
         assert_eq!(counted(&quotas), [("br9", ANA, 0, 4), ("lxcbr0", ANA, 2, 2), ("br1", ANA, 1, 0)]);
         let flags: Vec<_> = quotas.iter().map(|q| (q.is_there, q.is_isolated)).collect();
         assert_eq!(flags, [(false, false), (true, true), (true, false)]);
+    }
+
+    #[test]
+    fn devices_of_a_group_without_a_line_are_its_members_still() {
+        let br = bridge(3, "lxcbr0");
+        let links = [br.clone(), port(STAFF, &br, 0), port(Owner::Group(60), &br, 0)];
+        let staff = [Group { gid: 50, name: None }];
+        let quotas = quotas_of(b"", &Asker { groups: &staff, ..ana() }, &links);
+        assert_eq!(counted(&quotas), [("lxcbr0", STAFF, 1, 0)]);
     }
 
     #[test]

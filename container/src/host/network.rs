@@ -2,12 +2,13 @@
 //! for a network in user mode.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, NetKind};
-use policy::usernet::{self, Asker, Group};
+use policy::usernet::{self, Asker, Group, Who};
 use serde::{Deserialize, Serialize};
 use sys::netlink::Connection;
 
@@ -102,7 +103,7 @@ impl NetworkFacts {
 
 fn bridges(config: &Config, host: &HostFacts) -> Result<BTreeMap<String, BridgeFacts>> {
     let usernet = super::read(USERNET)?;
-    let groups = groups();
+    let groups = groups(&usernet);
     let name = host.caller.name.as_deref().map(str::as_bytes);
     let asker = Asker { uid: host.caller.uid.0, name, groups: &groups };
     let asked = config.net.values().filter_map(|device| device.link.clone());
@@ -132,16 +133,23 @@ pub(super) fn is_bridge(name: &str) -> bool {
     !name.contains('/') && Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
-/// Returns the caller's groups, with their names.
-pub(super) fn groups() -> Vec<Group> {
-    let member =
-        |group: &uzers::Group| Group { gid: group.gid(), name: Some(group.name().as_bytes().to_vec()) };
-    uzers::group_access_list().unwrap_or_default().iter().map(member).collect()
+/// Returns the caller's groups, as the helper counts them: by their numbers, the real one too, and by each name in the
+/// grants that is a name of one of them. A number may have no name, or several.
+pub fn groups(usernet: &[u8]) -> Vec<Group> {
+    let supplementary = sys::cred::groups().unwrap_or_default();
+    let own: BTreeSet<u32> =
+        supplementary.into_iter().chain([sys::cred::real_gid()]).map(|gid| gid.0).collect();
+    let named = usernet::all(usernet).filter_map(|line| {
+        let Who::Group(name) = line.who else { return None };
+        let gid = uzers::get_group_by_name(OsStr::from_bytes(name))?.gid();
+        own.contains(&gid).then(|| Group { gid, name: Some(name.to_vec()) })
+    });
+    own.iter().map(|gid| Group { gid: *gid, name: None }).chain(named).collect()
 }
 
 /// Fills in the first address of each family that each bridge has.
 fn addresses(bridges: &mut BTreeMap<String, BridgeFacts>) -> sys::Result<()> {
-    let links = Connection::open()?.links()?;
+    let links = Connection::open()?.all_links()?;
     for address in Connection::open()?.addresses()? {
         let Some(link) = links.iter().find(|link| link.index == address.index) else { continue };
         let Some(bridge) = bridges.get_mut(&link.name) else { continue };
@@ -191,6 +199,21 @@ impl NetworkFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_known_by_number_and_by_each_name_of_the_grants() {
+        let gid = sys::cred::real_gid().0;
+        let numbers = |groups: &[Group]| groups.iter().filter(|group| group.name.is_none()).count();
+        let unnamed = groups(b"@no-such-group veth a 1\n");
+        assert!(unnamed.iter().all(|group| group.name.is_none()));
+        assert!(unnamed.contains(&Group { gid, name: None }), "the real one counts too");
+        let Some(own) = uzers::get_group_by_gid(gid) else { return };
+        let name = own.name().as_bytes().to_vec();
+        let line = [&b"@"[..], &name, b" veth a 1\n"].concat();
+        let named = groups(&line);
+        assert!(named.contains(&Group { gid, name: Some(name) }));
+        assert_eq!(numbers(&named), numbers(&unnamed));
+    }
 
     #[test]
     fn the_usual_bridge_comes_first_of_those_that_can_be_used() {

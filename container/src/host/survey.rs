@@ -232,13 +232,14 @@ fn process() -> Process {
 
 fn identity() -> Identity {
     let text = |file| text_if_there(file).map(Option::unwrap_or_default);
+    let usernet = text("/etc/lxc/lxc-usernet");
     Identity {
+        groups: super::network::groups(usernet.as_deref().unwrap_or_default().as_bytes()),
         subuid: text("/etc/subuid"),
         subgid: text("/etc/subgid"),
         passwd: text("/etc/passwd"),
         group: text("/etc/group"),
-        usernet: text("/etc/lxc/lxc-usernet"),
-        groups: super::network::groups(),
+        usernet,
     }
 }
 

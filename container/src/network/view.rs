@@ -94,7 +94,7 @@ pub fn host_ends(pid: i32) -> Result<Vec<HostEnd>> {
     let proc = namespace::proc_dir(pid)?;
     let Some(network) = own_network(proc.as_fd())? else { return Ok(Vec::new()) };
     let mark = format!(" netns={} ", namespace::identity(network.as_fd())?);
-    let links = Connection::open()?.links()?;
+    let links = Connection::open()?.all_links()?;
     let own = links.into_iter().filter(|link| link.alias.starts_with("bryo ") && link.alias.contains(&mark));
     Ok(own.map(|link| HostEnd::of(link.name)).collect())
 }

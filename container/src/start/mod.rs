@@ -246,10 +246,7 @@ impl Mapped<'_> {
     fn run(self, record: &Record<'_>) -> Result<Running> {
         let network = match self.wire(record) {
             Ok(network) => network,
-            Err(e) => {
-                self.spawned.end();
-                return Err(e);
-            }
+            Err(e) => return Err(self.spawned.fail(e)),
         };
         match self.finish() {
             Ok(mut sent) => {
@@ -258,8 +255,7 @@ impl Mapped<'_> {
             }
             Err(e) => {
                 network.end(self.spawned.prepared.plan);
-                self.spawned.end();
-                Err(e)
+                Err(self.spawned.fail(e))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use container::devices::Holder;
 use policy::slots::Owner;
-use policy::usernet::{Group, lint};
+use policy::usernet::lint;
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -28,19 +28,6 @@ impl lint::Host for Host<'_> {
     fn kind(&self, name: &IfName) -> Option<&str> {
         self.links.iter().find(|link| link.name == name.as_str()).map(|link| link.kind.as_str())
     }
-}
-
-/// Returns the caller's groups: by their numbers, and by each name in `names` that is one of theirs.
-pub(super) fn groups(names: &[&[u8]]) -> Vec<Group> {
-    let own = uzers::group_access_list().unwrap_or_default();
-    let mut own: Vec<u32> = own.iter().map(uzers::Group::gid).collect();
-    own.push(sys::cred::real_gid().0);
-    let by_name = names.iter().filter_map(|name| {
-        let gid = lint::Host::gid(&Host { links: &[] }, name)?;
-        own.contains(&gid).then(|| Group { gid, name: Some(name.to_vec()) })
-    });
-    let by_name: Vec<Group> = by_name.collect();
-    own.iter().map(|gid| Group { gid: *gid, name: None }).chain(by_name).collect()
 }
 
 /// Who devices are counted to, as programs read it.

@@ -2,7 +2,7 @@
 
 use container::devices::{self, Device, Holder, Holders};
 use policy::slots::Owner;
-use policy::usernet::{self, Asker};
+use policy::usernet::Asker;
 use serde::Serialize;
 
 use super::people::{self, Host, Named};
@@ -69,7 +69,7 @@ impl Quota {
             let uid = sys::cred::real_uid().0;
             let user = uzers::get_user_by_uid(uid);
             let name = user.as_ref().map(|user| user.name().as_encoded_bytes());
-            let groups = people::groups(&group_names(&text));
+            let groups = container::host::groups(&text);
             devices::quotas_of(&text, &Asker { uid, name, groups: &groups }, &links)
         };
         let (made, holders) = (devices::of(&links), holders(context));
@@ -87,14 +87,6 @@ impl Quota {
             ),
         }
     }
-}
-
-/// Returns the names of groups in all lines.
-fn group_names(text: &[u8]) -> Vec<&[u8]> {
-    let lines = usernet::all(text);
-    lines
-        .filter_map(|line| if let usernet::Who::Group(name) = line.who { Some(name) } else { None })
-        .collect()
 }
 
 /// Looks for who has devices; the caller's own containers are known by name.
@@ -178,11 +170,5 @@ lxcbr0 (not there)  root   0     2      -
         });
         let row = row(true, &[Holder::Container("web".into()), Holder::Nobody]);
         assert_eq!(serde_json::to_value(row).unwrap(), expected);
-    }
-
-    #[test]
-    fn groups_are_those_of_all_lines() {
-        let names = group_names(b"ana veth a 1\n@staff veth a 1\n@50 veth a 1\n@adm veth b 1\n");
-        assert_eq!(names, [&b"staff"[..], b"adm"]);
     }
 }
