@@ -47,6 +47,7 @@ pub use mount::{
     CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,
 };
 pub use namespace::Namespace;
+pub use nearest::of as nearest;
 pub use net::{
     Cidr, Gateway, HwAddr, Ipv4Address, IpvlanIsolation, IpvlanMode, MacvlanMode, NetDevice, NetKind, Veth,
     VethMode, VethVlan,

@@ -1,19 +1,33 @@
 //! Finding the word that was meant.
 
-/// Returns the candidate nearest to `text`, if one is near enough to be what was meant.
-pub(crate) fn of<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
+/// Returns the candidate nearest to `text`, if one alone is near enough to be what was meant. A digit is not taken for
+/// another: `local9` is no slip for `local0`.
+pub fn of<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
     let limit = match text.chars().count() {
         0..=2 => return None,
         3..=5 => 1,
         6..=10 => 2,
         _ => 3,
     };
-    let near = candidates.into_iter().map(|candidate| {
-        let distance = distance(text, candidate.as_ref(), limit);
-        (distance, candidate)
-    });
-    let best = near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance);
-    best.map(|(_, candidate)| candidate.as_ref().to_owned())
+    let mut best: Option<(usize, String)> = None;
+    let mut is_alone = true;
+    for candidate in candidates.into_iter().filter(|candidate| has_digits_of(text, candidate.as_ref())) {
+        let (candidate, nearest) = (candidate.as_ref(), best.as_ref());
+        let most = nearest.map_or(limit, |(distance, _)| *distance);
+        let distance = distance(text, candidate, most);
+        match nearest {
+            _ if distance > most => {}
+            Some((nearest, other)) if *nearest == distance => is_alone &= other == candidate,
+            _ => (best, is_alone) = (Some((distance, candidate.to_owned())), true),
+        }
+    }
+    best.filter(|_| is_alone).map(|(_, candidate)| candidate)
+}
+
+/// Tells whether a candidate has the digits of a text, and perhaps more between them.
+fn has_digits_of(text: &str, candidate: &str) -> bool {
+    let mut digits = candidate.bytes().filter(u8::is_ascii_digit);
+    text.bytes().filter(u8::is_ascii_digit).all(|digit| digits.any(|found| found == digit))
 }
 
 /// Returns how many characters have to be added, removed, changed or swapped with their neighbour to turn one text
@@ -63,6 +77,14 @@ mod tests {
         assert_eq!(of("lxc.tty.ma", words).as_deref(), Some("lxc.tty.max"));
         assert_eq!(of("lxc.quite.other", words), None);
         assert_eq!(of("", words), None);
+    }
+
+    #[test]
+    fn of_two_that_are_as_near_neither_is_meant_and_a_digit_is_no_other() {
+        assert_eq!(of("lxc.ty.max", ["lxc.tty.max", "lxc.pty.max"]), None);
+        assert_eq!(of("lxc.ty.max", ["lxc.pty.max", "lxc.tty.max", "lxc.ty.maxx"]), None);
+        assert_eq!(of("i38", ["i386", "i486"]).as_deref(), Some("i386"));
+        assert_eq!(of("local9", ["local0", "local8"]), None);
     }
 
     #[test]

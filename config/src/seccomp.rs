@@ -1,6 +1,6 @@
 //! The language of `lxc.seccomp.profile`: which system calls a container may make.
 //!
-//! Version 1 lists the numbers of allowed calls. Version 2 has a default, sections for architectures and rules:
+//! Version 1 lists the numbers of allowed calls. Version 2 has a kind of list, sections for architectures and rules:
 //!
 //! ```text
 //! 2
@@ -12,6 +12,10 @@
 //! [x86]
 //! vm86 kill
 //! ```
+//!
+//! An action behind the kind of list is for the calls that no rule is about: without one a denylist allows them and an
+//! allowlist kills. A rule without an action kills in a denylist and allows in an allowlist. Source: LXC's
+//! src/lxc/seccomp.c, `parse_config_v2`.
 //!
 //! Parsing is all that happens here; what the calls are on an architecture is the compiler's business.
 
@@ -37,49 +41,45 @@ pub enum Action {
 /// The largest errno that a filter can answer. Source: seccomp(2), SECCOMP_RET_ERRNO.
 const MAX_ERRNO: u16 = 4095;
 
-/// For which architectures a rule is meant.
+/// On which machines a rule counts.
+///
+/// A rule counts in every way to call the kernel that the machine has, as in LXC since 4.0: a rule of `[x86_64]` is
+/// also one for 32-bit programs, which could go round it else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Section {
-    /// All that the kernel can run.
+    /// All.
     All,
-    /// `[x86]`: 32-bit x86.
+    /// `[x86]`, `[x32]` and `[x86_64]`.
     X86,
-    /// `[x86_64]`
-    X8664,
-    /// `[x32]`: 64-bit x86 with 32-bit pointers.
-    X32,
-    /// `[arm]`
+    /// `[arm]` and `[arm64]`.
     Arm,
-    /// `[arm64]`
-    Arm64,
     /// `[riscv64]`
     Riscv64,
     /// One that the language knows and Bryo does not run on; its rules are never used.
     Other,
 }
 
-/// Names of sections. Source: LXC's lxc.container.conf(5) and its seccomp profiles.
-const SECTIONS: [(&str, Section); 20] = [
+/// Names of sections. LXC: knows each in lower and in upper case.
+const SECTIONS: [(&str, Section); 19] = [
     ("all", Section::All),
-    ("ALL", Section::All),
     ("x86", Section::X86),
-    ("X86", Section::X86),
-    ("x86_64", Section::X8664),
-    ("X86_64", Section::X8664),
-    ("x32", Section::X32),
-    ("X32", Section::X32),
+    ("x86_64", Section::X86),
+    ("x32", Section::X86),
     ("arm", Section::Arm),
-    ("ARM", Section::Arm),
-    ("arm64", Section::Arm64),
-    ("ARM64", Section::Arm64),
+    ("arm64", Section::Arm),
+    ("riscv64", Section::Riscv64),
+    ("loongarch64", Section::Other),
     ("ppc64le", Section::Other),
     ("ppc64", Section::Other),
     ("ppc", Section::Other),
     ("mips64", Section::Other),
     ("mips64n32", Section::Other),
     ("mips", Section::Other),
+    ("mipsel64", Section::Other),
+    ("mipsel64n32", Section::Other),
+    ("mipsel", Section::Other),
     ("s390x", Section::Other),
-    ("riscv64", Section::Riscv64),
+    ("s390", Section::Other),
 ];
 
 /// Which call a rule is about.
@@ -145,6 +145,8 @@ pub struct Rule {
     pub args: Vec<ArgTest>,
     /// What is done.
     pub action: Action,
+    /// The line of the file, from 1.
+    pub line: usize,
 }
 
 /// A profile.
@@ -156,10 +158,13 @@ pub struct Profile {
     pub rules: Vec<Rule>,
 }
 
+/// How many problems of a profile are told.
+const MOST_TOLD: usize = 100;
+
 /// Parses a profile.
 ///
 /// # Errors
-/// All problems, each at its place in `file`.
+/// All problems, each at its place in `file`; of very many the first.
 pub fn parse(text: &str, file: &Path) -> Result<Profile, Problems> {
     let mut lines = text.lines().enumerate().map(|(at, line)| Line { file, number: at + 1, text: line });
     let first = lines.next().unwrap_or(Line { file, number: 1, text: "" });
@@ -170,9 +175,29 @@ pub fn parse(text: &str, file: &Path) -> Result<Profile, Problems> {
         ("2", kind) => Parser::version_2(kind).map_err(|fault| Problems(vec![second.problem(fault)]))?,
         (other, _) => return Err(Problems(vec![first.problem(Fault::value(other, "a version, 1 or 2"))])),
     };
-    let problem = |line: Line<'_>| parser.line(line.bare()).err().map(|fault| line.problem(fault));
-    let problems: Vec<Problem> = lines.filter_map(problem).collect();
+    let problem =
+        |line: Line<'_>| parser.line(line.bare(), line.number).err().map(|fault| line.problem(fault));
+    let mut problems: Vec<Problem> = lines.filter_map(problem).take(MOST_TOLD + 1).collect();
+    if let Some(last) = problems.get_mut(MOST_TOLD) {
+        last.fault = Fault::More { told: MOST_TOLD };
+    }
+    if problems.is_empty() {
+        problems.extend(denies_all(&parser, second.bare()).map(|fault| second.problem(fault)));
+    }
     if problems.is_empty() { Ok(parser.profile) } else { Err(Problems(problems)) }
+}
+
+/// Returns the fault of a denylist whose second line refuses what is not listed, while no line allows anything: its
+/// writer took that action for the one of the lines.
+fn denies_all(parser: &Parser, second: &str) -> Option<Fault> {
+    let Profile { default, rules } = &parser.profile;
+    let allows = *default == Action::Allow || rules.iter().any(|rule| rule.action == Action::Allow);
+    let (kind, action) = second.split_once(char::is_whitespace)?;
+    (!allows && !is_allowlist(kind)).then(|| Fault::Refused {
+        value: action.trim().to_owned(),
+        why: "here it is for all calls that have no line, and no line allows any".to_owned(),
+        instead: Some(format!("write {kind} alone, and the action in each line: NAME {}", action.trim())),
+    })
 }
 
 /// A line of a profile.
@@ -212,48 +237,54 @@ impl Parser {
         Self { profile, usual: None, section: Section::All }
     }
 
-    /// Reads the second line: the kind of list and, after it, the action for the calls that are refused.
+    /// Reads the second line: the kind of list and, after it, the action for the calls that no rule is about.
     fn version_2(line: &str) -> Result<Self, Fault> {
         let (kind, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let refused = if rest.trim().is_empty() { Action::Kill } else { action(rest.trim())? };
         let (default, usual) = match kind {
-            kind if is_allowlist(kind) => (refused, Action::Allow),
-            "denylist" | "blacklist" => (Action::Allow, refused),
+            kind if is_allowlist(kind) => (Action::Kill, Action::Allow),
+            "denylist" | "blacklist" => (Action::Allow, Action::Kill),
             other => return Err(Fault::value(other, "allowlist or denylist")),
         };
+        let default = if rest.trim().is_empty() { default } else { action(rest.trim())? };
         let profile = Profile { default, rules: Vec::new() };
         Ok(Self { profile, usual: Some(usual), section: Section::All })
     }
 
-    fn line(&mut self, text: &str) -> Result<(), Fault> {
+    fn line(&mut self, text: &str, number: usize) -> Result<(), Fault> {
         match (text, self.usual) {
             ("", _) => Ok(()),
-            (number, None) => self.number(number),
+            (text, None) => self.number(text, number),
             (text, Some(_)) if text.starts_with('[') => self.section(text),
             (text, Some(_)) if text.starts_with("reject_force_umount") => {
-                self.profile.rules.push(reject_force_umount());
+                self.profile.rules.push(reject_force_umount(number));
                 Ok(())
             }
-            (text, Some(usual)) => self.rule(text, usual),
+            (text, Some(usual)) => self.rule(text, usual, number),
         }
     }
 
-    fn number(&mut self, text: &str) -> Result<(), Fault> {
+    fn number(&mut self, text: &str, line: usize) -> Result<(), Fault> {
         let number = text.parse().map_err(|_| Fault::value(text, "the number of a system call"))?;
         let (section, args) = (self.section, Vec::new());
-        self.profile.rules.push(Rule { section, call: Call::Number(number), args, action: Action::Allow });
+        self.profile.rules.push(Rule {
+            section,
+            call: Call::Number(number),
+            args,
+            action: Action::Allow,
+            line,
+        });
         Ok(())
     }
 
     fn section(&mut self, text: &str) -> Result<(), Fault> {
         let name = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        let known = SECTIONS.iter().find(|(known, _)| *known == name);
+        let known = SECTIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         let expected = "the name of an architecture, such as [all] or [x86_64]";
         self.section = known.ok_or_else(|| Fault::value(text, expected))?.1;
         Ok(())
     }
 
-    fn rule(&mut self, text: &str, usual: Action) -> Result<(), Fault> {
+    fn rule(&mut self, text: &str, usual: Action, line: usize) -> Result<(), Fault> {
         let (words, groups) = text.split_at(text.find('[').unwrap_or(text.len()));
         let (name, rest) = words.trim().split_once(char::is_whitespace).unwrap_or((words.trim(), ""));
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -262,13 +293,13 @@ impl Parser {
         }
         let action = if rest.trim().is_empty() { usual } else { action(rest.trim())? };
         let (section, call) = (self.section, Call::Name(name.to_owned()));
-        self.profile.rules.push(Rule { section, call, args: arg_tests(groups)?, action });
+        self.profile.rules.push(Rule { section, call, args: arg_tests(groups)?, action, line });
         Ok(())
     }
 }
 
 /// Refuses umount2(2) with MNT_FORCE, which can make a network file system lose data for everybody on the host.
-fn reject_force_umount() -> Rule {
+fn reject_force_umount(line: usize) -> Rule {
     const MNT_FORCE: u64 = 1;
     const EACCES: u16 = 13;
     let comparison = Comparison::Masked { mask: MNT_FORCE };
@@ -277,6 +308,7 @@ fn reject_force_umount() -> Rule {
         call: Call::Name("umount2".to_owned()),
         args: vec![ArgTest { index: 1, comparison, value: MNT_FORCE }],
         action: Action::Errno(EACCES),
+        line,
     }
 }
 
@@ -360,22 +392,45 @@ mod tests {
     }
 
     #[test]
-    fn the_second_line_says_what_happens_to_refused_calls() {
-        assert_eq!(read("2\nallowlist errno 38\nread\n").default, Action::Errno(38));
-        assert_eq!(read("2\nwhitelist\nread\n").default, Action::Kill);
-        let deny = read("2\nblacklist errno 1\nbpf\nacct kill\n");
-        assert_eq!(deny.default, Action::Allow);
-        assert_eq!(deny.rules.iter().map(|r| r.action).collect::<Vec<_>>(), [Action::Errno(1), Action::Kill]);
+    fn the_second_line_says_what_happens_to_calls_that_are_not_listed() {
+        let errno = Action::Errno;
+        for (head, default, usual) in [
+            ("allowlist", Action::Kill, Action::Allow),
+            ("whitelist errno 38", errno(38), Action::Allow),
+            ("denylist", Action::Allow, Action::Kill),
+            ("denylist allow", Action::Allow, Action::Kill),
+            ("blacklist errno 1", errno(1), Action::Kill),
+        ] {
+            let profile = read(&format!("2\n{head}\nbpf\nacct errno 2\nread allow\n"));
+            let actions: Vec<Action> = profile.rules.iter().map(|rule| rule.action).collect();
+            assert_eq!((profile.default, actions), (default, vec![usual, errno(2), Action::Allow]), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_denylist_that_would_deny_all_is_refused_with_what_to_write() {
+        let said = refused("2\ndenylist errno 1\nbpf\nacct kill\n");
+        assert!(said.starts_with("/p:2:1") && said.contains("no line allows any"), "{said}");
+        assert!(said.contains("help: write denylist alone, and the action in each line: NAME errno 1"), "{said}");
+        assert_eq!(read("2\nallowlist errno 1\n").default, Action::Errno(1));
+    }
+
+    #[test]
+    fn a_profile_of_nothing_but_problems_tells_the_first_and_that_there_is_more() {
+        let problems = parse(&format!("2\ndenylist\n{}", "(\n".repeat(5000)), Path::new("/p")).unwrap_err();
+        assert_eq!(problems.0.len(), 101);
+        assert!(matches!(problems.0[100].fault, Fault::More { told: 100 }));
     }
 
     #[test]
     fn sections_and_comments_are_read() {
         let profile =
-            read("2\ndenylist\nbpf errno 1 # no programs\n# none\n[x86]\nvm86 trap\n[s390x]\nread\n");
-        let of = |at: usize| (profile.rules[at].section, profile.rules[at].call.clone());
-        assert_eq!(of(0), (Section::All, name("bpf")));
-        assert_eq!(of(1), (Section::X86, name("vm86")));
-        assert_eq!(of(2), (Section::Other, name("read")));
+            read("2\ndenylist\nbpf errno 1 # no programs\n# none\n[x86]\nvm86 trap\n[S390X]\nread\n[mipsel]\nread\n");
+        let of = |at: usize| (profile.rules[at].section, profile.rules[at].call.clone(), profile.rules[at].line);
+        assert_eq!(of(0), (Section::All, name("bpf"), 3));
+        assert_eq!(of(1), (Section::X86, name("vm86"), 6));
+        assert_eq!(of(2), (Section::Other, name("read"), 8));
+        assert_eq!(of(3), (Section::Other, name("read"), 10));
     }
 
     #[test]
@@ -392,7 +447,7 @@ mod tests {
     #[test]
     fn forced_unmounts_are_a_rule_of_their_own() {
         let profile = read("2\ndenylist\nreject_force_umount  # comment this out to allow umount -f\n");
-        assert_eq!(profile.rules, [reject_force_umount()]);
+        assert_eq!(profile.rules, [reject_force_umount(3)]);
     }
 
     #[test]

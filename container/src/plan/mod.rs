@@ -341,7 +341,7 @@ pub fn plan(
         sysctls: config.sysctls.clone(),
         procs: config.procs.clone(),
         personality_32bit: config.arch.as_ref().is_some_and(|a| a.is_32bit()),
-        confinement: Confinement::decide(config, circumstances)?,
+        confinement: Confinement::decide(config, circumstances, &mut notes)?,
         new_keyring: !config.keyring_session,
         init: init(&request.run, config, facts, kernel_files.scoped_signals)?,
         signals: SignalPlan {

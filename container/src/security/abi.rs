@@ -52,12 +52,10 @@ impl Abi {
     pub(super) fn is_in(self, section: Section) -> bool {
         match section {
             Section::All => true,
-            Section::X8664 => self == Self::X8664,
-            Section::X86 => self == Self::X86,
-            Section::Arm64 => self == Self::Aarch64,
-            Section::Arm => self == Self::Arm,
+            Section::X86 => matches!(self, Self::X8664 | Self::X86),
+            Section::Arm => matches!(self, Self::Aarch64 | Self::Arm),
             Section::Riscv64 => self == Self::Riscv64,
-            Section::X32 | Section::Other => false,
+            Section::Other => false,
         }
     }
 
@@ -74,9 +72,37 @@ impl Abi {
     }
 }
 
+/// Tells whether Linux has a call of this name on any architecture.
+pub(super) fn is_a_call(name: &str) -> bool {
+    let here = [Abi::X8664, Abi::X86, Abi::Aarch64, Abi::Arm, Abi::Riscv64];
+    here.into_iter().any(|abi| abi.number(name).is_some())
+        || name.parse::<syscalls::loongarch64::Sysno>().is_ok()
+        || name.parse::<syscalls::mips::Sysno>().is_ok()
+        || name.parse::<syscalls::mips64::Sysno>().is_ok()
+        || name.parse::<syscalls::powerpc::Sysno>().is_ok()
+        || name.parse::<syscalls::powerpc64::Sysno>().is_ok()
+        || name.parse::<syscalls::s390x::Sysno>().is_ok()
+}
+
+/// Returns the call that was probably meant by a name that is none.
+pub(super) fn nearest_call(name: &str) -> Option<String> {
+    let calls = syscalls::x86_64::Sysno::iter().map(|call| call.name());
+    config::nearest(name, calls.chain(syscalls::x86::Sysno::iter().map(|call| call.name())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_are_known_wherever_they_are_and_others_are_not() {
+        for name in ["read", "vm86old", "arm_fadvise64_64", "s390_runtime_instr", "spu_run", "cacheflush"] {
+            assert!(is_a_call(name), "{name}");
+        }
+        assert!(!is_a_call("keyclt") && !is_a_call("") && !is_a_call("Read"));
+        assert_eq!(nearest_call("keyclt").as_deref(), Some("keyctl"));
+        assert_eq!(nearest_call("no_such_thing_at_all"), None);
+    }
 
     #[test]
     fn the_same_call_has_other_numbers_elsewhere() {

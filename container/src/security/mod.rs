@@ -45,17 +45,17 @@ pub struct Circumstances {
 }
 
 impl Confinement {
-    /// Decides it.
+    /// Decides it; what has no effect comes to `notes`.
     ///
     /// # Errors
     /// A profile of `lxc.seccomp.profile` that cannot be used.
-    pub fn decide(config: &Config, circumstances: Circumstances) -> Result<Self> {
+    pub fn decide(config: &Config, circumstances: Circumstances, notes: &mut Vec<String>) -> Result<Self> {
         let is_32bit = config.arch.as_ref().is_some_and(|arch| arch.is_32bit());
         Ok(Self {
             capabilities: capabilities::kept(&config.capabilities),
             no_new_privs: config.no_new_privs,
             rlimits: rlimits(config, circumstances.cores_are_piped),
-            filter: seccomp::decide(config, circumstances, is_32bit)?,
+            filter: seccomp::decide(config, circumstances, is_32bit, notes)?,
         })
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sys::seccomp::Instruction;
 
 use super::Circumstances;
-use super::abi::Abi;
+use super::abi::{Abi, is_a_call, nearest_call};
 use super::compile::compile;
 use crate::error::{Doing, Error, Kind, Result};
 
@@ -28,14 +28,22 @@ pub struct Filter {
 /// Without a profile, and with the one that LXC's common.conf names for everybody, [`share::BASELINE`] is in force, which
 /// refuses more. A profile of the user's own takes its place as a whole.
 ///
+/// Names in the user's own that no architecture has as a call come to `notes`. LXC: passes over them in silence.
+///
 /// # Errors
 /// A profile that cannot be read, with all its problems.
-pub fn decide(config: &Config, circumstances: Circumstances, is_32bit: bool) -> Result<Filter> {
+pub fn decide(
+    config: &Config,
+    circumstances: Circumstances,
+    is_32bit: bool,
+    notes: &mut Vec<String>,
+) -> Result<Filter> {
     let own = config.seccomp_profile.as_deref().filter(|path| !is_lxcs_common(path));
     let profile = match own {
         Some(path) => read(path)?,
         None => baseline(is_32bit)?,
     };
+    notes.extend(own.map(|path| misspelt(&profile, path)).unwrap_or_default());
     let beside = [(circumstances.one_id, share::ONE_ID), (circumstances.shares_pids, share::SHARED_PIDS)];
     let mut profiles: Vec<Profile> = beside
         .into_iter()
@@ -75,6 +83,26 @@ pub(crate) fn allow_only(calls: &[&str]) -> Result<Filter> {
 /// Tells whether a profile is the one that LXC installs for all containers.
 fn is_lxcs_common(path: &Path) -> bool {
     share::instead_of(path).is_some_and(|file| file == share::SECCOMP)
+}
+
+/// Says which rules of a profile are about calls that no architecture has, a sentence each: they have no effect.
+fn misspelt(profile: &Profile, path: &Path) -> Vec<String> {
+    /// How many are told.
+    const MOST: usize = 10;
+    let place = format!("lxc.seccomp.profile: {}", path.display());
+    let used = profile.rules.iter().filter(|rule| rule.section != Section::Other);
+    let mut wrong = used.filter_map(|rule| match &rule.call {
+        Call::Name(name) if !is_a_call(name) => Some((rule.line, name)),
+        _ => None,
+    });
+    let told = wrong.by_ref().take(MOST).map(|(line, name)| {
+        let meant = nearest_call(name).map(|call| format!("; write {call}")).unwrap_or_default();
+        format!("{place}:{line}: there is no system call '{name}', so the line has no effect{meant}")
+    });
+    let mut told: Vec<String> = told.collect();
+    let more = wrong.count();
+    told.extend((more > 0).then(|| format!("{place}: {more} more lines are about no system call")));
+    told
 }
 
 fn shipped(file: share::Shipped) -> Result<Profile> {

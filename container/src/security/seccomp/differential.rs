@@ -137,7 +137,7 @@ fn every_action_and_comparison_means_the_same() {
     for text in [
         "2\nallowlist\nread\nwrite\nexit_group\nfutex\n",
         "2\nallowlist errno 38\nread trap\nwrite errno 5\nkeyctl kill\n",
-        "2\ndenylist\nmkdir\n[x86]\nmkdir trap\n[x86_64]\nrmdir errno 9\n",
+        "2\ndenylist\nmkdir\n[x86]\nmknod trap\n[x86_64]\nrmdir errno 9\n",
         "1\nwhitelist\n0\n1\n60\n231\n",
     ] {
         compare(text, &profile(text));

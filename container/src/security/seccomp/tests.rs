@@ -100,7 +100,7 @@ fn where_pids_are_shared_others_keep_their_limits_and_their_share_of_the_machine
     }
     let of = |shares_pids| {
         let circumstances = Circumstances { shares_pids, ..Circumstances::default() };
-        decide(&Config::default(), circumstances, false).unwrap().len()
+        decide(&Config::default(), circumstances, false, &mut Vec::new()).unwrap().len()
     };
     assert!(of(true) > of(false));
 }
@@ -190,6 +190,7 @@ fn every_comparison_is_right_at_every_edge() {
                 call: Call::Name("fcntl".to_owned()),
                 args: vec![test],
                 action: Action::Errno(7),
+                line: 3,
             };
             let profile = Profile { default: Action::Allow, rules: vec![rule] };
             let program = compile(&[&profile], &ABIS).unwrap();
@@ -214,6 +215,7 @@ fn long_profiles_find_every_call() {
         call: Call::Number(*number),
         args: vec![ArgTest { index: 0, comparison: Comparison::Equal, value: u64::from(*number) << 32 }],
         action: Action::Errno((*number % 100) as u16 + 1),
+        line: 3,
     });
     let profile = Profile { default: Action::Kill, rules: rules.collect() };
     let native = Abi::native()[0];
@@ -230,6 +232,31 @@ fn long_profiles_find_every_call() {
 }
 
 #[test]
+fn a_section_counts_for_every_way_to_call_its_machines() {
+    for (section, counts) in [
+        ("x86_64", [Abi::X8664, Abi::X86]),
+        ("x86", [Abi::X8664, Abi::X86]),
+        ("x32", [Abi::X8664, Abi::X86]),
+        ("ARM", [Abi::Aarch64, Abi::Arm]),
+        ("arm64", [Abi::Aarch64, Abi::Arm]),
+    ] {
+        let profile = profile(&format!("2\ndenylist\n[{section}]\nptrace errno 1\n"));
+        let refused = ABIS.into_iter().filter(|abi| answer(&[&profile], *abi, "ptrace", [0; 6]) == errno(1));
+        assert_eq!(refused.collect::<Vec<_>>(), counts, "{section}");
+    }
+}
+
+#[test]
+fn names_that_are_no_calls_are_noted_with_their_lines_and_what_was_meant() {
+    let own = profile("2\ndenylist\nkeyclt errno 1\nread errno 1\n[mips]\nno_call\n[all]\ns390_runtime_instr kill\n");
+    let said = "lxc.seccomp.profile: /p:3: there is no system call 'keyclt', so the line has no effect; write keyctl";
+    assert_eq!(misspelt(&own, Path::new("/p")), [said]);
+    let many = profile(&format!("2\ndenylist\n{}", "no_call_at_all\n".repeat(30)));
+    let told = misspelt(&many, Path::new("/p"));
+    assert_eq!((told.len(), told[10].as_str()), (11, "lxc.seccomp.profile: /p: 20 more lines are about no system call"));
+}
+
+#[test]
 fn a_profile_of_the_user_takes_the_place_of_the_baseline_and_lxcs_own_does_not() {
     let dir = std::env::temp_dir().join(format!("seccomp-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -237,13 +264,18 @@ fn a_profile_of_the_user_takes_the_place_of_the_baseline_and_lxcs_own_does_not()
     std::fs::write(&file, "2\ndenylist\nacct errno 1\n").unwrap();
     let of = |path: Option<&Path>| {
         let config = Config { seccomp_profile: path.map(Path::to_owned), ..Config::default() };
-        decide(&config, Circumstances::default(), false)
+        decide(&config, Circumstances::default(), false, &mut Vec::new())
     };
     assert_eq!(of(None).unwrap().profile, "baseline");
     let common = of(Some(Path::new("/usr/share/lxc/config/common.seccomp"))).unwrap();
     assert_eq!(common, of(None).unwrap());
     let own = of(Some(&file)).unwrap();
     assert!(own.len() < common.len() && own.profile.ends_with("own.seccomp"));
+    std::fs::write(&file, "2\ndenylist\nactc errno 1\n").unwrap();
+    let config = Config { seccomp_profile: Some(file.clone()), ..Config::default() };
+    let mut notes = Vec::new();
+    decide(&config, Circumstances::default(), false, &mut notes).unwrap();
+    assert!(notes.len() == 1 && notes[0].ends_with("write acct"), "{notes:?}");
     std::fs::write(&file, "2\ndenylist\nacct errno x\nbpf what\n").unwrap();
     let refused = of(Some(&file)).unwrap_err();
     assert!(refused.kind() == Kind::Config && refused.to_string().contains("own.seccomp:4"), "{refused}");
