@@ -156,7 +156,7 @@ impl Default for Config {
             rootfs_options: None,
             rootfs_managed: true,
             autodev: true,
-            autodev_tmpfs_size: 500_000,
+            autodev_tmpfs_size: keys::TMPFS_SIZE,
             tty_max: 0,
             tty_dir: None,
             pty_max: 0,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::keys::{self, Shape};
 use crate::legacy::{Today, Unindexed};
 use crate::line::{self, Line};
-use crate::{Config, Fault, HwAddr, RootfsPath, legacy};
+use crate::{Config, Fault, HwAddr, RootfsPath, legacy, load};
 
 /// The text of one file with its comments, its order and the lines that nobody understands. What it includes stays
 /// an include.
@@ -52,25 +52,63 @@ impl Document {
         Ok(())
     }
 
-    /// Replaces the last line with `key` where it stands and removes the others; adds one where there is none.
+    /// Replaces the last line with `key` where it stands and removes the others. Where a later line or an included file would
+    /// undo that, or there is no line, it comes to the end; behind a line that clears the key, where what is included adds to
+    /// a list.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// As [`append`](Self::append); a value that the key does not take, or not beside what the file says; so much wrong in
+    /// the file that its end is not read.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
-        keys::find(key)?;
-        let new = line::write(key, value)?.into_bytes();
+        let (item, slot) = keys::find(key)?;
+        let new = line::write(key, value)?;
+        if item.name == "lxc.include" {
+            self.replace(key, &new);
+            return Ok(());
+        }
+        self.number_devices(key);
+        load::lenient(&self.bytes()).set(key, value)?;
+        let in_place = |document: &mut Self| document.replace(key, &new);
+        let at_the_end = |document: &mut Self| document.move_to_end(key, &[new.clone()]);
+        let alone = |document: &mut Self| document.move_to_end(key, &[format!("{key} ="), new.clone()]);
+        let ways: [&dyn Fn(&mut Self); 3] = [&in_place, &at_the_end, &alone];
+        let changed = ways.into_iter().map(|way| {
+            let mut changed = self.clone();
+            way(&mut changed);
+            changed
+        });
+        let holds = |document: &Self| holds(&load::lenient(&document.bytes()), item, &slot, key, value);
+        *self = { changed }.find(holds).ok_or_else(|| Fault::NotReached { key: key.to_owned() })?;
+        Ok(())
+    }
+
+    /// Puts a line in the place of the last one with `key`, or at the end.
+    fn replace(&mut self, key: &str, new: &str) {
         match self.lines.iter().rposition(|line| is_for(line, key)) {
             Some(last) => {
-                self.lines[last] = new;
+                self.lines[last] = new.as_bytes().to_vec();
                 let mut number = 0;
                 self.lines.retain(|line| {
                     number += 1;
                     number - 1 == last || !is_for(line, key)
                 });
             }
-            None => self.lines.push(new),
+            None => self.lines.push(new.as_bytes().to_vec()),
         }
-        Ok(())
+    }
+
+    /// Puts lines at the end in the place of all with `key`.
+    fn move_to_end(&mut self, key: &str, new: &[String]) {
+        self.lines.retain(|line| !is_for(line, key));
+        self.lines.extend(new.iter().map(|line| line.as_bytes().to_vec()));
+    }
+
+    /// Writes devices without numbers with theirs, before one of them is changed: its lines would become another's, or
+    /// number the others anew.
+    fn number_devices(&mut self, key: &str) {
+        if key == "lxc.net" || key.starts_with("lxc.net.") {
+            self.rewrite(legacy::is_unindexed);
+        }
     }
 
     /// Removes the lines that set `key`, also by a name of LXC 1 or 2. For a family, a group or a network device
@@ -83,6 +121,7 @@ impl Document {
     /// A key that does not exist.
     pub fn remove(&mut self, key: &str) -> Result<(), Fault> {
         keys::find(key)?;
+        self.number_devices(key);
         self.lines.retain(|line| !is_for(line, key));
         Ok(())
     }
@@ -93,6 +132,7 @@ impl Document {
     /// A key that does not exist.
     pub fn remove_value(&mut self, key: &str, value: &str) -> Result<bool, Fault> {
         keys::find(key)?;
+        self.number_devices(key);
         let before = self.lines.len();
         let has_value =
             |line: &[u8]| matches!(line::read(line), Line::Setting(found) if found.value == value);
@@ -116,6 +156,11 @@ impl Document {
     /// Writes lines with names of LXC 1 and 2 in today's words, and leaves out those that mean nothing any more. Returns
     /// what was changed, in order.
     pub fn update(&mut self) -> Vec<Change> {
+        self.rewrite(|_| true)
+    }
+
+    /// Writes the old keys that are wanted in today's words.
+    fn rewrite(&mut self, is_wanted: impl Fn(&str) -> bool) -> Vec<Change> {
         let settings = || self.lines.iter().map(|line| line::read(line));
         let backend = settings().filter_map(backend_of).next_back();
         let (mut memory, mut config, mut changes) = (Unindexed::default(), Config::default(), Vec::new());
@@ -126,6 +171,10 @@ impl Document {
                 _ => Outcome::Same,
             };
             let (old, new) = match outcome {
+                Outcome::Line { old, .. } | Outcome::Gone { old } if !is_wanted(&old) => {
+                    updated.push(line.clone());
+                    continue;
+                }
                 Outcome::Same => {
                     updated.push(line.clone());
                     continue;
@@ -225,7 +274,13 @@ fn today(
 ) -> Outcome {
     if keys::lookup(old.key).is_some() {
         // Devices with a number, after which the next one without is counted.
-        let _refused_elsewhere = old.key.starts_with("lxc.net.").then(|| config.set(old.key, old.value));
+        match old.key {
+            "lxc.include" => load::include_leniently(config, memory, old.value),
+            key if key == "lxc.net" || key.starts_with("lxc.net.") => {
+                let _refused_elsewhere = config.set(key, old.value);
+            }
+            _ => {}
+        }
         return Outcome::Same;
     }
     let name = old.key.to_owned();
@@ -299,21 +354,38 @@ fn is_for(line: &[u8], key: &str) -> bool {
     let Line::Setting(setting) = line::read(line) else { return false };
     let today = legacy::plain(setting.key);
     let name = today.as_deref().unwrap_or(setting.key);
-    name == key || belongs_to(name, key)
+    let is_backend = || key == "lxc.rootfs.path" && name == legacy::BACKEND;
+    name == key || is_backend() || belongs_to(name, key)
 }
 
-/// Tells whether the key `name` is one of those that `head` stands for.
+/// Tells whether the key `name` is `head`, with its number written in another way, or one of those that it stands for.
 fn belongs_to(name: &str, head: &str) -> bool {
     let below = name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
-    let (Ok((item, _)), Ok((head_item, head_slot))) = (keys::find(name), keys::find(head)) else {
-        return false;
-    };
+    let Some((head_item, head_slot)) = keys::lookup(head) else { return false };
+    let is_same_item = |(item, _): &(&keys::Key, _)| std::ptr::eq(*item, head_item);
+    let found = keys::lookup(name);
     match head_item.shape {
-        Shape::Family => below && head_slot.name.is_empty() && std::ptr::eq(item, head_item),
+        Shape::Family if head_slot.name.is_empty() => below && found.is_some_and(|found| is_same_item(&found)),
+        Shape::Group if head_item.name == "lxc.net.N" => {
+            let is_of_device = |(item, slot): (&keys::Key, keys::Slot<'_>)| {
+                item.name.starts_with(head_item.name) && slot.index == head_slot.index
+            };
+            below || found.is_some_and(is_of_device)
+        }
         // Clearing the hooks leaves their version.
-        Shape::Group => below && item.name != "lxc.hook.version",
-        Shape::Scalar | Shape::List => false,
+        Shape::Group => below && name != "lxc.hook.version",
+        _ => found.is_some_and(|found| is_same_item(&found) && found.1 == head_slot),
     }
+}
+
+/// Tells whether a configuration says what a line with `key` and `value` set it to: once more changes nothing.
+fn holds(loaded: &Config, item: &'static keys::Key, slot: &keys::Slot<'_>, key: &str, value: &str) -> bool {
+    let mut again = loaded.clone();
+    let adds_up = item.shape == Shape::List || matches!(item.name, "lxc.cgroup2" | "lxc.cgroup");
+    if adds_up {
+        (item.access.clear)(&mut again, slot);
+    }
+    again.set(key, value).is_ok() && again == *loaded
 }
 
 fn open_hwaddr(line: &[u8]) -> Option<(String, HwAddr)> {
@@ -362,6 +434,90 @@ mod tests {
         assert!(text.ends_with("lxc.uts.name = c\n") && text.matches("uts").count() == 1, "{text}");
         document.set("lxc.cgroup.dir", "z").unwrap();
         assert!(document.text().contains("lxc.cgroup.dir = z\nlxc.cgroup.dir.monitor = y\n"));
+    }
+
+    /// Sets a key of a text and returns the new text.
+    fn set(text: &str, key: &str, value: &str) -> String {
+        let mut document = Document::from_bytes(text.as_bytes());
+        document.set(key, value).unwrap();
+        document.text()
+    }
+
+    #[test]
+    fn a_line_that_would_be_undone_comes_to_the_end() {
+        for (text, key, value, new) in [
+            (
+                "lxc.cgroup2.pids.max = 1\nlxc.cgroup2 =\n",
+                "lxc.cgroup2.pids.max",
+                "2",
+                "lxc.cgroup2 =\nlxc.cgroup2.pids.max = 2\n",
+            ),
+            (
+                "lxc.cap.drop = chown\nlxc.cap.keep =\n",
+                "lxc.cap.drop",
+                "kill",
+                "lxc.cap.keep =\nlxc.cap.drop = kill\n",
+            ),
+            (
+                "lxc.net.0.link = a\nlxc.net =\nlxc.net.0.type = veth\n",
+                "lxc.net.0.link",
+                "b",
+                "lxc.net =\nlxc.net.0.type = veth\nlxc.net.0.link = b\n",
+            ),
+            ("lxc.net.0.link = a\nlxc.net.00.link = b\n", "lxc.net.0.link", "c", "lxc.net.0.link = c\n"),
+        ] {
+            assert_eq!(set(text, key, value), new);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("more");
+        fs::write(&file, "lxc.uts.name = more\nlxc.group = more\nlxc.mount.auto = proc\n").unwrap();
+        let include = format!("lxc.include = {}\n", file.display());
+        let before = format!("lxc.uts.name = a\nlxc.group = a\nlxc.mount.auto = sys\n{include}");
+        let name = set(&before, "lxc.uts.name", "b");
+        assert!(name.ends_with(&format!("{include}lxc.uts.name = b\n")), "{name}");
+        let group = set(&before, "lxc.group", "b");
+        assert!(group.ends_with(&format!("{include}lxc.group =\nlxc.group = b\n")), "{group}");
+        // What is included sets another class.
+        assert!(set(&before, "lxc.mount.auto", "sys:rw").contains(&format!("lxc.mount.auto = sys:rw\n{include}")));
+    }
+
+    #[test]
+    fn a_value_that_would_not_hold_is_refused_and_changes_nothing() {
+        for (text, key, value) in [
+            ("lxc.cap.drop = chown\n".to_owned(), "lxc.cap.keep", "kill"),
+            ("lxc.bogus = 1\n".repeat(200), "lxc.uts.name", "a"),
+            (String::new(), "lxc.tty.max", "x"),
+        ] {
+            let mut document = Document::from_bytes(text.as_bytes());
+            let before = document.clone();
+            assert!(document.set(key, value).is_err(), "{key}");
+            assert_eq!(document, before);
+        }
+    }
+
+    #[test]
+    fn a_path_takes_the_place_of_an_old_one_and_of_its_backing_store() {
+        let old = "lxc.rootfs.backend = overlay\nlxc.rootfs = /a:/b\n";
+        assert_eq!(set(old, "lxc.rootfs.path", "dir:/c"), "lxc.rootfs.path = dir:/c\n");
+    }
+
+    #[test]
+    fn devices_without_numbers_are_changed_and_removed_by_theirs() {
+        let old = "lxc.network.type = veth\nlxc.network.link = a\nlxc.network.bogus = 1\nlxc.network.type = veth\n\
+                   lxc.network.link = b\nlxc.utsname = u\n";
+        let second = "lxc.net.1.type = veth\nlxc.net.1.link = b\nlxc.utsname = u\n";
+        let of = |act: &dyn Fn(&mut Document)| {
+            let mut document = Document::from_bytes(old.as_bytes());
+            act(&mut document);
+            document.text()
+        };
+        assert_eq!(of(&|document| document.remove("lxc.net.0").unwrap()), second);
+        assert_eq!(of(&|document| document.remove("lxc.net").unwrap()), "lxc.utsname = u\n");
+        assert_eq!(of(&|document| document.remove("lxc.uts.name").unwrap()), old.replace("lxc.utsname = u\n", ""));
+        let changed = of(&|document| document.set("lxc.net.1.link", "c").unwrap());
+        assert!(changed.ends_with(&second.replace("= b", "= c")) && changed.starts_with("lxc.net.0.type"), "{changed}");
+        let gone = of(&|document| assert!(document.remove_value("lxc.net.1.link", "b").unwrap()));
+        assert!(gone.contains("lxc.net.0.link = a") && !gone.contains("link = b"), "{gone}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::Config;
-use crate::keys::{Key, Slot, TABLE};
+use crate::keys::{self, Key, Slot, TABLE};
 
 /// Names that mean nothing any more.
 pub(crate) const DROPPED: [&str; 2] = ["lxc.pivotdir", "lxc.kmsg"];
@@ -90,17 +90,27 @@ pub(crate) fn plain(key: &str) -> Option<String> {
     Some(new.trim_end_matches('.').to_owned())
 }
 
+/// Tells whether a key is one of a device without a number.
+pub(crate) fn is_unindexed(key: &str) -> bool {
+    key.strip_prefix(NETWORK).is_some_and(|rest| rest.starts_with('.')) && plain(key).is_none()
+}
+
+/// Returns today's name of a key without an index, as one of the first device.
+pub(crate) fn in_first_device(key: &str) -> Option<String> {
+    let new = format!("lxc.net.0.{}", device_part(key.strip_prefix(NETWORK)?.strip_prefix('.')?));
+    keys::lookup(&new).is_some().then_some(new)
+}
+
 fn device_part(part: &str) -> &str {
     DEVICE_PARTS.iter().find(|(old, _)| *old == part).map_or(part, |(_, new)| new)
 }
 
 /// Files of cgroup v1 and the keys of cgroup v2 with the same purpose.
 /// Source: the kernel's Documentation/admin-guide/cgroup-v2.rst.
-const CGROUP_V1: [(&str, &str); 16] = [
+const CGROUP_V1: [(&str, &str); 15] = [
     ("memory.limit_in_bytes", "lxc.cgroup2.memory.max"),
-    ("memory.soft_limit_in_bytes", "lxc.cgroup2.memory.high"),
+    ("memory.soft_limit_in_bytes", "lxc.cgroup2.memory.low"),
     ("memory.memsw.limit_in_bytes", "lxc.cgroup2.memory.swap.max"),
-    ("memory.swappiness", "lxc.cgroup2.memory.swap.max"),
     ("cpu.shares", "lxc.cgroup2.cpu.weight"),
     ("cpu.cfs_quota_us", "lxc.cgroup2.cpu.max"),
     ("cpu.cfs_period_us", "lxc.cgroup2.cpu.max"),
@@ -124,7 +134,6 @@ pub(crate) fn cgroup_v1(item: &Key, slot: &Slot<'_>) -> Option<Option<&'static s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys;
 
     #[test]
     fn old_names_have_one_new_name_each() {

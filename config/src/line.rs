@@ -26,8 +26,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) value_at: usize,
 }
 
-/// A byte order mark, as editors of other systems put it at the start of a file, and a key.
-const MARKED_KEY: &[u8] = b"\xef\xbb\xbflxc.";
+/// A byte order mark, as editors of other systems put it at the start of a file.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 const BLANKS: [char; 3] = [' ', '\t', '\r'];
 
 /// Reads a line without its line break.
@@ -37,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Line<'_> {
     let start = bytes.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(bytes.len());
     let head = bytes.get(start..start + 4).unwrap_or_default();
     if !head.eq_ignore_ascii_case(b"lxc.") {
-        return if bytes.starts_with(MARKED_KEY) { Line::Marked } else { Line::Ignored };
+        return if is_marked(bytes) { Line::Marked } else { Line::Ignored };
     }
     let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')) else {
         return if head == b"lxc." { Line::Broken(Fault::NotText) } else { Line::Ignored };
@@ -55,6 +55,18 @@ pub(crate) fn read(bytes: &[u8]) -> Line<'_> {
         key_at: start,
         value_at,
     })
+}
+
+/// Tells whether a key would stand in a line, were there no byte order marks before it.
+fn is_marked(mut bytes: &[u8]) -> bool {
+    let mut marked = false;
+    loop {
+        bytes = bytes.trim_ascii_start();
+        match bytes.strip_prefix(MARK) {
+            Some(rest) => (bytes, marked) = (rest, true),
+            None => return marked && bytes.starts_with(b"lxc."),
+        }
+    }
 }
 
 /// Returns the keys and values in a text, without their quotes. For a text of which only some keys are taken; it is not loaded.
@@ -132,7 +144,9 @@ mod tests {
             assert_eq!(read(line.as_bytes()), Line::Ignored, "{line}");
         }
         assert_eq!(read(b"# caf\xe9"), Line::Ignored);
-        assert_eq!(read("\u{feff}lxc.a = b".as_bytes()), Line::Marked);
+        for line in ["\u{feff}lxc.a = b", " \u{feff} lxc.a = b", "\u{feff}\u{feff}lxc.a = b"] {
+            assert_eq!(read(line.as_bytes()), Line::Marked, "{line}");
+        }
         assert_eq!(read(b"LXC.UTS.NAME = a"), Line::WrongCase { key: "lxc.uts.name".into() });
     }
 

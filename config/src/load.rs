@@ -45,8 +45,11 @@ impl Loaded {
     }
 }
 
-/// How many files one configuration may include. LXC: has no limit, so that a file that includes itself never ends.
+/// How many lines that include, and files that are included, one configuration may have. LXC: has no limit, so that a
+/// file that includes itself never ends.
 const MOST_INCLUDES: usize = 1000;
+/// How many names an included directory may hold: all are read before the first file is.
+const MOST_ENTRIES: usize = 4096;
 /// How deep includes may go: each step takes a part of the stack.
 const DEEPEST: usize = 20;
 /// How many bytes a configuration may have with all that it includes: far more than any has, and few enough that the
@@ -122,6 +125,23 @@ pub(crate) fn include_into(config: &mut Config, value: &str) -> Result<(), Fault
     Ok(())
 }
 
+/// Takes what `lxc.include = value` names as far as it can be read, with the devices without a number that it has.
+pub(crate) fn include_leniently(config: &mut Config, memory: &mut Unindexed, value: &str) {
+    let (config_before, unindexed) = (std::mem::take(config), std::mem::take(memory));
+    let mut reader = Reader { config: config_before, unindexed, ..Reader::default() };
+    // What is wrong with it is told when the file is loaded.
+    let _told_elsewhere = reader.include(Path::new(value));
+    (*config, *memory) = (reader.config, reader.unindexed);
+}
+
+/// Returns what a text says, whatever is wrong with some of its lines.
+pub(crate) fn lenient(bytes: &[u8]) -> Config {
+    let mut reader = Reader { bytes: bytes.len(), ..Reader::default() };
+    reader.file(bytes, Path::new(""));
+    reader.take_backend();
+    reader.config
+}
+
 /// A configuration while it is read.
 #[derive(Default)]
 struct Reader {
@@ -136,8 +156,12 @@ struct Reader {
     /// How long all texts together are.
     bytes: usize,
     unindexed: Unindexed,
-    /// The value of `lxc.rootfs.backend`, which may come before or after `lxc.rootfs`.
-    backend: Option<String>,
+    /// The value of `lxc.rootfs.backend`, which may come before or after `lxc.rootfs`; none is a directory.
+    backend: Option<Option<String>>,
+    /// What is wrong with the line of `lxc.rootfs.backend`, if the path names the backing store itself.
+    backend_beside: Option<Problem>,
+    /// Whether the path names the backing store itself, as it does by its name of today.
+    names_backend: bool,
     /// The lines that count, where somebody wants to know them.
     given: Option<Vec<Given>>,
 }
@@ -181,6 +205,14 @@ impl Reader {
         match outcome {
             Ok(None) => self.remember(bytes, &at, at.key),
             Ok(Some(warning)) => {
+                if at.key == legacy::BACKEND {
+                    let fault = Fault::Refused {
+                        value: at.value.to_owned(),
+                        why: "it goes with lxc.rootfs, and lxc.rootfs.path names the backing store itself".to_owned(),
+                        instead: Some(format!("remove the line, or write lxc.rootfs.path = {}:PATH", at.value)),
+                    };
+                    self.backend_beside = Some(self.placed(bytes, &at, fault));
+                }
                 if let Fault::Renamed { new, .. } = &warning {
                     self.remember(bytes, &at, new);
                 }
@@ -236,6 +268,7 @@ impl Reader {
         }
         if let Some((item, slot)) = keys::lookup(key) {
             self.config.set_item(item, &slot, key, value)?;
+            self.names_backend |= item.name == "lxc.rootfs.path";
             self.note(key, value);
             return Ok(doubtful(item, &slot, key, value));
         }
@@ -255,12 +288,17 @@ impl Reader {
         match self.unindexed.today(key, &self.config) {
             Some(Today::Key(new)) => {
                 self.config.set(&new, value)?;
+                if new == "lxc.rootfs.path" {
+                    self.names_backend = RootfsPath::names_backend(value);
+                }
                 self.note(&new, value);
                 Ok(Some(Fault::Renamed { old, new }))
             }
             Some(Today::Backend) => {
-                self.backend = if value.is_empty() { None } else { RootfsPath::backend_named(value)? };
-                Ok(Some(Fault::Renamed { old, new: format!("lxc.rootfs.path = {value}:PATH") }))
+                let named = |value| RootfsPath::backend_named(value);
+                self.backend = if value.is_empty() { None } else { Some(named(value)?) };
+                let prefix = if value.is_empty() { String::new() } else { format!("{value}:") };
+                Ok(Some(Fault::Renamed { old, new: format!("lxc.rootfs.path = {prefix}PATH") }))
             }
             Some(Today::Nothing) => Ok(Some(Fault::Dropped { key: old })),
             Some(Today::NoDevice) => Err(Fault::NetworkBeforeType { key: old }),
@@ -269,16 +307,31 @@ impl Reader {
     }
 
     fn include(&mut self, path: &Path) -> Result<Option<Fault>, Fault> {
+        self.count()?;
         if path.is_dir() {
             return self.directory(path);
         }
-        match read(path) {
+        match self.read(path) {
             Ok(bytes) => self.included(&bytes, path).map(|()| None),
             Err(why) if why.kind() != io::ErrorKind::NotFound => Err(unreadable(path, &why)),
             // LXC: a directory that is not there holds no files.
             Err(_) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => Ok(None),
             Err(_) => self.shipped(path),
         }
+    }
+
+    /// Counts one more include, before anything is opened for it.
+    fn count(&mut self) -> Result<(), Fault> {
+        self.included += 1;
+        match self.included {
+            ..=MOST_INCLUDES => Ok(()),
+            _ => Err(Fault::IncludeTooMany { limit: MOST_INCLUDES }),
+        }
+    }
+
+    /// Reads a file, and of one that makes the configuration too long no more than tells that.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read_up_to(path, MOST_BYTES.saturating_sub(self.bytes))
     }
 
     /// Reads Bryo's own file in place of one of LXC's that the host does not have.
@@ -298,11 +351,7 @@ impl Reader {
         if self.open.len() > DEEPEST {
             return Err(Fault::IncludeTooDeep { limit: DEEPEST });
         }
-        self.included += 1;
-        if self.included > MOST_INCLUDES {
-            return Err(Fault::IncludeTooMany { limit: MOST_INCLUDES });
-        }
-        self.bytes += bytes.len();
+        self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > MOST_BYTES {
             return Err(Fault::TooLong { limit: MOST_BYTES });
         }
@@ -310,29 +359,53 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the `.conf` files of a directory, all of them before the first that cannot be read is reported.
+    /// Reads the `.conf` files of a directory, all of them before the first that cannot be read is reported. Where no more
+    /// may be included it ends.
     ///
     /// LXC: takes them in the order in which the file system lists them.
     fn directory(&mut self, path: &Path) -> Result<Option<Fault>, Fault> {
         let entries = fs::read_dir(path).map_err(|why| unreadable(path, &why))?;
-        let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+        let entries = entries.take(MOST_ENTRIES + 1).map(|entry| entry.map(|entry| entry.path()));
+        let paths: io::Result<Vec<PathBuf>> = entries.collect();
         let mut paths = paths.map_err(|why| unreadable(path, &why))?;
+        if paths.len() > MOST_ENTRIES {
+            return Err(Fault::DirectoryTooLong { path: path.to_owned(), limit: MOST_ENTRIES });
+        }
         paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(b".conf"));
         paths.sort_unstable();
-        let outcomes: Vec<Result<(), Fault>> = paths.iter().map(|path| self.listed(path)).collect();
-        outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())).map(|()| None)
+        let mut first = Ok(None);
+        for path in &paths {
+            match self.listed(path) {
+                Ok(()) => {}
+                Err(fault @ (Fault::IncludeTooMany { .. } | Fault::TooLong { .. })) => return Err(fault),
+                Err(fault) => first = first.and(Err(fault)),
+            }
+        }
+        first
     }
 
     fn listed(&mut self, path: &Path) -> Result<(), Fault> {
-        let bytes = read(path).map_err(|why| unreadable(path, &why))?;
+        self.count()?;
+        let bytes = self.read(path).map_err(|why| unreadable(path, &why))?;
         self.included(&bytes, path)
     }
 
+    /// Puts `lxc.rootfs.backend` before the path. Returns what is wrong where the path has another one.
+    fn take_backend(&mut self) -> Option<Problem> {
+        let (backend, rootfs) = (self.backend.take()?, self.config.rootfs_path.as_mut()?);
+        if rootfs.backend == backend {
+            return None;
+        }
+        if self.names_backend {
+            return self.backend_beside.take();
+        }
+        rootfs.backend = backend;
+        None
+    }
+
     fn finish(mut self) -> Result<(Config, Vec<Problem>), Problems> {
-        if let (Some(backend), Some(rootfs)) = (self.backend, &mut self.config.rootfs_path)
-            && rootfs.backend.is_none()
-        {
-            rootfs.backend = Some(backend);
+        if let Some(problem) = self.take_backend() {
+            tell(&mut self.problems, problem);
         }
         if self.problems.is_empty() { Ok((self.config, self.warnings)) } else { Err(Problems(self.problems)) }
     }
@@ -367,13 +440,17 @@ fn identity(path: &Path) -> PathBuf {
 /// keep the reader waiting for ever, and opening a device can be an act of its own; so nothing else is opened, and what
 /// takes the file's place meanwhile neither waits nor becomes a terminal.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(path, MOST_BYTES)
+}
+
+/// Reads a file that may have so many bytes, and one byte more, which tells that it is too long.
+fn read_up_to(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     is_readable(&fs::metadata(path)?)?;
     let at_once = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(at_once).open(path)?;
     is_readable(&file.metadata()?)?;
     let mut bytes = Vec::new();
-    // One byte more tells that it is too long.
-    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -401,4 +478,25 @@ fn is_readable(metadata: &Metadata) -> io::Result<()> {
 
 pub(crate) fn unreadable(path: &Path, why: &io::Error) -> Fault {
     Fault::Unreadable { path: path.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_that_makes_the_text_too_long_no_more_is_read_than_tells_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = directory.path().join("a.conf");
+        fs::write(&long, "# words\n".repeat(1000)).unwrap();
+        let mut reader = Reader { bytes: MOST_BYTES - 10, ..Reader::default() };
+        assert_eq!(reader.read(&long).unwrap().len(), 11);
+        for number in 0..100 {
+            fs::hard_link(&long, directory.path().join(format!("b{number}.conf"))).unwrap();
+        }
+        assert_eq!(reader.include(directory.path()), Err(Fault::TooLong { limit: MOST_BYTES }));
+        // The line and the first file: the others are not opened.
+        assert_eq!(reader.included, 2);
+        assert_eq!(reader.read(&long).unwrap().len(), 1);
+    }
 }

@@ -171,7 +171,8 @@ impl MountAuto {
         let mut new = self.clone();
         for word in value.split_ascii_whitespace() {
             new.word(word).ok_or_else(|| {
-                let meant = word.contains(',').then(|| word.replace(',', " "));
+                let apart = word.replace(',', " ");
+                let meant = (apart != word && self.clone().read(&apart).is_ok()).then_some(apart);
                 Fault::value(
                     word,
                     "a word of lxc.mount.auto, such as proc:mixed, sys:ro or cgroup:mixed:force",

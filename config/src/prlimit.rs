@@ -54,7 +54,9 @@ impl Prlimit {
 
 fn number(name: &str) -> Option<u32> {
     let known = RESOURCES.iter().position(|known| *known == name);
-    let number = known.or_else(|| name.parse().ok().filter(|number| *number < RESOURCES.len()))?;
+    // Written as numbers are, so that each resource has two names at most.
+    let plain = |number: &usize| *number < RESOURCES.len() && number.to_string() == name;
+    let number = known.or_else(|| name.parse().ok().filter(plain))?;
     u32::try_from(number).ok()
 }
 
@@ -105,6 +107,8 @@ mod tests {
     fn a_suffix_and_a_wrong_name_are_refused_with_what_was_meant() {
         assert_eq!(Prlimit::read("nofile", "1k").unwrap_err().suggestion().unwrap(), "write 1024");
         assert_eq!(Prlimit::read("NOFILE", "1").unwrap_err().suggestion().unwrap(), "write nofile");
-        assert!(Prlimit::read("16", "1").is_err());
+        for name in ["16", "07", "+7"] {
+            assert!(Prlimit::read(name, "1").is_err(), "{name}");
+        }
     }
 }

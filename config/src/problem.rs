@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::NetKind;
+use crate::{NetKind, keys, legacy};
 
 /// What is wrong, or worth a warning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +125,12 @@ pub enum Fault {
     /// A value that no line of a configuration can hold.
     #[error("a value cannot hold a line break or a NUL")]
     Unwritable,
+    /// A key that is set, in a file of which so much is wrong that its end is not read.
+    #[error("'{key}' would not hold: too much of what the file says is wrong")]
+    NotReached {
+        /// The key.
+        key: String,
+    },
     /// An included file does not exist.
     #[error("the file to include, {}, does not exist", .path.display())]
     IncludeMissing {
@@ -140,6 +146,14 @@ pub enum Fault {
     /// Includes that include includes, without a sensible end.
     #[error("more than {limit} files are included")]
     IncludeTooMany {
+        /// How many may be.
+        limit: usize,
+    },
+    /// A directory with more files than any that is made to be included.
+    #[error("{} has more than {limit} files", .path.display())]
+    DirectoryTooLong {
+        /// The directory.
+        path: PathBuf,
         /// How many may be.
         limit: usize,
     },
@@ -217,7 +231,11 @@ impl Fault {
             Self::UnknownKey { nearest: Some(key), .. }
             | Self::Value { meant: Some(key), .. }
             | Self::Setting { meant: Some(key), .. } => Some(format!("write {key}")),
-            Self::Renamed { new, .. } | Self::WrongCase { key: new } => Some(format!("write {new}")),
+            Self::Renamed { new, .. } => Some(format!("write {new}")),
+            Self::WrongCase { key } => match keys::find(key) {
+                Ok(_) => Some(format!("write {key}")),
+                Err(fault) => fault.suggestion(),
+            },
             Self::Marked => Some("save the file as UTF-8 without a byte order mark".to_owned()),
             Self::KernelSize { meant, .. } => Some(format!("write {meant}")),
             Self::CgroupV1 { modern: Some(key), .. } => Some(format!("write {key}")),
@@ -229,7 +247,8 @@ impl Fault {
             }
             Self::Refused { instead, .. } => instead.clone(),
             Self::Dropped { .. } => Some("remove the line".to_owned()),
-            Self::NetworkBeforeType { .. } => Some("write lxc.net.0.type = veth before it".to_owned()),
+            Self::NetworkBeforeType { key } => legacy::in_first_device(key)
+                .map(|key| format!("write {key}, and lxc.net.0.type = veth before it")),
             Self::IncludeMissing { .. } => Some("correct the path, or remove the line".to_owned()),
             _ => None,
         }
@@ -375,16 +394,25 @@ fn word_at(text: &str, from: usize, word: &str) -> Option<usize> {
     found.filter(|_| !word.is_empty())
 }
 
-/// Returns the text without control characters, which could make a terminal show something else. A file that comes
-/// with an image is somebody else's text. Each becomes one character, so that columns stay.
+/// Returns the text without characters that could make a terminal show something else: controls, and what is not seen
+/// or turns the order of others. A file that comes with an image is somebody else's text. Each becomes one character, so
+/// that columns stay.
 fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\t' => ' ',
         '\n' => '\n',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if c.is_control() || is_unseen(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     text.chars().map(shown).collect()
+}
+
+/// Tells whether a character is a format character that has no shape of its own: marks and overrides of writing
+/// direction, joiners, line separators, the byte order mark, tags. Source: Unicode's categories Cf, Zl and Zp.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// All the problems of a configuration, in the order of its lines; never none.
@@ -440,6 +468,14 @@ mod tests {
         assert!(shown.len() < 2000 && shown.starts_with("/c:1:100014: 'yess"), "{}", shown.len());
         let mark = shown.lines().find(|line| line.ends_with('^')).unwrap().len() - 1;
         assert_eq!(shown.lines().nth(1).unwrap().find("yess"), Some(mark));
+    }
+
+    #[test]
+    fn what_turns_or_hides_text_is_replaced_and_columns_stay() {
+        let line = "lxc.arch = a\u{202e}b\u{feff}\u{2066}";
+        let shown = crate::parse(line, "/\u{202d}c".as_ref()).unwrap_err().to_string();
+        assert!(shown.contains("a\u{fffd}b\u{fffd}\u{fffd}") && shown.starts_with("/\u{fffd}c:1:12:"), "{shown}");
+        assert!(!shown.contains(is_unseen), "{shown}");
     }
 
     #[test]

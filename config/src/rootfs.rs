@@ -19,6 +19,11 @@ pub struct RootfsPath {
 const BACKENDS: [&str; 9] = ["dir", "overlay", "overlayfs", "btrfs", "loop", "lvm", "nbd", "rbd", "zfs"];
 
 impl RootfsPath {
+    /// Tells whether a value names its backing store.
+    pub(crate) fn names_backend(text: &str) -> bool {
+        text.split_once(':').is_some_and(|(word, _)| !word.contains('/'))
+    }
+
     /// Reads the name of a backing store alone; none for a directory.
     pub(crate) fn backend_named(word: &str) -> Result<Option<String>, Fault> {
         Ok(Some(known(word)?).filter(|word| *word != "dir").map(str::to_owned))

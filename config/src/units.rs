@@ -98,7 +98,8 @@ const SECOND: i64 = 1_000_000_000;
 pub(crate) fn offset(text: &str) -> Result<Option<i64>, Fault> {
     let wrong = || Fault::value(text, "a number with one of the units h, m, s, ms, us, ns");
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(|| {
-        let meant = text.parse::<i64>().is_ok().then(|| format!("{text}s"));
+        let seconds = text.parse::<i64>().ok().and_then(|number| number.checked_mul(SECOND));
+        let meant = seconds.map(|_| format!("{text}s"));
         wrong().meaning(meant)
     })?;
     let (number, unit) = text.split_at(unit_at);
@@ -118,7 +119,10 @@ pub(crate) fn show_offset(offset: Option<i64>, blank: &str) -> String {
 
 /// Reads a whole number of any type.
 pub(crate) fn number<N: std::str::FromStr>(text: &str, expected: &'static str) -> Result<N, Fault> {
-    text.parse().map_err(|_| Fault::value(text, expected).meaning(spelled_out(text).filter(|n| n != text)))
+    text.parse().map_err(|_| {
+        let fits = |number: &String| number != text && number.parse::<N>().is_ok();
+        Fault::value(text, expected).meaning(spelled_out(text).filter(fits))
+    })
 }
 
 #[cfg(test)]

@@ -89,6 +89,19 @@ fn includes_that_double_at_every_step_come_to_an_end() {
 }
 
 #[test]
+fn directories_without_end_come_to_an_end() {
+    let files = Files::new().with("config", &"lxc.include = @/d/\n".repeat(1001)).with("d/a.txt", "");
+    let problems = files.load().unwrap_err();
+    assert!(matches!(problems.0[0].fault, Fault::IncludeTooMany { limit: 1000 }));
+    assert_eq!(problems.0[0].place.line, 1001);
+    let mut files = Files::new().with("config", "lxc.include = @/d/\n").with("d/a.conf", "");
+    for number in 0..4096 {
+        files = files.with(&format!("d/{number}"), "");
+    }
+    assert!(matches!(files.load().unwrap_err().0[0].fault, Fault::DirectoryTooLong { limit: 4096, .. }));
+}
+
+#[test]
 fn includes_that_go_too_deep_are_refused_before_the_stack_ends() {
     let mut files = Files::new().with("config", "lxc.include = @/0.conf\n");
     for step in 0..200 {
@@ -136,12 +149,17 @@ fn a_text_of_nothing_but_problems_tells_the_first_and_that_there_is_more() {
 
 #[test]
 fn names_without_end_come_to_an_end() {
-    for family in ["lxc.sysctl", "lxc.proc"] {
+    for family in ["lxc.sysctl", "lxc.proc", "lxc.cgroup2", "lxc.cgroup"] {
         let text: String = (0..50_000).map(|number| format!("{family}.a{number}=1\n")).collect();
         let problems = parse(&text, Path::new("/c")).unwrap_err();
         assert_eq!(problems.0[0].fault, Fault::TooManyNames { limit: 4096 });
         assert_eq!(problems.0[0].place.line, 4097);
     }
+    let values = "lxc.cgroup2.a=1\n".repeat(50_000);
+    assert_eq!(parse(&values, Path::new("/c")).unwrap_err().0[0].place.line, 4097);
+    // One number can be written in many ways.
+    let text: String = (1..250).map(|zeros| format!("lxc.prlimit.{}7=1\n", "0".repeat(zeros))).collect();
+    assert_eq!(parse(&text, Path::new("/c")).unwrap_err().0.len(), 101);
 }
 
 #[test]
@@ -239,6 +257,24 @@ fn a_configuration_of_lxc_1_reads_as_todays_with_a_warning_for_each_line() {
     assert!(parse("lxc.rootfs.backend = overlya\n", Path::new("/c")).is_err());
     assert_eq!(loaded.config.net[&1].macvlan_mode, MacvlanMode::Bridge);
     assert_eq!(loaded.config.net[&0].kind, NetKind::Veth);
+}
+
+#[test]
+fn an_old_backing_store_goes_with_an_old_path_alone() {
+    let path = |text: &str| read(text).config.rootfs_path.unwrap().to_string();
+    assert_eq!(path("lxc.rootfs.backend = overlay\nlxc.rootfs = /a:/b\n"), "overlay:/a:/b");
+    assert_eq!(path("lxc.rootfs = /a\nlxc.rootfs.backend = dir\n"), "/a");
+    assert_eq!(path("lxc.rootfs.path = overlay:/a:/b\nlxc.rootfs.backend = overlay\n"), "overlay:/a:/b");
+    for text in [
+        "lxc.rootfs.backend = overlay\nlxc.rootfs.path = /a\n",
+        "lxc.rootfs.backend = overlay\nlxc.rootfs.path = dir:/a\n",
+        "lxc.rootfs.backend = overlay\nlxc.rootfs = dir:/a\n",
+        "lxc.rootfs.backend = overlay\nlxc.rootfs = btrfs:/a\n",
+    ] {
+        let problems = parse(text, Path::new("/c")).unwrap_err().to_string();
+        assert!(problems.starts_with("/c:1:22: 'overlay': it goes with lxc.rootfs"), "{problems}");
+        assert!(problems.contains("lxc.rootfs.path = overlay:PATH"), "{problems}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)] // The helpers here are parts of tests.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use config::keys::{self, Shape};
 use config::{Config, Document, Loaded, Problems, fstab, parse, seccomp, system};
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 /// Words of the language, whole and in parts, beside what breaks, quotes and continues lines.
 #[rustfmt::skip]
@@ -54,6 +56,33 @@ fn names_of(item: &keys::Key) -> Vec<String> {
         _ => vec![item.name.replace(".N", ".3")],
     }
 }
+
+/// The key of a line: also one that reads a file, and those of LXC 1.
+fn line_key() -> impl Strategy<Value = String> {
+    const OLD: [&str; 10] = [
+        "lxc.include",
+        "lxc.net",
+        "lxc.net.3",
+        "lxc.net.03.link",
+        "lxc.cgroup2",
+        "lxc.network.type",
+        "lxc.network.link",
+        "lxc.rootfs",
+        "lxc.rootfs.backend",
+        "lxc.utsname",
+    ];
+    prop_oneof![2 => key(), 1 => prop::sample::select(&OLD[..]).prop_map(str::to_owned)]
+}
+
+/// A file to include that sets keys of every kind.
+static INCLUDED: LazyLock<TempDir> = LazyLock::new(|| {
+    let text = "lxc.uts.name = included\nlxc.group = included\nlxc.cgroup2.memory.max = 1\nlxc.tty.max = 3\n\
+                lxc.sysctl.a = 1\nlxc.net.0.type = veth\nlxc.net.3.link = included\nlxc.prlimit.core = 3\n\
+                lxc.cap.drop =\nlxc.init.cmd = /included\nlxc.network.type = empty\n";
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("more.conf"), text).unwrap();
+    directory
+});
 
 fn read(document: &Document) -> Result<Loaded, Problems> {
     parse(&document.text(), Path::new("/c"))
@@ -171,6 +200,37 @@ proptest! {
         if let Ok(shown) = direct.get(&key) {
             // A key of another kind of device is not shown, and exclusive keys refuse each other.
             prop_assert_eq!(loaded.config.get(&key).unwrap_or_else(|_| shown.clone()), shown);
+        }
+    }
+
+    #[test]
+    fn what_was_set_is_what_is_loaded_whatever_stands_behind_it(
+        before in prop::collection::vec((line_key(), prop_oneof![Just(String::new()), value()]), 0..8),
+        key in key(), value in value(), clears in any::<bool>()
+    ) {
+        let included = &*INCLUDED;
+        let lines = before.iter().filter(|(_, value)| !value.contains(['\n', '\0'])).map(|(key, value)| match key.as_str() {
+            "lxc.include" => format!("lxc.include = {}\n", included.path().join("more.conf").display()),
+            key => format!("{key} = \"{value}\"\n"),
+        });
+        let mut document = Document::from_bytes(lines.collect::<String>().as_bytes());
+        let value = if clears { String::new() } else { value };
+        let was = read(&document);
+        if document.set(&key, &value).is_err() {
+            return Ok(());
+        }
+        let Ok(loaded) = read(&document) else { return Ok(()) };
+        let mut direct = with_its_device(&key);
+        direct.set(&key, &value).unwrap();
+        if let (Ok(shown), Ok(wanted)) = (loaded.config.get(&key), direct.get(&key)) {
+            prop_assert_eq!(shown, wanted, "{} = {}\n{}", key, value, document.text());
+        }
+        // Clearing capabilities to drop clears those to keep.
+        let others = keys::TABLE.iter().filter(|item| item.shape == Shape::Scalar && item.name != key);
+        for other in others.filter(|_| !key.starts_with("lxc.net")) {
+            if let Ok(was) = &was {
+                prop_assert_eq!(loaded.config.get(other.name), was.config.get(other.name), "{}", document.text());
+            }
         }
     }
 

@@ -70,8 +70,11 @@ pub(super) use pairs;
 
 /// Adds a value beside the earlier ones of the same name: files of cgroups take several.
 pub(super) fn add_cgroup(pairs: &mut Pairs, name: &str, value: &str) -> Result<(), Fault> {
-    if name.contains('/') {
+    if name.contains('/') || matches!(name, "." | "..") {
         return Err(Fault::value(name, "the name of a cgroup file, such as memory.max"));
+    }
+    if pairs.len() == MOST_NAMES {
+        return Err(Fault::TooManyNames { limit: MOST_NAMES });
     }
     pairs.push((name.to_owned(), value.to_owned()));
     Ok(())
@@ -93,7 +96,7 @@ pub(super) fn set_proc(pairs: &mut Pairs, name: &str, value: &str) -> Result<(),
     replace(pairs, name, value)
 }
 
-/// How many names a family may have: more than the kernel has parameters, and few enough to look through for each line.
+/// How many names, and for files of cgroups values, a family may have: more than the kernel has parameters, and few enough to look through for each line.
 const MOST_NAMES: usize = 4096;
 
 fn replace(pairs: &mut Pairs, name: &str, value: &str) -> Result<(), Fault> {
@@ -396,6 +399,14 @@ pub(super) fn read_level(value: &str) -> Result<Option<LogLevel>, Fault> {
     if value.eq_ignore_ascii_case("NOTSET") { Ok(None) } else { value.parse().map(Some) }
 }
 
+/// The size of the tmpfs on `/dev`.
+pub(crate) const TMPFS_SIZE: u64 = 500_000;
+
+/// `lxc.autodev.tmpfs.size`: 0 is the usual size, as in LXC; a tmpfs of size 0 would have no limit.
+pub(super) fn read_tmpfs_size(value: &str) -> Result<u64, Fault> {
+    units::size(value).map(|size| if size == 0 { TMPFS_SIZE } else { size })
+}
+
 /// Shows no level as `NOTSET`.
 pub(super) fn show_level(level: &Option<LogLevel>) -> String {
     level.map_or("NOTSET".to_owned(), |level| level.to_string())
@@ -424,10 +435,18 @@ mod tests {
     }
 
     #[test]
+    fn no_size_of_dev_is_the_usual_one() {
+        for (value, size) in [("0", TMPFS_SIZE), ("0k", TMPFS_SIZE), ("1", 1), ("1M", 1 << 20)] {
+            assert_eq!(read_tmpfs_size(value), Ok(size), "{value}");
+        }
+        assert_eq!(Config::default().autodev_tmpfs_size, TMPFS_SIZE);
+    }
+
+    #[test]
     fn names_that_would_climb_out_of_their_directory_are_refused() {
         let mut config = Config::default();
         for key in
-            ["lxc.cgroup2.../x", "lxc.sysctl.net..x", "lxc.sysctl...", "lxc.proc.../1/x", "lxc.proc..."]
+            ["lxc.cgroup2.../x", "lxc.cgroup2..", "lxc.cgroup2...", "lxc.cgroup...", "lxc.sysctl.net..x", "lxc.sysctl...", "lxc.proc.../1/x", "lxc.proc..."]
         {
             assert!(config.set(key, "1").is_err(), "{key}");
         }

@@ -14,12 +14,13 @@ pub use field::Slot;
 pub use network::DEVICE_KEYS;
 pub use table::TABLE;
 
+pub(crate) use acts::TMPFS_SIZE;
 pub(crate) use field::Access;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::{Config, Fault, legacy, nearest};
+use crate::{Config, Fault, NetDevice, legacy, nearest};
 
 /// One key of the configuration language.
 #[derive(Debug)]
@@ -104,7 +105,10 @@ impl Unprivileged {
 impl Key {
     /// Returns what holds while the key is not set, for people.
     pub fn default_text(&self) -> String {
-        let shown = || (self.access.show)(&Config::default(), &Slot::default());
+        // The keys of a device have something to show where there is one.
+        let mut config = Config::default();
+        config.net.insert(0, NetDevice::default());
+        let shown = || (self.access.show)(&config, &Slot::default());
         self.default.map(str::to_owned).unwrap_or_else(|| shown().unwrap_or_default().trim_end().to_owned())
     }
 
@@ -197,7 +201,8 @@ const LONGEST_SUBKEY: usize = 255;
 /// A key that does not exist, with the nearest that does; a name of LXC 1 or 2, with today's.
 pub fn find(name: &str) -> Result<(&'static Key, Slot<'_>), Fault> {
     lookup(name).ok_or_else(|| match legacy::plain(name) {
-        Some(new) => Fault::Renamed { old: name.to_owned(), new },
+        Some(new) if lookup(&new).is_some() => Fault::Renamed { old: name.to_owned(), new },
+        Some(new) => Fault::UnknownKey { key: name.to_owned(), nearest: nearest_key(&new) },
         None => unknown(name),
     })
 }
@@ -240,7 +245,16 @@ fn member(name: &str) -> Option<(&'static Key, Slot<'_>)> {
         FAMILIES.iter().filter_map(|item| Some((*item, name.strip_prefix(item.name)?.strip_prefix('.')?)));
     let (item, rest) = below.max_by_key(|(item, _)| item.name.len())?;
     let valid = !rest.is_empty() && rest.len() <= LONGEST_SUBKEY && rest.chars().all(is_of_a_name);
-    valid.then_some((item, Slot { index: 0, name: rest }))
+    let is_slip = matches!(item.name, "lxc.cgroup" | "lxc.cgroup2") && is_nearly_a_key_of_cgroups(rest);
+    (valid && !is_slip).then_some((item, Slot { index: 0, name: rest }))
+}
+
+/// Tells whether the open part of `lxc.cgroup` or `lxc.cgroup2` is a slip in one of the keys `lxc.cgroup.dir` and `lxc.cgroup.relative`,
+/// whose heads are near the name of no controller. LXC: takes it for a file of cgroup v1.
+fn is_nearly_a_key_of_cgroups(rest: &str) -> bool {
+    const HEADS: [&str; 2] = ["dir", "relative"];
+    let head = rest.split('.').next().unwrap_or(rest);
+    HEADS.contains(&head) || nearest::of(head, HEADS).is_some()
 }
 
 /// Tells whether the open part of a name can hold a character: with a blank, an `=` or a line break it would be
@@ -254,9 +268,13 @@ fn nearest_key(name: &str) -> Option<String> {
     if name.len() > 2 * LONGEST_SUBKEY {
         return None;
     }
-    let lower = name.to_ascii_lowercase();
+    let mut lower = name.to_ascii_lowercase();
+    if lower.strip_prefix("lxc.cgroup2.").is_some_and(is_nearly_a_key_of_cgroups) {
+        lower = lower.replacen('2', "", 1);
+    }
     let parts: Vec<&str> = lower.split('.').collect();
-    let plain = TABLE.iter().map(|item| match item.shape {
+    // A group takes no value.
+    let plain = TABLE.iter().filter(|item| item.shape != Shape::Group).map(|item| match item.shape {
         // The open part of a family is taken as it was written.
         Shape::Family if parts.len() > item.name.split('.').count() => {
             let rest = &parts[item.name.split('.').count()..];
@@ -266,7 +284,33 @@ fn nearest_key(name: &str) -> Option<String> {
     });
     let index = parts.get(2).filter(|part| part.parse::<u32>().is_ok()).unwrap_or(&"0");
     let devices = DEVICE_KEYS.iter().filter_map(device_part).map(|part| format!("{NET}{index}.{part}"));
-    nearest::of(&lower, plain.chain(devices))
+    let found = nearest::of(&lower, plain.filter(|name| takes_a_value(name)).chain(devices));
+    renamed_part(name).or(found.map(|found| with_open_part_of(name, found)))
+}
+
+/// Returns the key of a device that had its last part's name in LXC 1 and 2: `lxc.net.0.ipv4`.
+fn renamed_part(name: &str) -> Option<String> {
+    let today = legacy::plain(&format!("lxc.network.{}", name.strip_prefix(NET)?))?;
+    (today != name && takes_a_value(&today)).then_some(today)
+}
+
+/// Returns a member of a family with the open part as it was written: its case counts.
+fn with_open_part_of(written: &str, found: String) -> String {
+    let Some((item, slot)) = lookup(&found) else { return found };
+    let at = written.len().saturating_sub(slot.name.len());
+    match written.get(at..).filter(|part| !part.is_empty() && part.eq_ignore_ascii_case(slot.name)) {
+        Some(part) => format!("{}.{part}", item.name),
+        None => found,
+    }
+}
+
+/// Tells whether a line can set a key: it exists, and is not a family as a whole.
+fn takes_a_value(name: &str) -> bool {
+    lookup(name).is_some_and(|(item, slot)| match item.shape {
+        Shape::Family => !slot.name.is_empty(),
+        Shape::Group => false,
+        Shape::Scalar | Shape::List => true,
+    })
 }
 
 /// Returns the names of the keys that `get` can be asked for, in LXC's order: all of them for an empty `prefix`, the
@@ -336,6 +380,9 @@ mod tests {
             ("lxc.net.3.lnik", "lxc.net.3.link"),
             ("lxc.cgroups2.memory.max", "lxc.cgroup2.memory.max"),
             ("lxc.hook.prestart", "lxc.hook.pre-start"),
+            ("lxc.cgroup.dir.montior", "lxc.cgroup.dir.monitor"),
+            ("lxc.cgroup.dri", "lxc.cgroup.dir"),
+            ("lxc.cgroup.relativ", "lxc.cgroup.relative"),
         ] {
             assert_eq!(find(wrong).unwrap_err().suggestion().unwrap(), format!("write {right}"));
         }

@@ -2,7 +2,7 @@
 
 use super::field::{Access, Field};
 use super::{Key, Shape, key};
-use crate::{Fault, NetDevice, NetKind};
+use crate::{Fault, NetDevice, NetKind, nearest};
 
 /// The acts of a key that is one field of a [`NetDevice`].
 ///
@@ -55,7 +55,7 @@ const FLAGS: Access = Access {
         let up = match value {
             "up" => true,
             "down" => false,
-            other => return Err(Fault::value(other, "up or down").meaning(Some("up".to_owned()))),
+            other => return Err(Fault::value(other, "up or down").meaning(direction_meant(other))),
         };
         config.net.entry(slot.index).or_default().flags_up = up;
         Ok(())
@@ -70,6 +70,14 @@ const FLAGS: Access = Access {
         }
     },
 };
+
+fn direction_meant(text: &str) -> Option<String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "true" | "on" | "iff_up" => Some("up".to_owned()),
+        "0" | "no" | "false" | "off" | "none" => Some("down".to_owned()),
+        other => nearest::of(other, ["up", "down"]),
+    }
+}
 
 /// A whole device: it can be cleared, and has no value of its own.
 const DEVICE: Access = Access {
@@ -107,7 +115,7 @@ pub static DEVICE_KEYS: &[Key] = &[
         "A command to run on the host, as the user, when the device goes.",
         device!(script_down),
     ),
-    key("lxc.net.N.flags", "up|down", "Whether the device is raised.", FLAGS),
+    key("lxc.net.N.flags", "up|down", "Whether the device is raised.", FLAGS).default("down"),
     key(
         "lxc.net.N.link",
         "DEVICE",

@@ -55,7 +55,12 @@ pub static TABLE: &[Key] = &[
     key("lxc.apparmor.raw", "LINE", "A line for a generated AppArmor profile.", field!(apparmor_raw))
         .shape(Shape::List)
         .never(NO_PROFILE, "`lxc.seccomp.profile`, `lxc.cap.drop`"),
-    key("lxc.autodev.tmpfs.size", "BYTES", "The size of the tmpfs on `/dev`.", field!(autodev_tmpfs_size)),
+    key(
+        "lxc.autodev.tmpfs.size",
+        "SIZE",
+        "The size of the tmpfs on `/dev`; 0 is the usual one.",
+        field!(autodev_tmpfs_size, acts::read_tmpfs_size, Field::show),
+    ),
     key(
         "lxc.autodev",
         "0|1",
