@@ -138,10 +138,10 @@ fn parts(act: &str, error: &Error, hint: Option<&str>) -> Vec<(&'static str, Str
     parts.into_iter().map(|(label, text)| (label, printable(&text))).collect()
 }
 
-/// Returns the text without control characters: some of it comes from archives and containers, and could make a
+/// Returns the text without characters that hide or turn others: some of it comes from archives and containers, and could make a
 /// terminal show something else.
 pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    let shown = |c: char| if c == '\n' || types::is_shown(c) { c } else { char::REPLACEMENT_CHARACTER };
     text.trim_end().chars().map(shown).collect()
 }
 

@@ -69,7 +69,7 @@ impl Document {
         self.number_devices(key);
         load::lenient(&self.bytes()).set(key, value)?;
         let in_place = |document: &mut Self| document.replace(key, &new);
-        let at_the_end = |document: &mut Self| document.move_to_end(key, &[new.clone()]);
+        let at_the_end = |document: &mut Self| document.move_to_end(key, std::slice::from_ref(&new));
         let alone = |document: &mut Self| document.move_to_end(key, &[format!("{key} ="), new.clone()]);
         let ways: [&dyn Fn(&mut Self); 3] = [&in_place, &at_the_end, &alone];
         let changed = ways.into_iter().map(|way| {
@@ -365,7 +365,9 @@ fn belongs_to(name: &str, head: &str) -> bool {
     let is_same_item = |(item, _): &(&keys::Key, _)| std::ptr::eq(*item, head_item);
     let found = keys::lookup(name);
     match head_item.shape {
-        Shape::Family if head_slot.name.is_empty() => below && found.is_some_and(|found| is_same_item(&found)),
+        Shape::Family if head_slot.name.is_empty() => {
+            below && found.is_some_and(|found| is_same_item(&found))
+        }
         Shape::Group if head_item.name == "lxc.net.N" => {
             let is_of_device = |(item, slot): (&keys::Key, keys::Slot<'_>)| {
                 item.name.starts_with(head_item.name) && slot.index == head_slot.index
@@ -478,7 +480,9 @@ mod tests {
         let group = set(&before, "lxc.group", "b");
         assert!(group.ends_with(&format!("{include}lxc.group =\nlxc.group = b\n")), "{group}");
         // What is included sets another class.
-        assert!(set(&before, "lxc.mount.auto", "sys:rw").contains(&format!("lxc.mount.auto = sys:rw\n{include}")));
+        assert!(
+            set(&before, "lxc.mount.auto", "sys:rw").contains(&format!("lxc.mount.auto = sys:rw\n{include}"))
+        );
     }
 
     #[test]
@@ -513,9 +517,15 @@ mod tests {
         };
         assert_eq!(of(&|document| document.remove("lxc.net.0").unwrap()), second);
         assert_eq!(of(&|document| document.remove("lxc.net").unwrap()), "lxc.utsname = u\n");
-        assert_eq!(of(&|document| document.remove("lxc.uts.name").unwrap()), old.replace("lxc.utsname = u\n", ""));
+        assert_eq!(
+            of(&|document| document.remove("lxc.uts.name").unwrap()),
+            old.replace("lxc.utsname = u\n", "")
+        );
         let changed = of(&|document| document.set("lxc.net.1.link", "c").unwrap());
-        assert!(changed.ends_with(&second.replace("= b", "= c")) && changed.starts_with("lxc.net.0.type"), "{changed}");
+        assert!(
+            changed.ends_with(&second.replace("= b", "= c")) && changed.starts_with("lxc.net.0.type"),
+            "{changed}"
+        );
         let gone = of(&|document| assert!(document.remove_value("lxc.net.1.link", "b").unwrap()));
         assert!(gone.contains("lxc.net.0.link = a") && !gone.contains("link = b"), "{gone}");
     }

@@ -45,6 +45,7 @@ pub use load::{Given, Loaded, load, parse, read_text, trace};
 pub use log::LogLevel;
 pub use mount::{
     CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,
+    read_fstab,
 };
 pub use namespace::Namespace;
 pub use nearest::of as nearest;

@@ -208,8 +208,12 @@ impl Reader {
                 if at.key == legacy::BACKEND {
                     let fault = Fault::Refused {
                         value: at.value.to_owned(),
-                        why: "it goes with lxc.rootfs, and lxc.rootfs.path names the backing store itself".to_owned(),
-                        instead: Some(format!("remove the line, or write lxc.rootfs.path = {}:PATH", at.value)),
+                        why: "it goes with lxc.rootfs, and lxc.rootfs.path names the backing store itself"
+                            .to_owned(),
+                        instead: Some(format!(
+                            "remove the line, or write lxc.rootfs.path = {}:PATH",
+                            at.value
+                        )),
                     };
                     self.backend_beside = Some(self.placed(bytes, &at, fault));
                 }
@@ -459,11 +463,16 @@ fn read_up_to(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It is something else, longer, or no text.
 pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bounded(path)?).map_err(|_| io::Error::other("the file is not text"))
+}
+
+/// Reads such a file, text or not.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = read(path)?;
-    if bytes.len() > MOST_BYTES {
-        return Err(io::Error::other(format!("it is longer than {MOST_BYTES} bytes")));
+    match bytes.len() {
+        ..=MOST_BYTES => Ok(bytes),
+        _ => Err(io::Error::other(format!("it is longer than {MOST_BYTES} bytes"))),
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not text"))
 }
 
 /// The device number of `/dev/null`. Source: the kernel's Documentation/admin-guide/devices.txt.

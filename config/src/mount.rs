@@ -1,8 +1,9 @@
 //! Mounts: fstab lines of `lxc.mount.entry` and the words of `lxc.mount.auto`.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
-use crate::Fault;
+use crate::{Fault, load};
 
 /// One line in the form of fstab(5): a mount for the container.
 ///
@@ -38,6 +39,11 @@ impl MountEntry {
         !self.fstype.is_empty()
     }
 
+    /// Tells whether source or target spell bytes that are no UTF-8 text by escapes: no such path can be said here.
+    pub fn spells_bytes(&self) -> bool {
+        self.line.split_ascii_whitespace().take(2).any(|field| String::from_utf8(unescaped(field)).is_err())
+    }
+
     /// Tells whether the option `name` is given, with or without a value.
     pub fn has_option(&self, name: &str) -> bool {
         self.options.iter().any(|option| option.split('=').next() == Some(name))
@@ -56,8 +62,28 @@ pub fn fstab(text: &str) -> Vec<MountEntry> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(MountEntry::read).collect()
 }
 
-/// Resolves the octal escapes of fstab(5): `\040` is a blank, `\134` a backslash.
+/// Reads a file of mounts. Comments may be in any encoding.
+///
+/// # Errors
+/// The file cannot be read, or an entry is no UTF-8 text.
+pub fn read_fstab(path: &Path) -> io::Result<Vec<MountEntry>> {
+    let bytes = load::read_bounded(path)?;
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    let texts = lines.filter(|(_, line)| !line.trim_ascii_start().starts_with(b"#")).map(|(at, line)| {
+        let wrong = |_| io::Error::other(format!("line {} is no UTF-8 text", at + 1));
+        std::str::from_utf8(line).map_err(wrong)
+    });
+    let texts: Vec<&str> = texts.collect::<io::Result<_>>()?;
+    Ok(fstab(&texts.join("\n")))
+}
+
+/// Resolves the octal escapes of fstab(5): `\040` is a blank, `\134` a backslash. A field whose escapes spell bytes that
+/// are no text is kept as it was written.
 fn unescape(field: &str) -> String {
+    String::from_utf8(unescaped(field)).unwrap_or_else(|_| field.to_owned())
+}
+
+fn unescaped(field: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -72,8 +98,7 @@ fn unescape(field: &str) -> String {
             }
         }
     }
-    // Escapes can spell bytes that are no text; such a field is kept as it was written.
-    String::from_utf8(bytes).unwrap_or_else(|_| field.to_owned())
+    bytes
 }
 
 fn octal(digits: &[u8]) -> Option<u8> {
@@ -300,6 +325,18 @@ mod tests {
         let entries = fstab("# c\n\n  tmpfs tmp tmpfs size=1m 0 0\n");
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].fstype, "tmpfs");
+    }
+
+    #[test]
+    fn a_file_of_mounts_is_text_but_for_its_comments() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("fstab");
+        std::fs::write(&file, b"  # caf\xe9\n/a a none bind\n").unwrap();
+        assert_eq!(read_fstab(&file).unwrap(), fstab("/a a none bind"));
+        std::fs::write(&file, b"# c\n/caf\xe9 a none bind\n").unwrap();
+        assert_eq!(read_fstab(&file).unwrap_err().to_string(), "line 2 is no UTF-8 text");
+        assert!(MountEntry::read(r"/caf\351 a none bind").spells_bytes());
+        assert!(!MountEntry::read(r"/caf\303\251 a none bind").spells_bytes());
     }
 
     #[test]

@@ -411,7 +411,10 @@ mod tests {
     fn a_denylist_that_would_deny_all_is_refused_with_what_to_write() {
         let said = refused("2\ndenylist errno 1\nbpf\nacct kill\n");
         assert!(said.starts_with("/p:2:1") && said.contains("no line allows any"), "{said}");
-        assert!(said.contains("help: write denylist alone, and the action in each line: NAME errno 1"), "{said}");
+        assert!(
+            said.contains("help: write denylist alone, and the action in each line: NAME errno 1"),
+            "{said}"
+        );
         assert_eq!(read("2\nallowlist errno 1\n").default, Action::Errno(1));
     }
 
@@ -424,9 +427,11 @@ mod tests {
 
     #[test]
     fn sections_and_comments_are_read() {
-        let profile =
-            read("2\ndenylist\nbpf errno 1 # no programs\n# none\n[x86]\nvm86 trap\n[S390X]\nread\n[mipsel]\nread\n");
-        let of = |at: usize| (profile.rules[at].section, profile.rules[at].call.clone(), profile.rules[at].line);
+        let profile = read(
+            "2\ndenylist\nbpf errno 1 # no programs\n# none\n[x86]\nvm86 trap\n[S390X]\nread\n[mipsel]\nread\n",
+        );
+        let of =
+            |at: usize| (profile.rules[at].section, profile.rules[at].call.clone(), profile.rules[at].line);
         assert_eq!(of(0), (Section::All, name("bpf"), 3));
         assert_eq!(of(1), (Section::X86, name("vm86"), 6));
         assert_eq!(of(2), (Section::Other, name("read"), 8));

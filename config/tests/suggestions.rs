@@ -76,7 +76,8 @@ fn every_value_that_is_suggested_is_taken() {
             _ => item.name.replace(".N", ".0"),
         };
         for value in VALUES.iter().filter(|_| key != "lxc.include") {
-            let Err(Fault::Value { value: wrong, meant: Some(meant), .. }) = Config::default().set(&key, value)
+            let Err(Fault::Value { value: wrong, meant: Some(meant), .. }) =
+                Config::default().set(&key, value)
             else {
                 continue;
             };
@@ -121,8 +122,10 @@ fn every_key_that_is_suggested_takes_a_value_and_most_slips_are_understood() {
             let Err(fault) = keys::find(&slip) else { continue };
             slipped += 1;
             let Fault::UnknownKey { nearest: Some(nearest), .. } = fault else { continue };
-            let (found, slot) = keys::find(&nearest).unwrap_or_else(|_| panic!("{slip}: {nearest} is no key"));
-            let takes = found.shape != Shape::Group && (found.shape != Shape::Family || !slot.name.is_empty());
+            let (found, slot) =
+                keys::find(&nearest).unwrap_or_else(|_| panic!("{slip}: {nearest} is no key"));
+            let takes =
+                found.shape != Shape::Group && (found.shape != Shape::Family || !slot.name.is_empty());
             assert!(takes, "{slip}: {nearest} takes no value");
             understood += usize::from(nearest == name);
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use config::keys::{Shape, TABLE, Unprivileged};
+use config::keys::{DEVICE_KEYS, Key, Shape, TABLE, Unprivileged};
 use tests::{Lab, User, eventually};
 
 tests::claims! {
@@ -29,6 +29,7 @@ tests::claims! {
     init_runs_as_the_user_of_the_configuration: hybrid, not cell INIT;
     no_new_privs_is_set: hybrid, not cell INIT;
     a_seccomp_profile_is_in_force_in_the_container_and_in_attach: hybrid, not cell INIT;
+    what_is_no_system_call_is_noted_by_start_and_check: hybrid, needs Bryo, not cell INIT;
     an_allowlist_refuses_the_rest: hybrid, needs Bryo, not cell INIT;
     all_problems_of_a_configuration_are_told_at_once: hybrid cell, needs Bryo;
     a_network_type_that_needs_root_is_refused: hybrid cell;
@@ -155,6 +156,41 @@ const EFFECTS: &[(Claim, &[&str])] = &[
     (a_sysctl_is_set_in_the_container_alone, &["lxc.sysctl"]),
     (files_of_init_below_proc_are_written, &["lxc.proc"]),
 ];
+
+/// The same for the keys of network devices below `lxc.net.N.`, with the claims of the suite `network`.
+const DEVICE_EFFECTS: &[(&str, &[&str])] = &[
+    ("a_container_pings_its_bridge", &["type", "link"]),
+    ("scripts_are_told_as_lxc_tells_them", &["script.up", "script.down"]),
+    ("devices_come_in_the_order_of_their_numbers", &["flags"]),
+    (
+        "name_address_and_mtu_are_those_of_the_configuration",
+        &["name", "hwaddr", "mtu", "ipv4.address", "ipv4.gateway", "ipv6.address", "ipv6.gateway"],
+    ),
+    ("what_no_user_can_have_is_refused_with_its_lines", &["veth.mode"]),
+];
+
+#[test]
+fn every_key_of_a_device_has_an_effect_that_a_claim_shows_or_is_said_to_have_none() {
+    let suite = include_str!("network.rs");
+    for (claim, keys) in DEVICE_EFFECTS {
+        let (_, body) = suite.split_once(&format!("\nfn {claim}(lab: &Lab) {{\n")).unwrap_or_default();
+        let body = body.split("\n}\n").next().unwrap_or_default();
+        assert!(suite.contains(&format!("    {claim}: ")), "network has no claim {claim}");
+        // What a claim does not set itself, its helpers set: type, link and flags.
+        let sets =
+            |key: &str| body.contains(&format!(".{key} =")) || matches!(key, "type" | "link" | "flags");
+        assert!(keys.iter().all(|key| sets(key)), "{claim} does not set all of {keys:?}");
+    }
+    let part = |item: &Key| item.name.trim_start_matches("lxc.net.N.");
+    for item in DEVICE_KEYS.iter().filter(|item| item.shape != Shape::Group) {
+        let shown = DEVICE_EFFECTS.iter().filter(|(_, keys)| keys.contains(&part(item))).count();
+        let acts = matches!(item.unprivileged, Unprivileged::Works | Unprivileged::Partly(_));
+        assert_eq!(shown, usize::from(acts), "{}: {}", item.name, item.unprivileged.text());
+    }
+    for name in DEVICE_EFFECTS.iter().flat_map(|(_, keys)| keys.iter()) {
+        assert!(DEVICE_KEYS.iter().any(|item| part(item) == *name), "{name} is no key of a device");
+    }
+}
 
 /// Walks the table of all keys but those of network devices. Those that have no effect are noted at each start, which the
 /// tests of the plan hold them to; those that ask for what is always so, or are for other commands, have nothing to show.
@@ -464,6 +500,24 @@ fn a_seccomp_profile_is_in_force_in_the_container_and_in_attach(lab: &Lab) {
 }
 
 /// Version 1: numbers of calls, and the end of the process for all others.
+fn what_is_no_system_call_is_noted_by_start_and_check(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("own.seccomp", "2\ndenylist\n[all]\nkeyclt errno 38\nacct errno 1\n");
+    let path = ana.home().join("own.seccomp");
+    with(&ana, &format!("lxc.seccomp.profile = {}\n", path.display()));
+    let said = format!(
+        "{}:4: there is no system call 'keyclt', so the line has no effect; write keyctl",
+        path.display()
+    );
+    ana.bryo(["check", "web"]).succeeds().stdout_contains(&said);
+    ana.bryo(["start", "web"]).succeeds().stderr_contains(&said);
+    ana.write("own.seccomp", "2\ndenylist errno 1\n[all]\nkeyctl\nacct\n");
+    ana.bryo(["check", "web"])
+        .exits(1)
+        .stdout_contains("own.seccomp:2:10: 'errno 1': here it is for all calls");
+    ana.destroy("web");
+}
+
 fn an_allowlist_refuses_the_rest(lab: &Lab) {
     let ana = lab.user("ana");
     let profile = ana.home().join("own.seccomp").display().to_string();
@@ -529,7 +583,17 @@ fn a_32_bit_architecture_is_what_uname_says(lab: &Lab) {
 fn a_profile_that_cannot_be_loaded_is_said(lab: &Lab) {
     let ana = lab.user("ana");
     with(&ana, "lxc.apparmor.profile = generated\n");
-    ana.bryo(["check", "web"]).output().stdout_contains("lxc.apparmor.profile: loading a profile needs root");
+    ana.bryo(["check", "web"])
+        .output()
+        .stdout_contains("lxc.apparmor.profile = generated: loading a profile needs root");
+    // It changes nothing, so that a start does not say it each time.
+    let started = ana.bryo(["start", "web"]).succeeds();
+    assert!(!started.stderr.contains("apparmor"), "{}", started.stderr);
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.append(CONFIG, "lxc.apparmor.profile = my-own\n");
+    ana.bryo(["start", "web"])
+        .succeeds()
+        .stderr_contains("lxc.apparmor.profile: loading a profile needs root");
     ana.append(CONFIG, "lxc.apparmor.profile = unconfined\n");
     ana.bryo(["check", "web"]).output().stdout_lacks("lxc.apparmor");
     ana.destroy("web");

@@ -11,6 +11,7 @@ mod name;
 mod published;
 mod signal;
 mod state;
+mod text;
 
 pub use idmap::{IdExtent, IdKind, IdMap, IdMapError};
 pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
@@ -20,3 +21,4 @@ pub use name::{ContainerName, NameError};
 pub use published::{Bind, Protocol, Published, PublishedError};
 pub use signal::{Signal, SignalError};
 pub use state::{State, StateError};
+pub use text::is_shown;

@@ -94,7 +94,8 @@ fn verdict(context: &Context, name: &ContainerName) -> Verdict {
     match planned {
         Ok(planned) => {
             let missing = missing(&planned.plan);
-            verdict.notes = planned.warnings.into_iter().chain(planned.plan.notes).collect();
+            verdict.notes =
+                planned.warnings.into_iter().chain(planned.plan.notes).chain(planned.plan.remarks).collect();
             verdict.starts = missing.is_empty();
             verdict.why = (!verdict.starts).then(|| missing.join("\n"));
         }

@@ -46,7 +46,7 @@ fn listing(plan: &StartPlan) -> String {
     files(plan, &mut lines);
     settings(plan, &mut lines);
     program(plan, &mut lines);
-    lines.each("note", plan.notes.iter().cloned());
+    lines.each("note", plan.notes.iter().chain(&plan.remarks).cloned());
     lines.text
 }
 

@@ -445,9 +445,16 @@ mod tests {
     #[test]
     fn names_that_would_climb_out_of_their_directory_are_refused() {
         let mut config = Config::default();
-        for key in
-            ["lxc.cgroup2.../x", "lxc.cgroup2..", "lxc.cgroup2...", "lxc.cgroup...", "lxc.sysctl.net..x", "lxc.sysctl...", "lxc.proc.../1/x", "lxc.proc..."]
-        {
+        for key in [
+            "lxc.cgroup2.../x",
+            "lxc.cgroup2..",
+            "lxc.cgroup2...",
+            "lxc.cgroup...",
+            "lxc.sysctl.net..x",
+            "lxc.sysctl...",
+            "lxc.proc.../1/x",
+            "lxc.proc...",
+        ] {
             assert!(config.set(key, "1").is_err(), "{key}");
         }
         for value in ["/a", "..", "a/../b"] {

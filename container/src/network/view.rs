@@ -85,7 +85,7 @@ fn is_of_the_link(address: &IpAddr) -> bool {
 
 /// The kernel lets a name be of any bytes but blanks, `/` and `:`.
 fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    name.chars().map(|c| if types::is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Finds the host's ends of the devices of process `pid`: bryo-netdev has written on each to which network namespace the

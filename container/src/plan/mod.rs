@@ -155,6 +155,8 @@ pub struct StartPlan {
     pub console_memory: u64,
     /// What the configuration asks for and this start does not do, a sentence each.
     pub notes: Vec<String>,
+    /// What is worth knowing of the configuration and changes nothing, for who asks.
+    pub remarks: Vec<String>,
 }
 
 /// The root file system.
@@ -370,6 +372,7 @@ pub fn plan(
         config_file: request.config_file,
         idmap,
         notes,
+        remarks: unmet::remarks(config),
     })
 }
 

@@ -117,8 +117,8 @@ const NESTING: [&str; 2] =
 pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> {
     let mut entries = match &config.mount_fstab {
         Some(path) => {
-            let text = config::read_text(path).map_err(from_io);
-            config::fstab(&text.doing_with(|| format!("lxc.mount.fstab = {}", path.display()))?)
+            let read = config::read_fstab(path).map_err(from_io);
+            read.doing_with(|| format!("lxc.mount.fstab = {}", path.display()))?
         }
         None => Vec::new(),
     };
@@ -132,6 +132,11 @@ fn entry(entry: &MountEntry, config: &Config, place: &Place) -> Result<EntryPlan
     let refuse = |why: &str| Error::new(Kind::Config, format!("lxc.mount.entry = {}: {why}", entry.line));
     if !entry.is_complete() {
         return Err(refuse("expected SOURCE TARGET TYPE OPTIONS"));
+    }
+    if entry.spells_bytes() {
+        return Err(refuse(
+            "a path that is no UTF-8 text cannot be mounted; write another name, such as a link to it",
+        ));
     }
     let mut plan = EntryPlan {
         line: entry.line.clone(),

@@ -10,7 +10,11 @@ type Beyond = (fn(&Config) -> bool, &'static str);
 /// What is beyond the limits of keys that work within them.
 const BEYOND: [Beyond; 4] = [
     (
-        |config| !matches!(config.apparmor_profile.as_deref(), None | Some("unconfined" | "unchanged")),
+        |config| {
+            config.apparmor_profile.as_deref().is_some_and(|profile| {
+                !matches!(profile, "unconfined" | "unchanged") && !is_lxcs_own(profile)
+            })
+        },
         "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
     ),
     (
@@ -28,6 +32,23 @@ const BEYOND: [Beyond; 4] = [
          kernel keeps users from changing times of access",
     ),
 ];
+
+/// Returns what is worth knowing and changes nothing, which a start does not say each time: LXC's own profiles stand in
+/// all that LXC makes, and an ordinary user has not had them by LXC either.
+pub(super) fn remarks(config: &Config) -> Vec<String> {
+    let own = config.apparmor_profile.as_deref().filter(|profile| is_lxcs_own(profile));
+    let remark = |profile| {
+        format!(
+            "lxc.apparmor.profile = {profile}: loading a profile needs root; the container runs with the caller's"
+        )
+    };
+    own.map(remark).into_iter().collect()
+}
+
+/// Tells whether an AppArmor profile is one that LXC makes or installs.
+fn is_lxcs_own(profile: &str) -> bool {
+    profile == "generated" || profile.starts_with("lxc-container-default")
+}
 
 /// Collects the notes: keys that do nothing, as the table of keys says, and what is beyond the limits of others.
 pub(super) fn notes(config: &Config) -> Vec<String> {
@@ -77,7 +98,8 @@ mod tests {
     #[test]
     fn what_is_beyond_a_keys_limits_is_noted_and_what_is_within_is_not() {
         for (key, beyond, within) in [
-            ("lxc.apparmor.profile", "generated", "unconfined"),
+            ("lxc.apparmor.profile", "my-own", "unconfined"),
+            ("lxc.apparmor.profile", "my-own", "generated"),
             ("lxc.console.path", "/dev/tty9", "none"),
             ("lxc.mount.auto", "shmounts:/a", "proc sys cgroup"),
             ("lxc.rootfs.options", "noatime", "ro,nosuid,defaults"),
@@ -86,5 +108,18 @@ mod tests {
             assert_eq!(notes(&with(key, within)), [""; 0], "{key} = {within}");
         }
         assert_eq!(notes(&Config::default()), [""; 0]);
+    }
+
+    #[test]
+    fn lxcs_own_profiles_are_remarked_and_not_noted() {
+        for (profile, remarked) in [
+            ("generated", 1),
+            ("lxc-container-default-with-nesting", 1),
+            ("unconfined", 0),
+            ("unchanged", 0),
+            ("my-own", 0),
+        ] {
+            assert_eq!(remarks(&with("lxc.apparmor.profile", profile)).len(), remarked, "{profile}");
+        }
     }
 }

@@ -94,7 +94,7 @@ struct Set {
     /// The key
     #[arg(value_parser = Keys::Alone, hide_possible_values = true)]
     key: String,
-    /// The value; an empty one brings back what holds without a line, whatever is included
+    /// The value; an empty one takes back what is set, whatever is included (lxc.autodev and lxc.monitor.signal.pdeath: 0)
     #[arg(allow_hyphen_values = true)]
     value: String,
     /// Add a line, also where one would be replaced

@@ -222,6 +222,34 @@ fn what_needs_rights_over_the_host_is_said_and_left_out() {
     assert_eq!(keys, ["lxc.net.0.veth.vlan.id", "lxc.net.0.l2proxy"]);
 }
 
+/// Values of device keys that do nothing, since a value is of the key's own kind.
+const SAMPLES: [&str; 6] = ["1", "7", "10.0.9.0/24", "fd00::/64", "bridge", "l2"];
+
+#[test]
+fn every_key_of_a_device_that_does_nothing_is_said() {
+    let mut said = 0;
+    for item in config::keys::DEVICE_KEYS {
+        use config::keys::Unprivileged::{Never, NotYet, Unused};
+        if !matches!(item.unprivileged, Never { .. } | NotYet(_) | Unused(_)) {
+            continue;
+        }
+        said += 1;
+        let part = item.name.trim_start_matches("lxc.net.N.");
+        let key: &'static str = format!("lxc.net.0.{part}").leak();
+        let kind =
+            ["macvlan", "ipvlan", "vlan"].into_iter().find(|kind| part.starts_with(&format!("{kind}.")));
+        let sample = SAMPLES.into_iter().find(|sample| Config::default().set(key, sample).is_ok());
+        let asked = veth(&[("lxc.net.0.type", kind.unwrap_or("veth")), (key, sample.unwrap_or_default())]);
+        let words = match decide_with_notes(asked, &host(Some(bridge()), None)) {
+            Ok((_, notes)) => notes.concat(),
+            Err(refused) => refused.to_string(),
+        };
+        let named = kind.map_or(key.to_owned(), |kind| format!("lxc.net.0.type = {kind}"));
+        assert!(words.contains(&named), "{key} = {sample:?}: {words}");
+    }
+    assert!(said > 8, "{said}");
+}
+
 #[test]
 fn names_in_user_mode_are_asked_of_the_program_unless_an_entry_says_otherwise() {
     let plan = decide(veth(&[("lxc.net.0.name", "wan0")]), &host(None, pasta())).unwrap();

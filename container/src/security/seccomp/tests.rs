@@ -248,12 +248,17 @@ fn a_section_counts_for_every_way_to_call_its_machines() {
 
 #[test]
 fn names_that_are_no_calls_are_noted_with_their_lines_and_what_was_meant() {
-    let own = profile("2\ndenylist\nkeyclt errno 1\nread errno 1\n[mips]\nno_call\n[all]\ns390_runtime_instr kill\n");
+    let own = profile(
+        "2\ndenylist\nkeyclt errno 1\nread errno 1\n[mips]\nno_call\n[all]\ns390_runtime_instr kill\n",
+    );
     let said = "lxc.seccomp.profile: /p:3: there is no system call 'keyclt', so the line has no effect; write keyctl";
     assert_eq!(misspelt(&own, Path::new("/p")), [said]);
     let many = profile(&format!("2\ndenylist\n{}", "no_call_at_all\n".repeat(30)));
     let told = misspelt(&many, Path::new("/p"));
-    assert_eq!((told.len(), told[10].as_str()), (11, "lxc.seccomp.profile: /p: 20 more lines are about no system call"));
+    assert_eq!(
+        (told.len(), told[10].as_str()),
+        (11, "lxc.seccomp.profile: /p: 20 more lines are about no system call")
+    );
 }
 
 #[test]
