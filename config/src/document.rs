@@ -66,19 +66,20 @@ impl Document {
             self.replace(key, &new);
             return Ok(());
         }
-        self.number_devices(key);
+        let mut numbered = self.clone();
+        numbered.number_devices(key);
         load::lenient(&self.bytes()).set(key, value)?;
         let in_place = |document: &mut Self| document.replace(key, &new);
         let at_the_end = |document: &mut Self| document.move_to_end(key, std::slice::from_ref(&new));
         let alone = |document: &mut Self| document.move_to_end(key, &[format!("{key} ="), new.clone()]);
         let ways: [&dyn Fn(&mut Self); 3] = [&in_place, &at_the_end, &alone];
-        let changed = ways.into_iter().map(|way| {
-            let mut changed = self.clone();
+        let mut changed = ways.into_iter().map(|way| {
+            let mut changed = numbered.clone();
             way(&mut changed);
             changed
         });
         let holds = |document: &Self| holds(&load::lenient(&document.bytes()), item, &slot, key, value);
-        *self = { changed }.find(holds).ok_or_else(|| Fault::NotReached { key: key.to_owned() })?;
+        *self = changed.find(holds).ok_or_else(|| Fault::NotReached { key: key.to_owned() })?;
         Ok(())
     }
 
@@ -491,6 +492,7 @@ mod tests {
             ("lxc.cap.drop = chown\n".to_owned(), "lxc.cap.keep", "kill"),
             ("lxc.bogus = 1\n".repeat(200), "lxc.uts.name", "a"),
             (String::new(), "lxc.tty.max", "x"),
+            ("lxc.network.type = veth\n".to_owned(), "lxc.net.0.mtu", "x"),
         ] {
             let mut document = Document::from_bytes(text.as_bytes());
             let before = document.clone();
