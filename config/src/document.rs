@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::keys::{self, Shape};
-use crate::legacy::{Today, Unindexed};
+use crate::legacy::Today;
 use crate::line::{self, Line};
+use crate::load::Devices;
 use crate::{Config, Fault, HwAddr, RootfsPath, legacy, load};
 
 /// The text of one file with its comments, its order and the lines that nobody understands. What it includes stays
@@ -164,11 +165,11 @@ impl Document {
     fn rewrite(&mut self, is_wanted: impl Fn(&str) -> bool) -> Vec<Change> {
         let settings = || self.lines.iter().map(|line| line::read(line));
         let backend = settings().filter_map(backend_of).next_back();
-        let (mut memory, mut config, mut changes) = (Unindexed::default(), Config::default(), Vec::new());
+        let (mut devices, mut changes) = (Devices::default(), Vec::new());
         let mut updated = Vec::with_capacity(self.lines.len());
         for (number, line) in self.lines.iter().enumerate() {
             let outcome = match line::read(line) {
-                Line::Setting(old) => today(&old, &mut memory, &mut config, backend.as_deref()),
+                Line::Setting(old) => today(&old, &mut devices, backend.as_deref()),
                 _ => Outcome::Same,
             };
             let (old, new) = match outcome {
@@ -267,27 +268,10 @@ enum Outcome {
 
 /// Returns the line of an old setting in today's words. A value that LXC would refuse is not looked at: the reader says
 /// what is wrong with it.
-fn today(
-    old: &line::Setting<'_>,
-    memory: &mut Unindexed,
-    config: &mut Config,
-    backend: Option<&str>,
-) -> Outcome {
-    if keys::lookup(old.key).is_some() {
-        // Devices with a number, after which the next one without is counted.
-        match old.key {
-            "lxc.include" => load::include_leniently(config, memory, old.value),
-            key if key == "lxc.net" || key.starts_with("lxc.net.") => {
-                let _refused_elsewhere = config.set(key, old.value);
-            }
-            _ => {}
-        }
-        return Outcome::Same;
-    }
+fn today(old: &line::Setting<'_>, devices: &mut Devices, backend: Option<&str>) -> Outcome {
     let name = old.key.to_owned();
-    match memory.today(old.key, config) {
+    match devices.today(old.key, old.value) {
         Some(Today::Key(new)) => {
-            let _refused_elsewhere = config.set(&new, old.value);
             let value = match new.as_str() {
                 "lxc.rootfs.path" => with_backend(old.value, backend),
                 _ => old.value.to_owned(),
@@ -530,6 +514,20 @@ mod tests {
         );
         let gone = of(&|document| assert!(document.remove_value("lxc.net.1.link", "b").unwrap()));
         assert!(gone.contains("lxc.net.0.link = a") && !gone.contains("link = b"), "{gone}");
+    }
+
+    #[test]
+    fn devices_of_included_files_count_and_includes_without_end_come_to_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("more");
+        fs::write(&file, "lxc.net.4.type = veth\n").unwrap();
+        let include = format!("lxc.include = {}\n", file.display());
+        let mut document = Document::from_bytes(format!("{include}lxc.network.type = empty\n").as_bytes());
+        document.update();
+        assert_eq!(document.text(), format!("{include}lxc.net.5.type = empty\n"));
+        fs::write(&file, "# words\n".repeat(1 << 16)).unwrap();
+        let mut long = Document::from_bytes(include.repeat(5000).as_bytes());
+        assert_eq!(long.update(), []);
     }
 
     #[test]

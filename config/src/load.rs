@@ -125,13 +125,29 @@ pub(crate) fn include_into(config: &mut Config, value: &str) -> Result<(), Fault
     Ok(())
 }
 
-/// Takes what `lxc.include = value` names as far as it can be read, with the devices without a number that it has.
-pub(crate) fn include_leniently(config: &mut Config, memory: &mut Unindexed, value: &str) {
-    let (config_before, unindexed) = (std::mem::take(config), std::mem::take(memory));
-    let mut reader = Reader { config: config_before, unindexed, ..Reader::default() };
-    // What is wrong with it is told when the file is loaded.
-    let _told_elsewhere = reader.include(Path::new(value));
-    (*config, *memory) = (reader.config, reader.unindexed);
+/// The network devices of a text that is gone through line by line: those without a number are counted.
+#[derive(Default)]
+pub(crate) struct Devices(Reader);
+
+impl Devices {
+    /// Takes a line, and returns what its key means today, if it is an old one. What is wrong with it is told when the
+    /// file is loaded.
+    pub(crate) fn today(&mut self, key: &str, value: &str) -> Option<Today> {
+        let Self(reader) = self;
+        if keys::lookup(key).is_some() {
+            match key {
+                "lxc.include" => drop(reader.include(Path::new(value))),
+                key if key == "lxc.net" || key.starts_with("lxc.net.") => drop(reader.config.set(key, value)),
+                _ => {}
+            }
+            return None;
+        }
+        let today = reader.unindexed.today(key, &reader.config)?;
+        if let Today::Key(new) = &today {
+            drop(reader.config.set(new, value));
+        }
+        Some(today)
+    }
 }
 
 /// Returns what a text says, whatever is wrong with some of its lines.
@@ -206,16 +222,7 @@ impl Reader {
             Ok(None) => self.remember(bytes, &at, at.key),
             Ok(Some(warning)) => {
                 if at.key == legacy::BACKEND {
-                    let fault = Fault::Refused {
-                        value: at.value.to_owned(),
-                        why: "it goes with lxc.rootfs, and lxc.rootfs.path names the backing store itself"
-                            .to_owned(),
-                        instead: Some(format!(
-                            "remove the line, or write lxc.rootfs.path = {}:PATH",
-                            at.value
-                        )),
-                    };
-                    self.backend_beside = Some(self.placed(bytes, &at, fault));
+                    self.backend_beside = Some(self.placed(bytes, &at, beside_a_path(at.value)));
                 }
                 if let Fault::Renamed { new, .. } = &warning {
                     self.remember(bytes, &at, new);
@@ -299,9 +306,11 @@ impl Reader {
                 Ok(Some(Fault::Renamed { old, new }))
             }
             Some(Today::Backend) => {
-                let named = |value| RootfsPath::backend_named(value);
-                self.backend = if value.is_empty() { None } else { Some(named(value)?) };
-                let prefix = if value.is_empty() { String::new() } else { format!("{value}:") };
+                let (backend, prefix) = match value {
+                    "" => (None, String::new()),
+                    value => (Some(RootfsPath::backend_named(value)?), format!("{value}:")),
+                };
+                self.backend = backend;
                 Ok(Some(Fault::Renamed { old, new: format!("lxc.rootfs.path = {prefix}PATH") }))
             }
             Some(Today::Nothing) => Ok(Some(Fault::Dropped { key: old })),
@@ -412,6 +421,15 @@ impl Reader {
             tell(&mut self.problems, problem);
         }
         if self.problems.is_empty() { Ok((self.config, self.warnings)) } else { Err(Problems(self.problems)) }
+    }
+}
+
+/// Returns the fault of a `lxc.rootfs.backend` where the path has another one.
+fn beside_a_path(backend: &str) -> Fault {
+    Fault::Refused {
+        value: backend.to_owned(),
+        why: "it goes with lxc.rootfs, and lxc.rootfs.path names the backing store itself".to_owned(),
+        instead: Some(format!("remove the line, or write lxc.rootfs.path = {backend}:PATH")),
     }
 }
 
