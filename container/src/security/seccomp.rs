@@ -69,13 +69,15 @@ fn stored(i: &Instruction) -> (u16, u8, u8, u32) {
 /// As [`compile`].
 pub(crate) fn allow_only(calls: &[&str]) -> Result<Filter> {
     const EPERM: u16 = 1;
-    let allowed = |call: &&str| Rule {
+    let allowed = |(at, call): (usize, &&str)| Rule {
+        line: at + 1,
         section: Section::All,
         call: Call::Name((*call).to_owned()),
         args: Vec::new(),
         action: Action::Allow,
     };
-    let profile = Profile { default: Action::Errno(EPERM), rules: calls.iter().map(allowed).collect() };
+    let rules = calls.iter().enumerate().map(allowed).collect();
+    let profile = Profile { default: Action::Errno(EPERM), rules };
     let program = compile(&[&profile], Abi::native())?;
     Ok(Filter { profile: "own".to_owned(), one_id: false, program: program.iter().map(stored).collect() })
 }
