@@ -79,7 +79,7 @@ fn way(dry_run: bool, json: bool) -> Way {
 impl Setup {
     pub(super) fn run(self) -> Outcome {
         if self.unit {
-            output::print(unit()?);
+            output::print(unit(self.bridge.as_ref(), self.no_guard)?);
             return Ok(0);
         }
         let settings = settings(self.bridge.as_ref(), SETUP)?;
@@ -157,13 +157,16 @@ fn carry_out(plan: &Plan, facts: &Facts) -> Result<()> {
 }
 
 /// Returns the unit for systemd.
-fn unit() -> std::result::Result<String, Failure> {
+fn unit(bridge: Option<&IfName>, no_guard: bool) -> std::result::Result<String, Failure> {
     let failed = |error: &std::io::Error| {
         let kind = Kind::Kernel(error.raw_os_error().unwrap_or_default());
         Failure::new("write the unit", Error::new(kind, error.to_string()))
     };
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
-    let program = program.display().to_string().replace('%', "%%").replace('"', "\\\"");
+    let program = quoted(&program.display().to_string());
+    let bridge = bridge.map(|name| format!(" --bridge {}", quoted(name.as_str()))).unwrap_or_default();
+    let setup = format!("{program} net setup{bridge}{}", if no_guard { " --no-guard" } else { "" });
+    let teardown = format!("{program} net teardown{bridge}");
     Ok(format!(
         "# Written by bryo net setup --unit.\n\
          [Unit]\n\
@@ -175,14 +178,22 @@ fn unit() -> std::result::Result<String, Failure> {
          [Service]\n\
          Type=oneshot\n\
          RemainAfterExit=yes\n\
-         ExecStart=\"{program}\" net setup\n\
+         ExecStart={setup}\n\
          # After a firewall was loaded anew: systemctl reload bryo-net\n\
-         ExecReload=\"{program}\" net setup\n\
-         ExecStop=\"{program}\" net teardown\n\
+         ExecReload={setup}\n\
+         # While containers use the bridge it refuses, and all stays as it is: dnsmasq too.\n\
+         ExecStop={teardown}\n\
+         KillMode=process\n\
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n"
     ))
+}
+
+/// Returns a word of a command in a unit. Source: systemd.service(5), systemd.syntax(7).
+fn quoted(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]
@@ -191,11 +202,27 @@ mod tests {
 
     #[test]
     fn the_unit_runs_this_program() {
-        let unit = unit().unwrap();
+        let unit = unit(None, false).unwrap();
         let program = std::env::current_exe().unwrap();
         for verb in ["setup", "teardown"] {
             assert!(unit.contains(&format!("=\"{}\" net {verb}\n", program.display())), "{unit}");
         }
         assert!(!unit.lines().any(|line| line.starts_with(' ')), "{unit}");
+    }
+
+    #[test]
+    fn the_unit_says_what_was_asked_for_and_leaves_dnsmasq_where_a_teardown_refuses() {
+        let unit = unit(Some(&"br%7".parse().unwrap()), true).unwrap();
+        for line in ["ExecStart=", "ExecReload="] {
+            let line = unit.lines().find(|found| found.starts_with(line)).unwrap();
+            assert!(line.ends_with(" net setup --bridge \"br%%7\" --no-guard"), "{unit}");
+        }
+        assert!(unit.contains(" net teardown --bridge \"br%%7\"\n"), "{unit}");
+        assert!(unit.contains("\nKillMode=process\n"), "{unit}");
+    }
+
+    #[test]
+    fn a_word_of_a_unit_is_one_word_and_stands_for_itself() {
+        assert_eq!(quoted(r#"/a b/$HOME/%h/"\"#), r#""/a b/$$HOME/%%h/\"\\""#);
     }
 }
