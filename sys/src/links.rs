@@ -16,6 +16,8 @@ pub struct Link {
     pub others: Vec<String>,
     /// What it is (`bridge`, `veth`); empty for hardware.
     pub kind: String,
+    /// Its address on the link, where that is one of Ethernet's.
+    pub mac: Option<[u8; 6]>,
     /// The number of the interface that it is a port of.
     pub master: Option<u32>,
     /// How the bridge treats it, where it is a port of one.
@@ -59,6 +61,7 @@ fn link(content: &[u8]) -> Option<Link> {
     for (kind, content) in attributes(of_link) {
         match kind {
             libc::IFLA_IFNAME => link.name = text(content),
+            libc::IFLA_ADDRESS => link.mac = content.try_into().ok(),
             libc::IFLA_MASTER => link.master = number(content, 0),
             libc::IFLA_IFALIAS => link.alias = Some(text(content)),
             libc::IFLA_GROUP => link.group = number(content, 0)?,
@@ -97,6 +100,7 @@ mod tests {
         let links = all().unwrap();
         assert_eq!((links[0].index, links[0].name.as_str()), (1, "lo"));
         assert_eq!((links[0].kind.as_str(), links[0].master, links[0].port), ("", None, None));
+        assert_eq!(links[0].mac, Some([0; 6]));
     }
 
     #[test]

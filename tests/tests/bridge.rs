@@ -20,6 +20,9 @@ tests::claims! {
     a_rogue_dhcp_server_and_a_rogue_router_change_nothing: hybrid, needs Bryo Bridge;
     nothing_of_another_users_is_heard_or_reached: hybrid, needs Bryo Bridge;
     nobody_gives_back_anothers_lease: hybrid, needs Bryo Bridge;
+    no_user_keeps_root_from_setting_up: hybrid, needs Bryo Bridge;
+    without_a_guard_none_of_an_earlier_setup_is_left: hybrid, needs Bryo Bridge;
+    bridges_of_the_same_host_do_not_reach_each_other: hybrid, needs Bryo Bridge;
 }
 
 const WORDS: &str = include_str!("bridge/words.sh");
@@ -282,8 +285,24 @@ fn what_is_in_the_way_is_named_and_left_alone(lab: &Lab) {
         ip link add lan type bridge; ip address add 10.0.3.7/24 dev lan; ip link set lan up
         refused network
         ip link delete lan
+        ip link add lan type bridge; ip address add 10.0.3.17/16 dev lan; ip link set lan up
+        refused large
+        ip link delete lan
         setpriv --reuid 61001 --regid 61001 --clear-groups /mnt/prefix/bin/bryo net setup >/tmp/said 2>&1
         say user $? $(cat /tmp/said)
+        bryo net setup 2>/dev/null
+        echo LXC_ADDR=10.0.4.1 >/etc/default/lxc-net
+        refused otherwise
+        bryo net teardown 2>/dev/null; bryo net setup 2>/dev/null; say otherwise_then $?
+        bryo net teardown 2>/dev/null
+        mkdir /etc/default/lxc
+        refused unreadable
+        rmdir /etc/default/lxc
+        # nftables that cannot be asked are not nftables without rules.
+        printf '#!/bin/sh\necho no answer >&2; exit 1\n' >/tmp/nft; chmod 755 /tmp/nft
+        mount --bind /tmp/nft $(command -v nft)
+        bryo net setup >/tmp/said 2>&1; say silent $? $(cat /tmp/said)
+        umount $(command -v nft)
         "#,
     );
     let said = |key: &str, piece: &str| {
@@ -292,11 +311,101 @@ fn what_is_in_the_way_is_named_and_left_alone(lab: &Lab) {
     };
     said("bridge", "there is a bridge lxcbr0 already, which somebody else has made");
     said("network", "10.0.3.0/24 is reached by lan already");
+    said("large", "lan is 10.0.3.17/16, and the bridge's 10.0.3.0/24 would be a part of that network");
     said("user", "only root may change the host's network");
+    said("otherwise", "lxcbr0 was set up by other settings: it has the address 10.0.3.1/24");
+    told.is("otherwise_then", "0");
+    said("unreadable", "/etc/default/lxc: it cannot be read");
+    said("silent", "nft: no answer");
+    told.is("large_changed", "");
+    told.is("otherwise_changed", "");
     told.is("bridge_changed", "");
     told.is("network_changed", "");
     assert!(told.value("teardown").contains("lxcbr0 is not Bryo's, and stays"), "{told:?}");
     told.is("still", "1");
+}
+
+fn no_user_keeps_root_from_setting_up(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        # As an earlier version leaves it.
+        mkdir -p -m 755 /run/bryo/net
+        (umask 0; bryo net setup 2>/dev/null); say first $?
+        # All that a user can open is locked.
+        find /run/bryo -print >/tmp/all
+        say writable $(find /run/bryo -perm /022 ! -type l)
+        locked=
+        for file in $(cat /tmp/all); do
+            user ana flock --nonblock $file sleep 600 2>/dev/null & locked="$locked $!"
+        done
+        held() { user ana flock --nonblock /run/bryo/net true; [ $? = 1 ]; }
+        await held; say locks $?
+        bryo net setup >/tmp/said 2>&1; say again $? $(cat /tmp/said)
+        bryo net teardown >/tmp/said 2>&1; say teardown $?
+        # Root does.
+        flock /run/bryo/net.lock sleep 600 & locked="$locked $!"
+        kept() { flock --nonblock /run/bryo/net.lock true; [ $? = 1 ]; }
+        await kept
+        bryo net setup >/tmp/said 2>&1; say busy $? $(cat /tmp/said)
+        kill $locked 2>/dev/null
+        "#,
+    );
+    told.is("first", "0");
+    told.is("writable", "");
+    told.is("locks", "0");
+    assert!(told.value("again").starts_with("0 "), "{told:?}");
+    told.is("teardown", "0");
+    assert!(told.value("busy").contains("another bryo net works on the host's bridges"), "{told:?}");
+}
+
+fn without_a_guard_none_of_an_earlier_setup_is_left(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        guards() { nft list tables | grep -c '^table bridge bryo'; }
+        bryo net setup 2>/dev/null; say guarded $(guards)
+        bryo net setup --no-guard 2>/dev/null; say unguarded $? $(guards)
+        bryo net setup 2>/dev/null; say again $(guards)
+        "#,
+    );
+    told.is("guarded", "1");
+    told.is("unguarded", "0 0");
+    told.is("again", "1");
+}
+
+fn bridges_of_the_same_host_do_not_reach_each_other(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        bryo net setup 2>/dev/null || exit 1
+        echo LXC_ADDR=10.0.4.1 >/etc/default/lxc-net
+        bryo net setup --bridge br2 2>/tmp/notes || exit 1
+        printf 'ana veth lxcbr0 3\nbob veth br2 3\n' >/etc/lxc/lxc-usernet
+        box ana; A=$REPLY; box bob br2; B=$REPLY
+        lease ana $A anas || exit 1; lease bob $B bobs || exit 1
+        BOB=$(ip_of bob $B)
+        await pings_from ana $A 10.0.3.1; say ana $?
+        await pings_from bob $B 10.0.4.1; say bob $?
+        pings_from ana $A $BOB; say reached $?
+        # What DHCP has leased on one bridge nobody takes on another.
+        inside ana $A ip address add $BOB/32 dev eth0
+        inside ana $A busybox arping -q -c 3 -U -I eth0 $BOB
+        inside bob $B ip neigh flush dev eth0
+        await pings_from bob $B 10.0.4.1; say kept $?
+        # An address that nobody leased; kernels that cannot keep it are told of.
+        inside ana $A ip address add 10.0.4.251/32 dev eth0
+        inside ana $A busybox arping -q -c 1 -U -I eth0 10.0.4.251
+        inside bob $B ip address add 10.0.4.251/24 dev eth0
+        inside bob $B busybox ping -c 2 -W 2 -I 10.0.4.251 10.0.4.1 >/dev/null; say free $?
+        grep -q 'this kernel cannot tell' /tmp/notes; say told_of $((1 - $?))
+        "#,
+    );
+    for key in ["ana", "bob", "kept"] {
+        told.is(key, "0");
+    }
+    told.is("reached", "1");
+    assert_eq!(told.value("free"), told.value("told_of"), "{told:?}");
 }
 
 /// What a firewall that drops all comes to, before and after.
@@ -404,6 +513,10 @@ fn lint_names_the_lines_and_what_to_write(lab: &Lab) {
         printf 'bob veth lxcbr0 2\n' >/etc/lxc/lxc-usernet; chmod 666 /etc/lxc/lxc-usernet
         bryo net lint >/tmp/found; say open $? $(cat /tmp/found)
         bryo net lint /nowhere 2>/tmp/found; say missing $? $(cat /tmp/found)
+        mkfifo /tmp/fifo; timeout 60 /mnt/prefix/bin/bryo net lint /tmp/fifo 2>/tmp/found; say fifo $? $(cat /tmp/found)
+        bryo net lint /tmp 2>/tmp/found; say directory $? $(cat /tmp/found)
+        rm /etc/lxc/lxc-usernet; mkdir /etc/lxc/lxc-usernet
+        bryo net lint >/tmp/found; say no_file $? $(cat /tmp/found)
         "#,
     );
     told.is("fine", "0");
@@ -422,21 +535,35 @@ fn lint_names_the_lines_and_what_to_write(lab: &Lab) {
     );
     assert!(told.value("open").starts_with("1 ") && told.value("open").contains("mode 0666"), "{told:?}");
     assert!(told.value("missing").starts_with("2 error: "), "{told:?}");
+    for key in ["fifo", "directory"] {
+        let said = told.value(key);
+        assert!(said.starts_with("2 error: ") && said.contains("it is not a file"), "{told:?}");
+    }
+    assert!(told.value("no_file").contains("the file is not used: it is no regular file"), "{told:?}");
 }
 
 /// Two users on one bridge: as `bryo net setup` leaves it (`good`), and as a bridge is without its rules and open to all
 /// (`bad`), on which each attack has to succeed for its failure to mean something.
 fn both(lab: &Lab, attack: &str) -> (Told, Told) {
-    let good = "bryo net setup 2>/dev/null";
-    let bad = "printf 'ana veth lxcbr0 3 open\\nbob veth lxcbr0 3 open\\n' >/etc/lxc/lxc-usernet\n\
-               bryo net setup --no-guard 2>/dev/null";
+    (on(lab, GOOD, attack), on(lab, BAD, attack))
+}
+
+const GOOD: &str = "bryo net setup 2>/dev/null";
+const BAD: &str = "printf 'ana veth lxcbr0 3 open\\nbob veth lxcbr0 3 open\\n' >/etc/lxc/lxc-usernet\n\
+                   bryo net setup --no-guard 2>/dev/null";
+
+/// The rules alone: ports reach each other, so what comes to nothing does so by a rule.
+const RULES: &str = "printf 'ana veth lxcbr0 3 open\\nbob veth lxcbr0 3 open\\n' >/etc/lxc/lxc-usernet\n\
+                     bryo net setup 2>/dev/null";
+
+/// Runs an attack of ana's on bob.
+fn on(lab: &Lab, setup: &str, attack: &str) -> Told {
     let neighbours = "box ana; A=$REPLY; box bob; B=$REPLY\n\
                       lease ana $A anas || exit 1; lease bob $B bobs || exit 1\n\
                       await has_ip6 bob $B; await has_ip6 ana $A\n\
                       BOB=$(ip_of bob $B); BOB6=$(ip6_of bob $B)\n\
                       await pings_from bob $B 10.0.3.1; await pings_from ana $A 10.0.3.1; await pings $BOB6";
-    let story = |setup: &str| story(lab, &format!("{setup}\n{neighbours}\n{attack}"));
-    (story(good), story(bad))
+    story(lab, &format!("{setup}\n{neighbours}\n{attack}"))
 }
 
 /// Asserts that an attack came to nothing, and would have come to something.
@@ -485,7 +612,10 @@ fn nobody_takes_the_gateways_or_a_neighbours_address(lab: &Lab) {
         await pings_from bob $B 10.0.3.1; say bob_works $?
     "#;
     let told = both(lab, attack);
-    assert_defeated(&told, &["gateway", "neighbour", "neighbour6", "mac"]);
+    let keys = ["gateway", "neighbour", "neighbour6", "mac"];
+    assert_defeated(&told, &keys);
+    let by_rules = on(lab, RULES, attack);
+    keys.iter().for_each(|key| by_rules.is(key, "0"));
     told.0.is("ana_works", "0");
     told.0.is("bob_works", "0");
 }
@@ -514,6 +644,8 @@ fn a_rogue_dhcp_server_and_a_rogue_router_change_nothing(lab: &Lab) {
         kill -CONT $(cat /run/bryo/net/lxcbr0/dnsmasq.pid)
     "#;
     assert_defeated(&both(lab, attack), &["router", "server"]);
+    let by_rules = on(lab, RULES, attack);
+    ["router", "server"].iter().for_each(|key| by_rules.is(key, "0"));
 }
 
 fn nothing_of_another_users_is_heard_or_reached(lab: &Lab) {
@@ -570,12 +702,25 @@ fn nobody_gives_back_anothers_lease(lab: &Lab) {
         inside ana $A bash -c 'cat /tmp/message >/dev/udp/10.0.3.1/67'
         sleep 1
         grep -q $BOB $leases; say lost $?
+        # In two pieces, of which the first ends before what the rules look for.
+        inside ana $A perl -MSocket -e '
+            local $/; open F, "/tmp/message"; my $m = <F>;
+            my ($from, $to) = map { inet_aton $_ } @ARGV;
+            my $u = pack("n4", 68, 67, 8 + length $m, 0) . $m;
+            socket S, PF_INET, SOCK_RAW, 255 or die $!;
+            for ([0, 16, 1], [16, length($u) - 16, 0]) {
+                my ($at, $n, $more) = @$_;
+                my $head = pack "CCnnnCCna4a4", 0x45, 0, 20 + $n, 0x4242, $more << 13 | $at / 8, 64, 17, 0, $from, $to;
+                send S, $head . substr($u, $at, $n), 0, pack_sockaddr_in(0, $to) or die $!;
+            }' $(ip_of ana $A) 10.0.3.1 || exit 1
+        sleep 1
+        grep -q $BOB $leases; say lost_in_pieces $?
         # Its owner can.
         inside bob $B bash -c 'cat /tmp/message >/dev/udp/10.0.3.1/67'
         released() { ! grep -q $BOB $leases; }
         await released; say given_back $?
     "#;
     let told = both(lab, attack);
-    assert_defeated(&told, &["lost"]);
+    assert_defeated(&told, &["lost", "lost_in_pieces"]);
     told.0.is("given_back", "0");
 }

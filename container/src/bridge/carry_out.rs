@@ -1,8 +1,9 @@
 //! Does the steps of a plan, one after the other.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use std::time::{Duration, Instant};
 use types::Signal;
 
 use super::facts::{self, Facts};
-use super::plan::RUN;
 use super::step::{Act, Program, Step};
 use crate::error::{Doing, Error, Kind, Result};
 
@@ -21,21 +21,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Turn(#[allow(dead_code, reason = "it is the lock")] File);
 
+/// The file whose lock it is. Whoever may open a file may lock it, so no other than root may.
+const LOCK: &str = "/run/bryo/net.lock";
+
 impl Turn {
     /// Takes the turn.
     ///
     /// # Errors
     /// [`Kind::Busy`] while somebody else has it.
     pub fn take() -> Result<Self> {
-        let failed = |error: std::io::Error| io(&error).doing(format!("locking {RUN}"));
-        std::fs::create_dir_all(RUN).map_err(failed)?;
-        let directory = File::open(RUN).map_err(failed)?;
-        match directory.try_lock() {
-            Ok(()) => Ok(Self(directory)),
-            Err(std::fs::TryLockError::WouldBlock) => {
+        let failed = |error: std::io::Error| io(&error).doing(format!("locking {LOCK}"));
+        let directory = Path::new(LOCK).parent().unwrap_or(Path::new("/"));
+        make_directory(directory).map_err(failed)?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(LOCK)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => {
                 Err(Error::new(Kind::Busy, "another bryo net works on the host's bridges at this moment"))
             }
-            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 }
@@ -46,7 +56,7 @@ impl Turn {
 /// It cannot be done. What was done before stays, and is found by the next setup.
 pub fn carry_out(step: &Step, facts: &Facts) -> Result<()> {
     let done = match &step.act {
-        Act::MakeDirectory(path) => std::fs::create_dir_all(path).map_err(|error| io(&error)),
+        Act::MakeDirectory(path) => make_directory(path).map_err(|error| io(&error)),
         Act::RemoveFile(path) => match std::fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(io(&error)),
             _ => Ok(()),
@@ -56,6 +66,11 @@ pub fn carry_out(step: &Step, facts: &Facts) -> Result<()> {
         Act::End { pid, marked } => end(*pid, marked),
     };
     done.doing(step.why.clone())
+}
+
+/// Makes a directory, with those above it, in which root alone makes files: whatever the caller's umask.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
 fn io(error: &std::io::Error) -> Error {

@@ -1,13 +1,14 @@
 //! What setting up and tearing down come to, from the settings and what the host is like. Nothing is touched here.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use sys::links::Link;
 use types::IfName;
 
-use super::facts::{Facts, Server};
-use super::rules;
-use super::settings::Settings;
+use super::facts::{Address, Facts, Route, Server};
+use super::rules::{self, Guard};
+use super::settings::{Mac, Settings, Subnet};
 use super::step::{Act, Program, Step};
 
 /// The group (IFLA_GROUP) of a bridge that is Bryo's: "bryo" as a number. It is given as the bridge is made, in one step, so
@@ -49,15 +50,17 @@ pub struct Manner {
 /// # Errors
 /// Something of somebody else's is in the way, or a program is missing.
 pub fn set_up(settings: &Settings, facts: &Facts, manner: Manner) -> Result<Plan, Obstacle> {
-    if !settings.is_wanted {
+    if let Some(place) = &settings.unwanted_by {
         return obstacle(
-            "USE_LXC_BRIDGE is false in /etc/default/lxc-net",
+            format!("USE_LXC_BRIDGE is false in {place}"),
             "set it to true, where a bridge is wanted",
         );
     }
     facts.require(&[Program::Ip, Program::Nft, Program::Dnsmasq])?;
     let own = own_bridge(settings, facts)?;
     refuse_taken_network(settings, facts)?;
+    refuse_taken_network_6(settings, facts)?;
+    refuse_other_addresses(settings, facts, own)?;
     let settings = &Settings { v6: settings.v6.filter(|_| facts.has_ipv6), ..settings.clone() };
 
     let mut steps = vec![
@@ -68,7 +71,7 @@ pub fn set_up(settings: &Settings, facts: &Facts, manner: Manner) -> Result<Plan
         ),
         Step::rules(
             "containers reach the world and are good neighbours",
-            rules::text(settings, manner.is_guarded),
+            rules::text(settings, guard(&settings.bridge, facts, manner)),
         ),
     ];
     steps.extend(facts.firewalls.mend(settings));
@@ -123,13 +126,23 @@ pub fn tear_down(bridge: &IfName, facts: &Facts, is_forced: bool) -> Result<Plan
     Ok(plan)
 }
 
+/// Decides about the rules that look at frames.
+fn guard(bridge: &IfName, facts: &Facts, manner: Manner) -> Guard {
+    let table = ("bridge".to_owned(), rules::table(bridge));
+    match manner.is_guarded {
+        true => Guard::Made { knows_bridge: facts.tells_bridges },
+        false if facts.tables.contains(&table) => Guard::Removed,
+        false => Guard::Absent,
+    }
+}
+
 /// Where what lasts until the next boot is kept, per bridge.
 fn run_directory(bridge: &IfName) -> PathBuf {
     PathBuf::from(format!("{RUN}/{bridge}"))
 }
 
-/// Where what dnsmasq and setups leave for each other is.
-pub(super) const RUN: &str = "/run/bryo/net";
+/// Where what dnsmasq leaves for setups is.
+const RUN: &str = "/run/bryo/net";
 
 /// Where what lasts is kept.
 const STATE: &str = "/var/lib/bryo/net";
@@ -168,21 +181,86 @@ const OTHER_NAME: &str = "name another by --bridge, or LXC_BRIDGE in /etc/defaul
 /// Refuses a network, or a part of one, that the host reaches by another interface already.
 fn refuse_taken_network(settings: &Settings, facts: &Facts) -> Result<(), Obstacle> {
     let v4 = settings.v4;
-    let is_taken = |route: &&super::facts::Route| {
+    let is_taken = |route: &&Route<Ipv4Addr>| {
         route.interface != settings.bridge.as_str() && route.prefix >= v4.prefix && v4.contains(route.network)
     };
-    match facts.routes.iter().find(is_taken) {
+    const HELP: &str =
+        "set LXC_NETWORK to another network in /etc/default/lxc-net, as in LXC_NETWORK=10.0.4.0/24";
+    let own = format!("{}/{}", v4.network(), v4.prefix);
+    if let Some(route) = facts.routes.iter().find(is_taken) {
+        let Route { interface, network, prefix } = route;
+        let what = format!(
+            "{network}/{prefix} is reached by {interface} already, and would be a part of the bridge's {own}"
+        );
+        return obstacle(what, HELP);
+    }
+    // A way to a larger network by a router goes on to the rest of it; machines on the same link would be cut off.
+    let has_part = |address: &&Address| match address.ip {
+        IpAddr::V4(ip) => Subnet { address: ip, prefix: address.prefix }.contains(v4.network()),
+        IpAddr::V6(_) => false,
+    };
+    match facts.addresses_beside(&settings.bridge).find(has_part) {
         None => Ok(()),
-        Some(route) => obstacle(
-            format!(
-                "{}/{} is reached by {} already, and would be a part of the bridge's {}/{}",
-                route.network,
-                route.prefix,
-                route.interface,
-                v4.network(),
-                v4.prefix
-            ),
-            "set LXC_NETWORK to another network in /etc/default/lxc-net, as in LXC_NETWORK=10.0.4.0/24",
+        Some(Address { interface, ip, prefix }) => obstacle(
+            format!("{interface} is {ip}/{prefix}, and the bridge's {own} would be a part of that network"),
+            HELP,
+        ),
+    }
+}
+
+/// The same for IPv6, whose networks are of one size.
+fn refuse_taken_network_6(settings: &Settings, facts: &Facts) -> Result<(), Obstacle> {
+    let Some(v6) = settings.v6.filter(|_| facts.has_ipv6) else { return Ok(()) };
+    let (own, bridge) = (v6.network(), settings.bridge.as_str());
+    let same = |ip: Ipv6Addr, prefix: u8| Subnet { address: ip, prefix: prefix.min(v6.prefix) };
+    // The kernel says of its own addresses that they are reached by lo.
+    let of_route = facts.routes_6.iter().find(|route| {
+        ![bridge, "lo"].contains(&&*route.interface)
+            && route.prefix >= v6.prefix
+            && same(route.network, route.prefix).network() == own
+    });
+    let of_address = facts.addresses_beside(&settings.bridge).find(|address| match address.ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => {
+            let theirs = same(ip, address.prefix);
+            theirs.network() == Subnet { address: own, prefix: theirs.prefix }.network()
+        }
+    });
+    let interface =
+        of_route.map(|route| &route.interface).or_else(|| of_address.map(|address| &address.interface));
+    match interface {
+        None => Ok(()),
+        Some(interface) => obstacle(
+            format!("{own}/{}, or a part of it, is reached by {interface} already", v6.prefix),
+            "set LXC_IPV6_ADDR to an address of another network in /etc/default/lxc-net, or to nothing",
+        ),
+    }
+}
+
+/// Refuses a bridge of ours that was made by other settings: it would have the addresses of both.
+fn refuse_other_addresses(settings: &Settings, facts: &Facts, own: Option<&Link>) -> Result<(), Obstacle> {
+    let Some(link) = own else { return Ok(()) };
+    let name = &settings.bridge;
+    let of_bridge = || facts.addresses.iter().filter(|address| address.interface == name.as_str());
+    // A setup that was interrupted left none. What the administrator has added is no matter.
+    let other = |is_v4: bool, wanted: Option<IpAddr>, prefix: u8| {
+        let mut of_family = of_bridge().filter(move |address| address.ip.is_ipv4() == is_v4);
+        let is_wanted = |address: &Address| Some(address.ip) == wanted && address.prefix == prefix;
+        if of_family.clone().any(is_wanted) { None } else { of_family.next() }
+    };
+    let v6 = settings.v6.filter(|_| facts.has_ipv6);
+    let found = other(true, Some(settings.v4.address.into()), settings.v4.prefix)
+        .or_else(|| other(false, v6.map(|v6| v6.address.into()), v6.map_or(0, |v6| v6.prefix)))
+        .map(|Address { ip, prefix, .. }| format!("the address {ip}/{prefix}"))
+        .or_else(|| {
+            let mac = link.mac.map(Mac).filter(|mac| *mac != settings.mac)?;
+            Some(format!("the address {mac} on the link"))
+        });
+    match found {
+        None => Ok(()),
+        Some(found) => obstacle(
+            format!("{name} was set up by other settings: it has {found}"),
+            format!("tear it down first: bryo net teardown --bridge {name}"),
         ),
     }
 }
@@ -315,6 +393,15 @@ fn notes(settings: &Settings, facts: &Facts, manner: Manner) -> Vec<String> {
     }
     if !manner.is_guarded {
         notes.push(format!("users on {bridge} can pretend to be each other and the gateway (--no-guard)"));
+    }
+    let is_other = |link: &Link| is_own(link) && link.name != bridge.as_str();
+    let is_blind = manner.is_guarded && !facts.tells_bridges;
+    if let Some(other) = facts.links.iter().find(|link| is_blind && is_other(link)) {
+        notes.push(format!(
+            "users on {} can take addresses of {bridge} that DHCP has not leased, and the reverse: this kernel cannot tell in \
+             a rule which bridge a port is of (CONFIG_NFT_BRIDGE_META)",
+            other.name
+        ));
     }
     if let Some(domain) = settings.domain.as_ref().filter(|_| !facts.asks_resolved()) {
         notes.push(format!(

@@ -21,7 +21,8 @@
 //! become a user's when a port of that user's first sends from them, and stay so until they were silent for half an hour; a user
 //! can take so many in a minute and no more. A container that starts anew has another port and the same user.
 //!
-//! The bridge itself is not asked for (`meta ibrname`), since not every kernel can tell it.
+//! Each bridge has sets of its own, which frames of another bridge's ports do not change where the kernel can tell the bridge of a
+//! port (`meta ibrname`). Not every kernel can; there a user can take an address of a bridge by sending from it on another.
 
 use std::fmt::Write;
 use std::net::Ipv6Addr;
@@ -54,9 +55,7 @@ mod at {
     pub(super) const CLIENT: &str = "@th,160,32";
     pub(super) const LEASED: &str = "@th,192,32";
     pub(super) const CLIENTS_MAC: &str = "@th,288,48";
-    /// The first option's number and length, and these with its value: what kind of message it is. All clients and dnsmasq
-    /// write it first.
-    pub(super) const FIRST_OPTION: &str = "@th,1984,16";
+    /// The first option's number, length and value: what kind of message it is. All clients and dnsmasq write it first.
     pub(super) const KIND: &str = "@th,1984,24";
 }
 
@@ -68,13 +67,31 @@ pub(super) fn table(bridge: &IfName) -> String {
     format!("bryo.{bridge}")
 }
 
+/// What is to be done about the rules that look at frames of users' ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// They are made.
+    Made {
+        /// The kernel can tell on which bridge a port is (`meta ibrname`).
+        knows_bridge: bool,
+    },
+    /// Those of an earlier setup are removed.
+    Removed,
+    /// There are none, and none are made.
+    Absent,
+}
+
 /// Returns the rules, for `nft -f -`: in one transaction they take the place of those that are there.
-pub(super) fn text(settings: &Settings, is_guarded: bool) -> String {
+pub(super) fn text(settings: &Settings, guard: Guard) -> String {
     let table = table(&settings.bridge);
     let mut text = String::new();
     replace(&mut text, "inet", &table, &to_the_world(settings));
-    if is_guarded {
-        replace(&mut text, "bridge", &table, &neighbours(settings));
+    match guard {
+        Guard::Made { knows_bridge } => {
+            replace(&mut text, "bridge", &table, &neighbours(settings, knows_bridge));
+        }
+        Guard::Removed => text.push_str(&format!("delete table bridge {table}\n")),
+        Guard::Absent => {}
     }
     text
 }
@@ -132,7 +149,8 @@ fn lines(rules: &[String]) -> String {
     rules.iter().map(|rule| format!("        {rule}\n")).collect()
 }
 
-/// Returns the rules by which `what` passes when it is the sender's or nobody's, which makes it the sender's.
+/// Returns the rules by which `what` passes when it is the sender's or nobody's, which makes it the sender's. Where a set has
+/// no room for it, or the packet ends before it, nothing passes.
 fn pins(set: &str, what: &str) -> Vec<String> {
     vec![
         format!(
@@ -140,7 +158,8 @@ fn pins(set: &str, what: &str) -> Vec<String> {
         ),
         format!("{what} @{set} drop"),
         format!("add @takers {{ meta iifgroup limit rate {BUDGET} }} drop"),
-        format!("add @of_{set} {{ meta iifgroup . {what} }} add @{set} {{ {what} }}"),
+        format!("add @of_{set} {{ meta iifgroup . {what} }} add @{set} {{ {what} }} return"),
+        "drop".to_owned(),
     ]
 }
 
@@ -152,7 +171,7 @@ fn leased_or_pins(what: &str) -> Vec<String> {
 }
 
 /// The rules that look at frames of users' ports.
-fn neighbours(settings: &Settings) -> String {
+fn neighbours(settings: &Settings, knows_bridge: bool) -> String {
     let mut text = String::new();
     sets(&mut text, "macs", at::MAC, SILENCE);
     sets(&mut text, "ips", at::IP, SILENCE);
@@ -176,14 +195,19 @@ fn neighbours(settings: &Settings) -> String {
     chain(&mut text, "user", &user.map(str::to_owned));
     chain(&mut text, "to_the_host", &to_the_host(settings));
     chain(&mut text, "to_user", &to_user());
-    for (hook, ports, then) in [
-        ("prerouting", "iifname", "user"),
-        ("input", "iifname", "to_the_host"),
-        ("forward", "oifname", "to_user"),
-        ("output", "oifname", "to_user"),
+    // What is handed to the host for a network of ours comes from no bridge of ours.
+    for (hook, direction, then, is_of_all) in [
+        ("prerouting", "i", "user", false),
+        ("input", "i", "to_the_host", true),
+        ("forward", "o", "to_user", false),
+        ("output", "o", "to_user", false),
     ] {
         let head = format!("type filter hook {hook} priority filter; policy accept;");
-        let rules = PORTS.map(|names| format!("{ports} \"{names}\" goto {then}"));
+        let bridge = match knows_bridge && !is_of_all {
+            true => format!("meta {direction}brname \"{}\" ", settings.bridge),
+            false => String::new(),
+        };
+        let rules = PORTS.map(|names| format!("{bridge}{direction}ifname \"{names}\" goto {then}"));
         chain(&mut text, hook, &[&[head][..], &rules].concat());
     }
     text
@@ -246,17 +270,22 @@ fn own_ip6(settings: &Settings) -> Vec<Ipv6Addr> {
 }
 
 /// Messages of clients. dnsmasq believes what stands in them: whoever writes another's address on the link into one gives
-/// that one's lease back.
+/// that one's lease back. Only what is known to be harmless passes: a rule about bytes that a packet does not have matches
+/// never, so one that drops would let it pass.
 fn asks_dhcp() -> Vec<String> {
-    let release = format!("{} 0x350107", at::KIND);
+    let (kind, client) = (at::KIND, at::CLIENT);
+    let is_own = format!("meta iifgroup . {} @of_macs", at::CLIENTS_MAC);
     vec![
-        format!("{} != 0x3501 drop", at::FIRST_OPTION),
-        format!("meta iifgroup . {} != @of_macs drop", at::CLIENTS_MAC),
-        format!("{release} meta iifgroup . {} != @of_leased drop", at::CLIENT),
+        // The host puts pieces together again behind these rules. The first piece of a message has its ports, and without it
+        // the others come to nothing. Source: RFC 791.
+        "ip frag-off & 0x3fff != 0 drop".to_owned(),
         format!(
-            "{release} delete @of_leased {{ meta iifgroup . {client} }} delete @leased {{ {client} }}",
-            client = at::CLIENT
+            "{kind} 0x350107 {is_own} meta iifgroup . {client} @of_leased \
+             delete @of_leased {{ meta iifgroup . {client} }} delete @leased {{ {client} }} return"
         ),
+        // DISCOVER, REQUEST, DECLINE, INFORM. Source: RFC 2132.
+        format!("{kind} {{ 0x350101, 0x350103, 0x350104, 0x350108 }} {is_own} return"),
+        "drop".to_owned(),
     ]
 }
 
@@ -291,6 +320,8 @@ mod tests {
     use crate::bridge::settings;
     use policy::slots::{Owner, Slots};
 
+    const MADE: Guard = Guard::Made { knows_bridge: false };
+
     fn settings(text: &str) -> Settings {
         settings::read(&[("f", text.to_owned())], None, "a machine").unwrap()
     }
@@ -310,27 +341,51 @@ mod tests {
 
     #[test]
     fn both_tables_are_replaced_in_one_transaction_and_the_guard_can_be_left_out() {
-        let text = text(&settings(""), true);
+        let text = text(&settings(""), MADE);
         for family in ["inet", "bridge"] {
             let replaced = format!(
                 "table {family} bryo.lxcbr0\ndelete table {family} bryo.lxcbr0\ntable {family} bryo.lxcbr0 {{\n"
             );
             assert_eq!(text.matches(&replaced).count(), 1, "{text}");
         }
-        assert!(!super::text(&settings(""), false).contains("table bridge"));
+        assert!(!super::text(&settings(""), Guard::Absent).contains("table bridge"));
+        assert!(super::text(&settings(""), Guard::Removed).ends_with("\ndelete table bridge bryo.lxcbr0\n"));
+    }
+
+    #[test]
+    fn frames_of_another_bridge_change_nothing_where_the_kernel_tells_bridges_and_reach_no_network_of_ours() {
+        let text = text(&settings(""), Guard::Made { knows_bridge: true });
+        for rule in [
+            "        meta ibrname \"lxcbr0\" iifname \"u0*\" goto user\n",
+            "        iifname \"u0*\" goto to_the_host\n",
+            "        meta obrname \"lxcbr0\" oifname \"u0*\" goto to_user\n",
+        ] {
+            assert!(text.contains(rule), "{rule}: {text}");
+        }
+        assert!(!super::text(&settings(""), MADE).contains("brname"));
+    }
+
+    #[test]
+    fn what_no_rule_lets_pass_is_dropped() {
+        let text = text(&settings(""), MADE);
+        for name in ["asks_dhcp", "advertised", "from_mac", "from_arp", "from_ip4", "from_ip6"] {
+            let (_, chain) = text.split_once(&format!("    chain {name} {{\n")).unwrap();
+            let (rules, _) = chain.split_once("    }\n").unwrap();
+            assert!(rules.ends_with("        drop\n"), "{name}: {rules}");
+        }
     }
 
     #[test]
     fn without_ipv6_no_rule_names_a_network_of_it() {
         let settings = settings("LXC_IPV6_ADDR=\n");
-        let text = text(&settings, true);
+        let text = text(&settings, MADE);
         assert!(!text.contains("ip6 saddr != ") && !text.contains("ip6 daddr"), "{text}");
         assert!(text.contains("nd-router-advert"), "{text}");
     }
 
     #[test]
     fn the_bridges_own_addresses_are_nobody_elses() {
-        let text = text(&settings("LXC_BRIDGE_MAC=00:16:3e:00:00:01\nLXC_IPV6_ADDR=fd00::1\n"), true);
+        let text = text(&settings("LXC_BRIDGE_MAC=00:16:3e:00:00:01\nLXC_IPV6_ADDR=fd00::1\n"), MADE);
         for rule in [
             "ether saddr 00:16:3e:00:00:01 drop",
             "arp saddr ip 10.0.3.1 drop",

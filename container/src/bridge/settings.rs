@@ -13,8 +13,8 @@ pub const FILES: [&str; 2] = ["/etc/default/lxc", "/etc/default/lxc-net"];
 /// What the bridge is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The bridge is wanted at all.
-    pub is_wanted: bool,
+    /// Where it is said that no bridge is wanted, with the number of the line.
+    pub unwanted_by: Option<String>,
     /// Its name.
     pub bridge: IfName,
     /// Its address on the link.
@@ -154,7 +154,10 @@ impl<'a> Values<'a> {
         let own = |of: &str| policy::slots::hash(format!("{of} {machine} {bridge}").as_bytes()).to_be_bytes();
         let v4 = self.v4();
         Settings {
-            is_wanted: self.parsed("USE_LXC_BRIDGE", "true or false", truth).unwrap_or(true),
+            unwanted_by: match self.parsed("USE_LXC_BRIDGE", "true or false", truth) {
+                Some(false) => self.place("USE_LXC_BRIDGE").map(|(file, line)| format!("{file}:{line}")),
+                _ => None,
+            },
             mac: self
                 .parsed("LXC_BRIDGE_MAC", "six bytes as in 00:16:3e:00:00:00", mac)
                 .unwrap_or_else(|| own_mac(own("mac"))),
@@ -251,9 +254,13 @@ impl<'a> Values<'a> {
         parsed
     }
 
+    /// Returns the file and the line that set a variable.
+    fn place(&self, name: &str) -> Option<(&'a str, usize)> {
+        self.set.iter().find(|(set, _)| *set == name).map(|(_, value)| (value.file, value.line))
+    }
+
     fn contradict(&mut self, name: &str, what: &str) {
-        let place = self.set.iter().find(|(set, _)| *set == name).map(|(_, value)| (value.file, value.line));
-        let (file, line) = place.unwrap_or((FILES[1], 0));
+        let (file, line) = self.place(name).unwrap_or((FILES[1], 0));
         self.problems.push(Problem { file: file.to_owned(), line, what: format!("{name}: {what}") });
     }
 }
@@ -426,7 +433,7 @@ mod tests {
     #[test]
     fn without_files_the_settings_are_those_of_lxc_with_names_and_ipv6() {
         let settings = of("").unwrap();
-        assert!(settings.is_wanted && settings.dhcp.pings && settings.is_v6_translated);
+        assert!(settings.unwanted_by.is_none() && settings.dhcp.pings && settings.is_v6_translated);
         assert_eq!(settings.bridge.as_str(), "lxcbr0");
         assert_eq!(settings.v4, Subnet { address: Ipv4Addr::new(10, 0, 3, 1), prefix: 24 });
         let range = (settings.dhcp.first.to_string(), settings.dhcp.last.to_string(), settings.dhcp.most);
@@ -472,6 +479,9 @@ mod tests {
         let both =
             [(FILES[0], "LXC_BRIDGE=a\n".to_owned()), (FILES[1], "LXC_BRIDGE=b\nLXC_BRIDGE=c\n".to_owned())];
         assert_eq!(read(&both, None, "").unwrap().bridge.as_str(), "c");
+        let unwanted = [(FILES[0], "\nUSE_LXC_BRIDGE=false\n".to_owned()), (FILES[1], String::new())];
+        let by = read(&unwanted, None, "").unwrap().unwanted_by;
+        assert_eq!(by.as_deref(), Some("/etc/default/lxc:2"), "the file is named that says it");
         let given = "given".parse().unwrap();
         assert_eq!(read(&both, Some(&given), "").unwrap().bridge, given);
     }
@@ -481,8 +491,8 @@ mod tests {
         let settings =
             of("LXC_DOMAIN=\nLXC_IPV6_ADDR=\"\"\nLXC_DHCP_CONFILE=\"\"\nUSE_LXC_BRIDGE=\"false\"\n").unwrap();
         assert_eq!(
-            (settings.domain, settings.v6, settings.confile, settings.is_wanted),
-            (None, None, None, false)
+            (settings.domain, settings.v6, settings.confile, settings.unwanted_by),
+            (None, None, None, Some("/etc/default/lxc-net:4".to_owned()))
         );
     }
 

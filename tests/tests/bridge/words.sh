@@ -6,7 +6,7 @@
 # |---|---|
 # | `bryo ...` | runs Bryo as root of that host |
 # | `user WHO CMD` | runs a command as ana or bob |
-# | `box WHO` | makes namespaces of that user's, with a device on lxcbr0; its process is $REPLY |
+# | `box WHO [BRIDGE]` | makes namespaces of that user's, with a device on lxcbr0 or another; its process is $REPLY |
 # | `inside WHO PID CMD` | runs a command as root of the namespaces of a process |
 # | `lease WHO PID NAME` | asks for an address by DHCP |
 # | `await CMD` | runs a command until it succeeds, for half a minute |
@@ -63,7 +63,7 @@ inside() {
 }
 box() {
     space $1
-    user $1 /mnt/prefix/libexec/bryo/bryo-netdev 3 lxcbr0 eth0 3</proc/$REPLY/ns/net >/dev/null || exit 1
+    user $1 /mnt/prefix/libexec/bryo/bryo-netdev 3 ${2:-lxcbr0} eth0 3</proc/$REPLY/ns/net >/dev/null || exit 1
     inside $1 $REPLY ip link set lo up
     inside $1 $REPLY ip link set eth0 up
 }

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use super::super::facts::Route;
+use super::super::facts::{Address, Route};
 use super::super::firewall::{self, Chain, Firewalls, Hook, Iptables};
 use super::super::settings;
 use super::super::step::PROGRAMS;
@@ -141,6 +141,76 @@ fn a_network_that_is_reached_otherwise_is_refused_and_a_larger_one_is_not() {
     {
         assert_eq!(with(network, prefix, interface), Ok(()));
     }
+}
+
+#[test]
+fn a_network_that_the_host_is_directly_part_of_is_refused_however_large() {
+    let with = |interface: &str, ip: &str, prefix| {
+        let address = Address { interface: interface.into(), ip: ip.parse().unwrap(), prefix };
+        let settings = settings("LXC_IPV6_ADDR=fd00::1");
+        set_up(&settings, &Facts { addresses: vec![address], ..bare() }, GUARDED).map(drop)
+    };
+    let refused = with("lan0", "10.0.3.17", 16).unwrap_err().what;
+    assert_eq!(refused, "lan0 is 10.0.3.17/16, and the bridge's 10.0.3.0/24 would be a part of that network");
+    for (ip, prefix) in [("fd00::5", 64), ("fd00::5", 48), ("fd00::5", 128)] {
+        let refused = with("lan0", ip, prefix).unwrap_err().what;
+        assert_eq!(refused, "fd00::/64, or a part of it, is reached by lan0 already");
+    }
+    for (interface, ip, prefix) in [
+        ("lan0", "10.1.0.1", 16),
+        ("lan0", "fd00:0:0:1::5", 64),
+        ("lxcbr0", "10.0.3.1", 24),
+        ("lxcbr0", "fd00::1", 64),
+    ] {
+        assert_eq!(with(interface, ip, prefix), Ok(()));
+    }
+    let route = |interface: &str, network: &str, prefix| {
+        let route = Route { interface: interface.into(), network: network.parse().unwrap(), prefix };
+        set_up(&settings("LXC_IPV6_ADDR=fd00::1"), &Facts { routes_6: vec![route], ..bare() }, GUARDED)
+            .map(drop)
+    };
+    assert!(route("vpn0", "fd00::", 64).is_err() && route("vpn0", "fd00::8", 128).is_err());
+    assert_eq!((route("lo", "fd00::1", 128), route("vpn0", "fd00::", 48)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_bridge_of_other_settings_is_refused_and_one_that_is_not_finished_is_not() {
+    let with = |addresses: &[(&str, u8)], mac| {
+        let address = |(ip, prefix): &(&str, u8)| Address {
+            interface: "lxcbr0".into(),
+            ip: ip.parse().unwrap(),
+            prefix: *prefix,
+        };
+        let link = Link { mac: Some(mac), ..ours() };
+        let facts = Facts { links: vec![link], addresses: addresses.iter().map(address).collect(), ..bare() };
+        let settings = settings("LXC_IPV6_ADDR=fd00::1\nLXC_BRIDGE_MAC=00:16:3e:00:00:01");
+        set_up(&settings, &facts, GUARDED).map(drop).map_err(|refused| refused.what)
+    };
+    const MAC: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 1];
+    let refused = |what: &str| Err(format!("lxcbr0 was set up by other settings: it has the address {what}"));
+    assert_eq!(with(&[("10.0.9.1", 24)], MAC), refused("10.0.9.1/24"));
+    assert_eq!(with(&[("10.0.3.1", 16)], MAC), refused("10.0.3.1/16"));
+    assert_eq!(with(&[("10.0.3.1", 24), ("fd01::1", 64)], MAC), refused("fd01::1/64"));
+    assert_eq!(with(&[], [2, 0, 0, 0, 0, 1]), refused("02:00:00:00:00:01 on the link"));
+    for addresses in [&[][..], &[("10.0.3.1", 24)], &[("10.0.3.1", 24), ("fd00::1", 64), ("192.0.2.1", 32)]] {
+        assert_eq!(with(addresses, MAC), Ok(()));
+    }
+}
+
+#[test]
+fn without_a_guard_an_earlier_one_is_removed_and_a_blind_kernel_is_told_of() {
+    const UNGUARDED: Manner = Manner { is_guarded: false };
+    let tables = vec![("bridge".to_owned(), "bryo.lxcbr0".to_owned())];
+    let text = |facts: &Facts| shown(&set_up(&settings(""), facts, UNGUARDED).unwrap().steps);
+    let removed = "\ndelete table bridge bryo.lxcbr0\n";
+    assert!(text(&Facts { tables, ..bare() }).contains(removed) && !text(&bare()).contains(removed));
+    let other = Link { index: 6, name: "br1".into(), ..ours() };
+    let told = |tells_bridges| {
+        let facts = Facts { links: vec![other.clone()], tells_bridges, ..bare() };
+        let notes = set_up(&settings(""), &facts, GUARDED).unwrap().notes;
+        notes.iter().any(|note| note.starts_with("users on br1 can take addresses of lxcbr0"))
+    };
+    assert_eq!((told(false), told(true)), (true, false));
 }
 
 #[test]
