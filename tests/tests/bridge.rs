@@ -132,8 +132,8 @@ fn what_a_dry_run_shows_is_what_is_done(lab: &Lab) {
         strace -f -s 4096 -o /tmp/trace -e trace=execve,openat /mnt/prefix/bin/bryo net setup 2>/tmp/said &
         await grep -q 'is set up' /tmp/said || exit 1
         await pgrep dnsmasq; kill $(pgrep dnsmasq); wait
-        # The steps alone: what looks (nft list) is no step.
-        grep -oE 'execve\("/[a-z/]*/(ip|nft|dnsmasq)", \[.*\]' /tmp/trace | grep -v '"list"' |
+        # The steps alone: what looks (nft list, ip address show) is no step.
+        grep -oE 'execve\("/[a-z/]*/(ip|nft|dnsmasq)", \[.*\]' /tmp/trace | grep -vE '"(list|--check|show)"' |
             sed 's/.*\[//; s/\]$//; s/"\([^"]*\)"/\1/g; s/, / /g; s#^/[a-z/]*/##' >/tmp/done
         say done $(md5sum </tmp/done)
         say count $(wc -l </tmp/done)
