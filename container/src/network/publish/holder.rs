@@ -63,8 +63,9 @@ fn forwarder_of(child: i32, parent: i32) -> Option<String> {
     let words = words(child);
     let is_forwarder = words.first().is_some_and(|word| word == "/proc/self/exe");
     let is_its = || sys::process::parent_of(child) == Some(parent);
-    (is_forwarder && words.get(1).is_some_and(|word| word == "forward") && is_its())
-        .then(|| words[2..3].concat())
+    let is_forwarder = is_forwarder && words.get(1).is_some_and(|word| word == "forward");
+    // Anybody may call himself so, with fewer words.
+    words.get(2).filter(|_| is_forwarder && is_its()).cloned()
 }
 
 /// Returns the first words of a process's command line, fit to be printed.
