@@ -85,6 +85,11 @@ pub fn keep_alive(stream: &TcpStream) -> Result<()> {
 
 /// Ends a connection so that the other side learns that it has failed, and does not take it for an end.
 pub fn reset(stream: TcpStream) {
+    reset_when_closed(&stream);
+}
+
+/// Has the end of a connection be no end as it should be, whenever it is closed.
+pub fn reset_when_closed(stream: &TcpStream) {
     let _at_least_it_is_closed = sockopt::set_socket_linger(stream.as_fd(), Some(Duration::ZERO));
 }
 

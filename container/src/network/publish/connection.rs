@@ -53,13 +53,17 @@ impl Connection {
         }
     }
 
-    /// Returns both ends, with what each is watched for.
-    pub(super) fn watched(&self) -> [(BorrowedFd<'_>, Ready); 2] {
+    /// Returns both ends, with what each is watched for. None for one that is left alone until the other has taken what it sent:
+    /// with both halves shut it would be told as over all the time, while there is more of it to read.
+    pub(super) fn watched(&self) -> [(BorrowedFd<'_>, Option<Ready>); 2] {
         let outside = self.outside.as_ref().unwrap_or(&self.inside).as_fd();
         if self.connecting.is_some() {
-            return [(outside, Ready::default()), (self.inside.as_fd(), Ready::WRITE)];
+            return [(outside, Some(Ready::default())), (self.inside.as_fd(), Some(Ready::WRITE))];
         }
-        let of = |from: &Way, to: &Way| Ready { read: from.reads(), write: !to.pending.is_empty() };
+        let of = |from: &Way, to: &Way| {
+            let is_left_alone = !from.pending.is_empty() && to.is_shut;
+            (!is_left_alone).then(|| Ready { read: from.reads(), write: !to.pending.is_empty() })
+        };
         let outside_for = of(&self.inwards, &self.outwards);
         [(outside, outside_for), (self.inside.as_fd(), of(&self.outwards, &self.inwards))]
     }
@@ -94,11 +98,12 @@ impl Connection {
         }
     }
 
-    /// Ends both: whoever is outside learns that it is no end as it should be.
+    /// Ends both: outside and inside learn that it is no end as it should be.
     fn fail(&mut self) {
         if let Some(outside) = self.outside.take() {
             inet::reset(outside);
         }
+        inet::reset_when_closed(&self.inside);
     }
 
     /// Tells whether nothing is to be done any more.
@@ -189,4 +194,79 @@ fn write(mut to: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
 
 fn is_for_later(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Returns both ends of a connection, the second of which waits for nothing.
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        (far, near)
+    }
+
+    /// Returns the one outside, the one inside, and what is between them.
+    fn between() -> (TcpStream, TcpStream, Connection) {
+        let ((client, outside), (server, inside)) = (pair(), pair());
+        let (inwards, outwards) = (Way::default(), Way::default());
+        let connection = Connection { outside: Some(outside), inside, connecting: None, inwards, outwards };
+        (client, server, connection)
+    }
+
+    fn drive(mut connection: Connection) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut buffer = vec![0; 1 << 16];
+        while !connection.is_over() && Instant::now() < deadline {
+            let [(outside, for_outside), (inside, for_inside)] = connection.watched();
+            let wanted = [for_outside, for_inside];
+            let polled: Vec<_> = [outside, inside]
+                .into_iter()
+                .zip(wanted)
+                .filter_map(|(fd, wanted)| Some((fd, wanted?)))
+                .collect();
+            let mut ready = sys::event::wait(&polled, Some(Duration::from_secs(1))).unwrap().into_iter();
+            let told = wanted.map(|wanted| wanted.and_then(|wanted| Some((wanted, ready.next()?))));
+            let is = |ready: &Ready| ready.read || ready.write;
+            if let Some((wanted, ready)) = told[0].filter(|(_, ready)| is(ready)) {
+                connection.outside_is(wanted, ready, &mut buffer);
+            }
+            if let Some((wanted, ready)) = told[1].filter(|(_, ready)| is(ready)) {
+                connection.inside_is(wanted, ready, &mut buffer);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sent_to_a_slow_reader_that_has_ended_its_half_arrives_whole() {
+        const LENGTH: usize = 8 << 20;
+        let (mut client, mut server, connection) = between();
+        let driven = std::thread::spawn(|| drive(connection));
+        client.shutdown(Shutdown::Write).unwrap();
+        let served = std::thread::spawn(move || {
+            assert_eq!(server.read(&mut [0; 8]).unwrap(), 0);
+            server.write_all(&vec![7; LENGTH])
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got.len(), LENGTH);
+        served.join().unwrap().unwrap();
+        driven.join().unwrap();
+    }
+
+    #[test]
+    fn who_is_inside_learns_of_a_reset_outside() {
+        let (client, mut server, connection) = between();
+        let driven = std::thread::spawn(|| drive(connection));
+        inet::reset(client);
+        assert_eq!(server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        driven.join().unwrap();
+    }
 }

@@ -226,7 +226,9 @@ impl Forwarder {
         let doors = doors.map(|(index, door)| (Source::Door(index), door.listener.as_fd(), Ready::READ));
         let connections = self.connections.iter().enumerate().flat_map(|(index, connection)| {
             let [(outside, wanted), (inside, wanted_inside)] = connection.watched();
-            [(Source::Outside(index), outside, wanted), (Source::Inside(index), inside, wanted_inside)]
+            let ends =
+                [(Source::Outside(index), outside, wanted), (Source::Inside(index), inside, wanted_inside)];
+            ends.into_iter().filter_map(|(source, fd, wanted)| Some((source, fd, wanted?)))
         });
         let datagrams = self.datagrams.fds().map(|(index, fd)| (Source::Datagrams(index), fd, Ready::READ));
         doors.chain(connections).chain(datagrams).collect()
