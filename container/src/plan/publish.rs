@@ -70,13 +70,16 @@ pub(super) fn decide(request: &StartRequest, network: &NetworkPlan) -> Result<Ve
 /// # Errors
 /// [`Kind::Usage`] for a port that would lead to two, and for too many.
 pub fn check(published: &[Published]) -> Result<()> {
+    let refused = |why: String| Err(Error::new(Kind::Usage, why));
     let ports: usize = published.iter().map(|one| one.ports().count()).sum();
-    let why = match twice(&openings(published)) {
-        _ if ports > MOST => format!("{ports} ports are published, and {MOST} can be"),
-        Some(port) => format!("port {port} is published twice"),
-        None => return Ok(()),
-    };
-    Err(Error::new(Kind::Usage, why))
+    // Before each has its sockets: a line of a file can mean 65535.
+    if ports > MOST {
+        return refused(format!("{ports} ports are published, and {MOST} can be"));
+    }
+    match twice(&openings(published)) {
+        Some(port) => refused(format!("port {port} is published twice")),
+        None => Ok(()),
+    }
 }
 
 /// Returns a port that two openings need.
