@@ -421,6 +421,10 @@ fn the_process_for_ports_has_no_rights_and_nothing_but_sockets(lab: &Lab) {
     ] {
         assert!(status.contains(line), "no {line} in\n{status}");
     }
+    let limits = std::fs::read_to_string(format!("{path}/limits")).unwrap_or_default();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+    let soft = files.split_ascii_whitespace().nth(3).and_then(|soft| soft.parse::<u64>().ok());
+    assert!(soft.is_some_and(|soft| soft <= 4096), "{files}");
     // What is not dumpable shows as root's.
     assert_eq!(std::fs::metadata(format!("{path}/environ")).map(|found| found.uid()).ok(), Some(0));
     assert_eq!(ana.namespace_of(process.pid, "net"), ana.namespace_of(ana.init_of("web"), "net"));

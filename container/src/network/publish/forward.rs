@@ -2,7 +2,7 @@
 //!
 //! It reads nothing but what passes through, and understands nothing of it. What it holds: the sockets of the host that it was
 //! given, and sockets that it makes in the container's namespace. It has no capability, and a filter under which it can make
-//! sockets and use them, and nothing else.
+//! sockets of IP and netlink and use them, and nothing else.
 //!
 //! To the container a connection comes from the address that it goes to, one of the container's own: whoever trusts what
 //! comes from 127.0.0.1 is right to (CVE-2021-20199), and a service that listens on loopback alone is not reached.
@@ -47,7 +47,7 @@ pub fn run(handed: Handed) -> Result<Infallible> {
     let parent = process::own_parent();
     // As long as it is in both worlds, container root must not look into it.
     process::set_dumpable(false)?;
-    let files = raise_files()?;
+    let files = limit_files()?;
     namespace::join(handed.user.as_fd(), flags::NEWUSER).doing("entering the user namespace")?;
     namespace::join(handed.network.as_fd(), flags::NEWNET).doing("entering the network namespace")?;
     give_up_rights(parent)?;
@@ -62,15 +62,13 @@ pub fn run(handed: Handed) -> Result<Infallible> {
 /// The most files that it has open.
 const FILES: u64 = 4096;
 
-/// Has as many files allowed as it can use. Returns how many.
-fn raise_files() -> Result<u64> {
+/// Has as many files allowed as it can use, and no more. Returns how many.
+fn limit_files() -> Result<u64> {
     let nofile = rlimit::by_name("nofile").unwrap_or_default();
-    let (soft, hard) = rlimit::get(nofile)?;
+    let (_, hard) = rlimit::get(nofile)?;
     let wanted = FILES.min(hard);
-    if soft < wanted {
-        rlimit::set(nofile, wanted, hard)?;
-    }
-    Ok(soft.clamp(wanted, FILES))
+    rlimit::set(nofile, wanted, hard)?;
+    Ok(wanted)
 }
 
 /// What it still asks of the kernel.
@@ -89,7 +87,6 @@ const CALLS: &[&str] = &[
     "sendto",
     "setsockopt",
     "shutdown",
-    "socket",
     // What is read and written of them.
     "close",
     "fcntl",
@@ -124,12 +121,15 @@ const CALLS: &[&str] = &[
     "tgkill",
 ];
 
+/// The families of sockets that it makes: AF_INET, AF_INET6, and AF_NETLINK, by which it learns the container's addresses.
+const SOCKETS: &[(&str, u64)] = &[("socket", 2), ("socket", 10), ("socket", 16)];
+
 fn give_up_rights(parent: i32) -> Result<()> {
     cap::limit_bounding_set(0)?;
     cap::limit_own(0)?;
     process::set_no_new_privs()?;
     process::die_with_parent(parent)?;
-    seccomp::allow_only(CALLS)?.install()
+    seccomp::allow_only(CALLS, SOCKETS)?.install()
 }
 
 /// A listener for TCP.
@@ -261,16 +261,21 @@ fn most_connections(files: u64, listeners: usize) -> usize {
     (left / 2).clamp(1, MOST)
 }
 
-/// The most addresses of the container that are tried.
-const TRIED: usize = 4;
+/// The most addresses of the container that are tried, of each family.
+const TRIED: usize = 2;
 
 /// Returns where a port inside may be reached now: at the container's own addresses, which are the container's to choose; those
 /// of the family in which somebody asks first.
 pub(super) fn ways_to(inside: u16, asked_by: IpAddr) -> Vec<SocketAddr> {
-    let mut addresses = own_addresses().unwrap_or_default();
-    addresses.sort_by_key(|address| address.is_ipv4() != asked_by.to_canonical().is_ipv4());
-    addresses.truncate(TRIED);
+    let addresses = chosen(&own_addresses().unwrap_or_default(), asked_by);
     addresses.into_iter().map(|address| SocketAddr::new(address, inside)).collect()
+}
+
+/// Chooses some of each family: a service may listen in the other alone.
+fn chosen(addresses: &[IpAddr], asked_by: IpAddr) -> Vec<IpAddr> {
+    let is_v4 = asked_by.to_canonical().is_ipv4();
+    let of = |v4: bool| addresses.iter().filter(move |address| address.is_ipv4() == v4).take(TRIED);
+    of(is_v4).chain(of(!is_v4)).copied().collect()
 }
 
 /// Lists the addresses of this network namespace that are more than the link's and not loopback's.
@@ -284,7 +289,7 @@ fn own_addresses() -> sys::Result<Vec<IpAddr>> {
 
 /// An address of the link needs its interface beside it, and 127.0.0.0/8 can stand on any interface.
 fn is_reachable(address: &IpAddr) -> bool {
-    match address {
+    match address.to_canonical() {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
     }
@@ -302,6 +307,26 @@ mod tests {
     }
 
     #[test]
+    fn sockets_are_of_ip_and_netlink_alone() {
+        let made = std::thread::spawn(|| {
+            process::set_no_new_privs().unwrap();
+            seccomp::allow_only(CALLS, SOCKETS).unwrap().install().unwrap();
+            let v4 = std::net::UdpSocket::bind("127.0.0.1:0").is_ok();
+            let unix = std::os::unix::net::UnixDatagram::unbound().map(drop).map_err(|e| e.kind());
+            (v4, Netlink::open().is_ok(), unix)
+        });
+        assert_eq!(made.join().unwrap(), (true, true, Err(ErrorKind::PermissionDenied)));
+    }
+
+    #[test]
+    fn each_family_has_its_turn_however_many_addresses_the_other_has() {
+        let all: Vec<IpAddr> =
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00::1"].map(|a| a.parse().unwrap()).into();
+        assert_eq!(chosen(&all, all[0]), [all[0], all[1], all[4]]);
+        assert_eq!(chosen(&all, all[4]), [all[4], all[0], all[1]]);
+    }
+
+    #[test]
     fn loopback_is_not_a_way_in() {
         for (address, is) in [
             ("10.0.3.7", true),
@@ -311,6 +336,8 @@ mod tests {
             ("fd00::7", true),
             ("::1", false),
             ("fe80::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:10.0.3.7", true),
         ] {
             assert_eq!(is_reachable(&address.parse().unwrap()), is, "{address}");
         }
