@@ -66,14 +66,25 @@ pub fn begin_connection(to: &SocketAddr) -> Result<TcpStream> {
 /// Makes a socket of UDP that speaks with one address alone.
 pub fn datagrams_with(to: &SocketAddr) -> Result<UdpSocket> {
     let socket = new(to, SocketType::DGRAM)?;
-    rustix::net::connect(&socket, to).call(|| format!("connect({to})"))?;
+    rustix::net::connect(&socket, to)
+        .and_then(|()| refuse_itself(&socket))
+        .call(|| format!("connect({to})"))?;
     Ok(socket.into())
+}
+
+/// Refuses what is connected with itself: the kernel may choose for the near end the port that the far end is to have, if nobody
+/// has it.
+fn refuse_itself(socket: impl AsFd) -> rustix::io::Result<()> {
+    match rustix::net::getpeername(&socket)? == Some(rustix::net::getsockname(&socket)?) {
+        true => Err(rustix::io::Errno::CONNREFUSED),
+        false => Ok(()),
+    }
 }
 
 /// Returns what a connection that was begun has failed with, if it has.
 pub fn failure_of(stream: &TcpStream) -> Option<Errno> {
     match sockopt::socket_error(stream) {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => refuse_itself(stream).err().map(|e| Errno::from_raw(e.raw_os_error())),
         Ok(Err(e)) | Err(e) => Some(Errno::from_raw(e.raw_os_error())),
     }
 }
@@ -122,6 +133,24 @@ mod tests {
         assert_eq!(stream.read(&mut [0; 8]).unwrap(), 1);
         reset(accepted);
         assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn what_is_connected_with_itself_is_refused() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let socket = new(&any, SocketType::STREAM).unwrap();
+        bind(&socket, &any).unwrap();
+        let stream = TcpStream::from(socket);
+        let own = stream.local_addr().unwrap();
+        let _begun = rustix::net::connect(&stream, &own);
+        let ready = [(stream.as_fd(), crate::event::Ready::WRITE)];
+        crate::event::wait(&ready, Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), own);
+        assert_eq!(failure_of(&stream), Some(Errno::ECONNREFUSED));
+
+        let datagrams = receive_at(&any).unwrap();
+        datagrams.connect(datagrams.local_addr().unwrap()).unwrap();
+        assert_eq!(refuse_itself(&datagrams), Err(rustix::io::Errno::CONNREFUSED));
     }
 
     #[test]
