@@ -202,9 +202,13 @@ impl Context {
     /// # Errors
     /// [`Kind::Config`] when it is another user's, or wrong.
     pub(crate) fn beside(&self, place: &Place) -> Result<Beside> {
-        let path = place.beside();
-        refuse_foreign(&path)?;
-        Beside::load(&path).map_err(|problem| Error::new(Kind::Config, problem.to_string()))
+        self.require_own_beside(place)?;
+        Beside::load(&place.beside()).map_err(|problem| Error::new(Kind::Config, problem.to_string()))
+    }
+
+    /// Makes sure that what stands beside a configuration is not another user's.
+    pub(crate) fn require_own_beside(&self, place: &Place) -> Result<()> {
+        refuse_foreign(&place.beside())
     }
 
     /// Makes sure that a container has a configuration which is not another user's.

@@ -315,6 +315,10 @@ fn what_a_file_says_wrong_is_told_with_its_line(lab: &Lab) {
         .exits(1)
         .stderr_contains("bryo.toml:5:1: there is no setting 'ports' here");
     refused.stderr_contains("help: write publish");
+    // Which is no matter of other keys, and mended by taking all back.
+    ana.bryo(["config", "get", "web", "lxc.uts.name"]).succeeds();
+    ana.bryo(["config", "unset", "web", "publish"]).succeeds();
+    ana.bryo(["config", "get", "web", "publish"]).succeeds().stdout_is("\n");
     ana.destroy("web");
 }
 

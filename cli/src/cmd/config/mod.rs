@@ -131,7 +131,9 @@ impl Config {
 impl Get {
     fn run(&self, context: &Context) -> Result<i32> {
         let config = context.config(&context.place(&self.name))?.config;
-        let ports = publish::get(context, &self.name)?;
+        // What is wrong with the ports is no matter of other keys.
+        let wants_ports = self.keys.is_empty() || self.keys.iter().any(|key| key == publish::KEY);
+        let ports = if wants_ports { publish::get(context, &self.name)? } else { String::new() };
         let published = (!ports.is_empty()).then(|| publish::KEY.to_owned());
         let wanted = match self.keys.is_empty() {
             true => set_keys(&config).into_iter().chain(published).collect(),

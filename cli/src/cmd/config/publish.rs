@@ -1,5 +1,7 @@
 //! `bryo config` of what stands in a container's `bryo.toml`: its published ports.
 
+use std::path::Path;
+
 use config::beside::Beside;
 use container::{Doing, Error, Kind, Result};
 use types::{ContainerName, Published};
@@ -28,16 +30,38 @@ pub(super) fn add(context: &Context, name: &ContainerName, word: &str, talk: Tal
 
 /// Publishes one no longer, or none at all.
 pub(super) fn remove(context: &Context, name: &ContainerName, word: Option<&str>, talk: Talk) -> Result<i32> {
-    let port = word.map(parse).transpose()?;
+    let Some(word) = word else { return remove_all(context, name, talk) };
+    let port = parse(word)?;
     change(context, name, talk, |all| {
         let before = all.len();
-        all.retain(|known| port.as_ref().is_some_and(|port| port != known));
-        match (all.len() < before, &port) {
-            (true, _) => Ok(()),
-            (false, Some(port)) => Err(Error::new(Kind::Usage, format!("{name} does not publish {port}"))),
-            (false, None) => Err(Error::new(Kind::Usage, format!("{name} publishes nothing"))),
+        all.retain(|known| port != *known);
+        match all.len() < before {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Usage, format!("{name} does not publish {port}"))),
         }
     })
+}
+
+/// Publishes nothing any more, also where the file is wrong: then this mends it.
+fn remove_all(context: &Context, name: &ContainerName, talk: Talk) -> Result<i32> {
+    let (_held, _) = hold(&own(context, name)?)?;
+    let place = context.place(name);
+    context.require_own_beside(&place)?;
+    let path = place.beside();
+    let mut beside = match Beside::load(&path) {
+        Ok(beside) if beside.publish.is_empty() => {
+            return Err(Error::new(Kind::Usage, format!("{name} publishes nothing")));
+        }
+        Ok(beside) => beside,
+        Err(_) => Beside::default(),
+    };
+    beside.publish.clear();
+    save(&beside, &path)?;
+    remind(context, name, talk)
+}
+
+fn save(beside: &Beside, path: &Path) -> Result<()> {
+    beside.save(path).map_err(context::from_io).doing_with(|| format!("writing {}", path.display()))
 }
 
 fn parse(word: &str) -> Result<Published> {
@@ -55,7 +79,6 @@ fn change(
     let place = context.place(name);
     let mut beside: Beside = context.beside(&place)?;
     act(&mut beside.publish)?;
-    let path = place.beside();
-    beside.save(&path).map_err(context::from_io).doing_with(|| format!("writing {}", path.display()))?;
+    save(&beside, &place.beside())?;
     remind(context, name, talk)
 }
