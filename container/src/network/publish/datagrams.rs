@@ -1,7 +1,8 @@
 //! Datagrams of UDP: who asks from outside has a socket inside, by which answers are told apart.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use sys::inet;
@@ -27,6 +28,8 @@ pub(super) struct Datagrams {
 struct Door {
     socket: UdpSocket,
     inside: u16,
+    /// How often a way in has failed: whoever asks next takes the next.
+    failed: usize,
 }
 
 struct Asker {
@@ -38,7 +41,7 @@ struct Asker {
 
 impl Datagrams {
     pub(super) fn listen(&mut self, socket: UdpSocket, inside: u16) {
-        self.doors.push(Door { socket, inside });
+        self.doors.push(Door { socket, inside, failed: 0 });
     }
 
     /// Returns all sockets, listeners first, with the numbers by which [`pass`](Self::pass) knows them.
@@ -65,16 +68,38 @@ impl Datagrams {
         let asker = self.asker(door, from)?;
         asker.last = Instant::now();
         // What is not taken is lost, as on any way of a datagram.
-        let _lost = asker.inside.send(&buffer[..length]);
+        if let Err(e) = asker.inside.send(&buffer[..length]) {
+            let inside = asker.inside.as_fd().as_raw_fd();
+            self.fails(inside, &e);
+        }
         Some(())
     }
 
     fn outwards(&mut self, asker: usize, buffer: &mut [u8]) -> Option<()> {
         let asker = self.askers.get_mut(asker)?;
-        let length = asker.inside.recv(buffer).ok()?;
+        let length = match asker.inside.recv(buffer) {
+            Ok(length) => length,
+            Err(e) => {
+                let inside = asker.inside.as_fd().as_raw_fd();
+                self.fails(inside, &e);
+                return None;
+            }
+        };
         asker.last = Instant::now();
         let _lost = self.doors.get(asker.door)?.socket.send_to(&buffer[..length], asker.address);
         Some(())
+    }
+
+    /// Forgets whose way in has failed.
+    fn fails(&mut self, inside: i32, why: &std::io::Error) {
+        if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) {
+            return;
+        }
+        let is_it = |asker: &Asker| asker.inside.as_fd().as_raw_fd() == inside;
+        if let Some(index) = self.askers.iter().position(is_it) {
+            let door = self.askers.swap_remove(index).door;
+            self.doors[door].failed = self.doors[door].failed.wrapping_add(1);
+        }
     }
 
     /// Finds who asks, or makes a socket inside.
@@ -84,7 +109,9 @@ impl Datagrams {
             Some(found) => found,
             None => {
                 let from = self.doors[door].socket.local_addr().ok()?;
-                let ways = ways_to(self.doors[door].inside, from.ip());
+                let mut ways = ways_to(self.doors[door].inside, from.ip());
+                let turn = self.doors[door].failed.checked_rem(ways.len()).unwrap_or(0);
+                ways.rotate_left(turn);
                 let inside = ways.iter().find_map(|way| inet::datagrams_with(way).ok())?;
                 self.make_room();
                 self.askers.push(Asker { door, address, inside, last: Instant::now() });
@@ -118,6 +145,24 @@ impl Datagrams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_way_in_fails_is_forgotten_and_the_next_takes_another() {
+        let mut all = Datagrams::default();
+        let door = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let closed = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
+        let address = door.local_addr().unwrap();
+        all.listen(door, closed.port());
+        let inside = inet::datagrams_with(&closed).unwrap();
+        inside.send(b"x").unwrap();
+        all.askers.push(Asker { door: 0, address, inside, last: Instant::now() });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !all.is_silent() && Instant::now() < deadline {
+            all.pass(1, &mut [0; 8]);
+        }
+        assert!(all.is_silent());
+        assert_eq!(all.doors[0].failed, 1);
+    }
 
     #[test]
     fn whoever_is_silent_for_the_longest_time_makes_room() {

@@ -151,6 +151,8 @@ struct Forwarder {
 
 /// How much is passed on at a time: a datagram of any length fits.
 const PIECE: usize = 64 << 10;
+/// How much of a connection is read at a time, and so the most that is kept of it in either direction.
+const KEPT: usize = 16 << 10;
 /// How long nothing is accepted when the machine has no file for a connection.
 const REST: Duration = Duration::from_millis(100);
 /// How often what nobody uses any more is looked for.
@@ -210,8 +212,12 @@ impl Forwarder {
         for (source, wanted, ready) in found {
             match source {
                 Source::Door(door) => self.accept(door),
-                Source::Outside(index) => self.connections[index].outside_is(wanted, ready, &mut self.buffer),
-                Source::Inside(index) => self.connections[index].inside_is(wanted, ready, &mut self.buffer),
+                Source::Outside(index) => {
+                    self.connections[index].outside_is(wanted, ready, &mut self.buffer[..KEPT])
+                }
+                Source::Inside(index) => {
+                    self.connections[index].inside_is(wanted, ready, &mut self.buffer[..KEPT])
+                }
                 Source::Datagrams(index) => self.datagrams.pass(index, &mut self.buffer),
             }
         }
