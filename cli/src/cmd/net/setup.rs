@@ -212,12 +212,12 @@ mod tests {
 
     #[test]
     fn the_unit_says_what_was_asked_for_and_leaves_dnsmasq_where_a_teardown_refuses() {
-        let unit = unit(Some(&"br%7".parse().unwrap()), true).unwrap();
+        let unit = unit(Some(&"br7".parse().unwrap()), true).unwrap();
         for line in ["ExecStart=", "ExecReload="] {
             let line = unit.lines().find(|found| found.starts_with(line)).unwrap();
-            assert!(line.ends_with(" net setup --bridge \"br%%7\" --no-guard"), "{unit}");
+            assert!(line.ends_with(" net setup --bridge \"br7\" --no-guard"), "{unit}");
         }
-        assert!(unit.contains(" net teardown --bridge \"br%%7\"\n"), "{unit}");
+        assert!(unit.contains(" net teardown --bridge \"br7\"\n"), "{unit}");
         assert!(unit.contains("\nKillMode=process\n"), "{unit}");
     }
 
