@@ -164,14 +164,14 @@ pub static DEVICE_KEYS: &[Key] = &[
         "The number of receive queues.",
         device_of!(Veth, veth.rx_queues),
     )
-    .never(NEEDS_ROOT, "one queue for each processor"),
+    .never(NEEDS_ROOT, "one queue in each direction"),
     key(
         "lxc.net.N.veth.n_txqueues",
         "NUMBER",
         "The number of transmit queues.",
         device_of!(Veth, veth.tx_queues),
     )
-    .never(NEEDS_ROOT, "one queue for each processor"),
+    .never(NEEDS_ROOT, "one queue in each direction"),
     key(
         "lxc.net.N.veth.ipv4.route",
         "NETWORK/PREFIX",
