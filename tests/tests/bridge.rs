@@ -330,7 +330,7 @@ fn no_user_keeps_root_from_setting_up(lab: &Lab) {
         lab,
         r#"
         # As an earlier version leaves it.
-        mkdir -p -m 755 /run/bryo/net
+        mkdir -p /run/bryo/net; chmod 755 /run/bryo /run/bryo/net
         (umask 0; bryo net setup 2>/dev/null); say first $?
         # All that a user can open is locked.
         find /run/bryo -print >/tmp/all
