@@ -48,12 +48,23 @@ pub struct HostEnd {
 pub fn interfaces(pid: i32, map: &IdMap, caller: &Caller) -> Result<Vec<Interface>> {
     let proc = namespace::proc_dir(pid)?;
     let Some(network) = own_network(proc.as_fd())? else { return Ok(Vec::new()) };
+    // Everybody may read the names, and a namespace that has the loopback device alone need not be entered.
+    let names = sys::path::read_small(proc.as_fd(), Path::new("net/dev"), 1 << 20).unwrap_or_default();
+    if has_loopback_alone(&String::from_utf8_lossy(&names)) {
+        return Ok(Vec::new());
+    }
     let user = namespace::of_process(proc.as_fd(), "user")?;
     let inside = || {
         namespace::join(network.as_fd(), flags::NEWNET)?;
         Ok(seen()?)
     };
     MappedNamespace::of(user, map, caller).ask(inside, &mut || {})
+}
+
+/// Tells whether the text of /proc/PID/net/dev, which begins with two lines of headings, is of the loopback device alone.
+fn has_loopback_alone(dev: &str) -> bool {
+    let mut devices = dev.lines().skip(2).peekable();
+    devices.peek().is_some() && devices.all(|line| line.trim_start().starts_with("lo:"))
 }
 
 /// Opens a process's network namespace, unless it is the caller's own.
@@ -116,6 +127,18 @@ impl HostEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loopback_device_alone_is_told_from_others() {
+        let head = "Inter-|   Receive\n face |bytes\n";
+        assert!(has_loopback_alone(&format!("{head}    lo: 0 0\n")));
+        assert!(!has_loopback_alone(&format!("{head}    lo: 0 0\n  eth0: 1 2\n")));
+        assert!(!has_loopback_alone(&format!("{head}  lo0: 1 2\n")));
+        assert!(
+            !has_loopback_alone(head) && !has_loopback_alone(""),
+            "what cannot be read is looked at from inside"
+        );
+    }
 
     #[test]
     fn a_name_does_nothing_to_a_terminal() {
