@@ -96,7 +96,8 @@ pub struct Begun<'a> {
 /// Writes it down.
 pub type Record<'a> = dyn Fn(&Begun<'_>) -> Result<()> + 'a;
 
-/// Starts the container, from nothing to running. `listeners` are the ports of the host that lead into it. `record` is called before anything of the container runs.
+/// Starts the container, from nothing to running. `listeners` are the ports of the host that lead into it. `record` is called
+/// before anything of the container runs.
 pub fn start(
     plan: &StartPlan,
     cgroups: &Cgroups,
