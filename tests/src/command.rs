@@ -54,20 +54,23 @@ pub struct Command<'lab> {
 enum Trace {
     /// Tampers with it, by an `inject` expression, and writes into a file what it saw.
     Inject(String, PathBuf),
+    /// Tampers with it and with all that it starts.
+    InjectBelow(String),
     /// Prints each system call on standard error.
     Print,
 }
 
 impl Trace {
     fn options(&self) -> Vec<String> {
+        let tampering = |log: &Path, expression: &str| {
+            vec!["-o".to_owned(), log.display().to_string(), "-e".to_owned(), format!("inject={expression}")]
+        };
         match self {
-            Self::Inject(expression, log) => {
-                vec![
-                    "-o".to_owned(),
-                    log.display().to_string(),
-                    "-e".to_owned(),
-                    format!("inject={expression}"),
-                ]
+            Self::Inject(expression, log) => tampering(log, expression),
+            Self::InjectBelow(expression) => {
+                let mut options = tampering(Path::new("/dev/null"), expression);
+                options.push("--follow-forks".to_owned());
+                options
             }
             Self::Print => Vec::new(),
         }
@@ -153,6 +156,12 @@ impl<'lab> Command<'lab> {
     /// as `all:signal=KILL:when=20`. Only the first process is traced.
     pub fn inject(mut self, expression: &str) -> Self {
         self.strace = Some(Trace::Inject(expression.to_owned(), PathBuf::from("/dev/null")));
+        self
+    }
+
+    /// As [`inject`](Self::inject), for the command and all the processes that come of it.
+    pub fn inject_below(mut self, expression: &str) -> Self {
+        self.strace = Some(Trace::InjectBelow(expression.to_owned()));
         self
     }
 

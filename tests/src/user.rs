@@ -5,10 +5,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::account::Account;
+use crate::command::wait_until;
 use crate::lab::{Member, RUN};
 use crate::subject::{Subject, subject};
 use crate::{Command, Lab, Output, Process, cgroups, processes};
@@ -111,6 +113,20 @@ impl<'lab> User<'lab> {
     /// Returns the processes of the user and of the user's containers.
     pub fn processes(&self) -> Vec<Process> {
         processes::of(&[self.account()])
+    }
+
+    /// Waits until the user and the containers have no process.
+    ///
+    /// # Panics
+    /// After ten seconds some are left; it names them. `after` says what was done before.
+    #[track_caller]
+    pub fn has_no_process(&self, after: &str) {
+        let mut left = Vec::new();
+        let all_are_gone = wait_until(Duration::from_secs(10), || {
+            left = self.processes();
+            left.is_empty()
+        });
+        assert!(all_are_gone, "{after}: after 10 seconds these processes are left: {left:#?}");
     }
 
     /// Returns the processes that own a running container of the user: Bryo's monitors, or those of the real tools.

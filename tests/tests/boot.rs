@@ -62,7 +62,7 @@ fn is_empty(user: &User<'_>, after: &str) {
         .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
         .unwrap_or_default();
     assert!(left.is_empty(), "{after}: {left:?} is left");
-    eventually("no process is left", || user.processes().is_empty());
+    user.has_no_process(after);
 }
 
 /// Reads events, of which every line must be one.

@@ -7,6 +7,7 @@ use tests::{Lab, Process, User};
 
 tests::claims! {
     the_command_line_killed_during_a_start: hybrid unified, needs Bryo, not cell INIT;
+    a_start_whose_command_has_ended_before_it_began_does_not_begin: hybrid unified, needs Bryo Strace, not cell STRACE;
     the_command_line_killed_at_a_system_call_of_a_start: hybrid unified, needs Bryo Strace, not cell STRACE;
     the_monitor_killed_during_a_start: hybrid unified, needs Bryo, not cell INIT;
     the_command_line_killed_during_a_stop: hybrid unified, needs Bryo, not cell INIT;
@@ -42,7 +43,7 @@ fn works(user: &User<'_>, after: &str) {
     assert!(start.status() == 0, "{after}: start exits {}\n{}", start.status(), start.stderr);
     user.lxc("attach", ["-n", "web", "--", "true"]).succeeds();
     user.lxc("stop", ["-n", "web", "-k"]).succeeds();
-    tests::eventually("no process is left", || user.processes().is_empty());
+    user.has_no_process(after);
 }
 
 /// Returns the first monitor of the user to appear while `goes_on`.
@@ -64,6 +65,23 @@ fn the_command_line_killed_during_a_start(lab: &Lab) {
         start.wait();
         works(&ana, &format!("the command line killed {moment:?} into a start"));
     }
+    ana.destroy("web");
+}
+
+/// A monitor that was slow to come up would start a container long after its command was killed, and after others have
+/// found the container stopped.
+fn a_start_whose_command_has_ended_before_it_began_does_not_begin(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let start = ana.bryo(["start", "web"]).inject_below("setsid:delay_enter=1s").background();
+    let is_command = |process: &Process| {
+        process.command.ends_with("bryo start web") && !process.command.starts_with("strace")
+    };
+    tests::eventually("the monitor comes up", || !ana.monitors().is_empty());
+    ana.processes().iter().filter(|process| is_command(process)).for_each(Process::kill);
+    start.wait();
+    ana.has_no_process("a start killed before its monitor took the lock");
+    ana.bryo(["start", "web"]).succeeds();
     ana.destroy("web");
 }
 
@@ -199,5 +217,5 @@ fn a_command_as_another_user_ends_with_its_monitor(lab: &Lab) {
     ana.monitors().iter().for_each(Process::kill);
     run.wait();
     ana.bryo(["ls"]).succeeds();
-    tests::eventually("no process is left", || ana.processes().is_empty());
+    ana.has_no_process("a monitor killed while a command runs as another user");
 }

@@ -82,6 +82,11 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
         process::adopt_orphans()?;
     }
     let held = hold(plan)?;
+    if starter.is_gone()? {
+        // Whoever looked for the container before the lock was taken has found it stopped, and may count on that.
+        plan.place.remove_state_dir()?;
+        return Err(Error::new(Kind::Died, "the command that asked for the start has ended before it began"));
+    }
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
     let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {

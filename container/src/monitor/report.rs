@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio as ProcessStdio};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sys::{Errno, memfd, process, socket};
+use sys::{Errno, event, memfd, process, socket};
 
 use crate::command;
 use crate::error::{Doing, Error, Kind, Result};
@@ -68,6 +69,11 @@ impl Starter {
     /// Returns the connection, which can be read only when the starter is gone.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Tells whether the starter has ended: nothing else makes its connection readable.
+    pub(super) fn is_gone(&self) -> Result<bool> {
+        self.fd().map_or(Ok(false), |fd| Ok(event::readable(fd, Some(Duration::ZERO))?))
     }
 
     /// Closes the connection.
