@@ -150,17 +150,22 @@ impl Place {
         let parent = path::open_dir(&self.lxcpath).doing_with(doing)?;
         let (new, name) = (self.other_name(BEFORE), OsStr::new(self.name.as_str()));
         remove_remnant(parent.as_fd(), &new);
-        path::make_dir(parent.as_fd(), &new, 0o700).doing_with(doing)?;
-        let dir = path::open_dir_at(parent.as_fd(), Path::new(&new)).doing_with(doing)?;
-        path::make_dir(dir.as_fd(), OsStr::new(STATE), 0o700).doing_with(doing)?;
-        match path::rename_new(parent.as_fd(), &new, name) {
-            // Somebody else has made it meanwhile.
-            Err(e) if e.errno() == Errno::EEXIST => {
-                remove_remnant(parent.as_fd(), &new);
-                path::open_dir_at(parent.as_fd(), Path::new(name)).doing_with(doing)
-            }
-            renamed => renamed.map(|()| dir).doing_with(doing),
+        let make = || {
+            path::make_dir(parent.as_fd(), &new, 0o700)?;
+            let dir = path::open_dir_at(parent.as_fd(), Path::new(&new))?;
+            path::make_dir(dir.as_fd(), OsStr::new(STATE), 0o700)?;
+            path::rename_new(parent.as_fd(), &new, name).map(|()| dir)
+        };
+        let made = make();
+        if made.is_err() {
+            remove_remnant(parent.as_fd(), &new);
         }
+        match made {
+            // Somebody else has made it meanwhile.
+            Err(e) if e.errno() == Errno::EEXIST => path::open_dir_at(parent.as_fd(), Path::new(name)),
+            made => made,
+        }
+        .doing_with(doing)
     }
 
     /// Returns the name of the container's directory before it is one, or after.

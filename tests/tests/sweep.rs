@@ -37,7 +37,8 @@ fn holds(lab: &[Lab], name: &str, kind: Kind, verbs: &[Verb], wanted: &Wanted) {
     for verb in verbs {
         match kind(lab, *verb, wanted, &|_| {}) {
             Ok(tally) => {
-                assert!(tally.injections > 0, "{name} {verb}: nothing was injected");
+                let failures = tally.failures.first().map(ToString::to_string).unwrap_or_default();
+                assert!(tally.injections > 0, "{name} {verb}: nothing was injected {failures}");
                 total.add(tally);
             }
             Err(error) => panic!("{name} {verb}: {error:#}"),
@@ -65,6 +66,9 @@ fn a_full_disk_is_told_and_leaves_nothing(lab: &Lab) {
     let sample = Wanted { sample: Some(SAMPLE), ..Wanted::default() };
     holds(from_ref(lab), "disk", sweep::disk, &VERBS, &sample);
     holds(from_ref(lab), "disk", sweep::disk, &[Verb::Start, Verb::Destroy], &Wanted::default());
+    // A creation without inodes but a few, of which each lets it come one file further.
+    let inodes = Wanted { last: Some(48), ..Wanted::default() };
+    holds(from_ref(lab), "disk", sweep::disk, &[Verb::Create], &inodes);
 }
 
 fn small_limits_are_told_and_leave_nothing(lab: &Lab) {
