@@ -135,7 +135,7 @@ fn severity(level: Level) -> u32 {
 
 /// Keeps a message on its line, whatever a container or a file name put into it.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if types::is_shown(c) { c } else { ' ' }).collect()
 }
 
 /// Appends the log of this process to a file, from `level` on. `tool` and `name` (the container's) begin each line.
@@ -189,6 +189,11 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_stays_on_its_line_and_turns_nothing_around() {
+        assert_eq!(printable("a\nb\u{1b}[31m\u{202e}c é"), "a b [31m c é");
+    }
 
     #[test]
     fn every_facility_of_the_configuration_has_its_number() {

@@ -93,7 +93,7 @@ impl Program {
         // Its end of the pipe is closed with it.
         let _what_there_is = copy.and_then(|copy| copy.take(1 << 16).read_to_end(&mut said));
         let text = String::from_utf8_lossy(&said).into_owned();
-        let shown = |line: &str| line.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
+        let shown = |line: &str| line.chars().filter(|c| types::is_shown(*c)).take(300).collect::<String>();
         text.lines()
             .rfind(|line| !line.trim().is_empty())
             .map(|line| format!("{} ", shown(line)))
