@@ -8,7 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use lab::Install::{FileCapabilities, Plain, SetuidRoot};
 use lab::{ANA, BOTH, Lab};
-use testbed::{HOSTILE, HOSTILE_ENVIRONMENT, LONG_NAME_AND_ENVIRONMENT, LOWEST_LIMITS, held};
+use testbed::{
+    HOSTILE, HOSTILE_ENVIRONMENT, LONG_NAME_AND_ENVIRONMENT, LOWEST_LIMITS, broken_into, held,
+    nobody_may_trace,
+};
 
 const GRANTED: &str = "u:0:100000:65536 g:0:100000:65536";
 
@@ -436,5 +439,17 @@ fn the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his() {
     for install in BOTH {
         let held = lab.through("bash", install, &held("", "u:0:5:1", "/proc/self"));
         held.assert_out_of_reach(&["/proc/self"]);
+    }
+}
+
+#[test]
+fn no_way_leads_into_the_helper_from_its_exec_to_its_end() {
+    let test = "no_way_leads_into_the_helper_from_its_exec_to_its_end";
+    let Some(lab) = Lab::new(test) else { return };
+    if lab::lacks(test, "perl") || nobody_may_trace(test) {
+        return;
+    }
+    for install in BOTH {
+        lab.through("bash", install, &broken_into("", "u:0:5:1", "/proc/self")).assert_not_broken_into();
     }
 }

@@ -8,8 +8,11 @@ use std::fs;
 
 use ::policy::slots::{Owner, Slots};
 use lab::Install::{FileCapabilities, SetuidRoot};
-use lab::{BOTH, Lab, Watched, assert_made, assert_refused, lacks, watching};
-use testbed::{FULL_PIPE, HOSTILE, HOSTILE_ENVIRONMENT, LONG_NAME_AND_ENVIRONMENT, LOWEST_LIMITS, held};
+use lab::{BOTH, Lab, Watched, assert_made, assert_refused, lacks, skip, watching};
+use testbed::{
+    FULL_PIPE, HOSTILE, HOSTILE_ENVIRONMENT, LONG_NAME_AND_ENVIRONMENT, LOWEST_LIMITS, broken_into, held,
+    nobody_may_trace,
+};
 
 const NOT_YOURS: &str = "bryo-netdev: eth0: the file descriptor is not a network namespace of yours\n";
 
@@ -23,9 +26,45 @@ const INSIDE_BOBS: &str = "$BOB unshare -U sleep 300 & B=$!; MADE=\"$MADE $B\"
     nsenter -U -t $B setpriv --reuid 1 --regid 1 --clear-groups unshare -Urn sleep 300 & NESTED=$!; MADE=\"$MADE $!\"
     slept $NESTED\n";
 
+/// A terminal: descriptor 8 is its master, /dev/pts/0 the other side.
+const TERMINAL: &str = "mount -t devpts own /dev/pts; exec 8<>/dev/pts/ptmx
+    perl -e '$unlocked = pack(\"i\", 0); ioctl(STDIN, 0x40045431, $unlocked) or die' <&8 || exit 99; [ -c /dev/pts/0 ] || exit 99\n";
+
+/// A program that runs another with descriptor 3 on a path, opened by O_PATH.
+const BY_NAME_ALONE: &str =
+    r#"use POSIX; $^F = 9; sysopen(my $name, shift, 010000000) or die; dup2(fileno $name, 3); exec @ARGV"#;
+
+/// A file of a FUSE file system at /dev/shm/served, served by $SERVER, or `fuse=absent`. What is asked of it goes to
+/// /dev/shm/asked, by the numbers of linux/fuse.h. To statfs(2) it answers that all is well, to each question of ioctl(2) with
+/// CLONE_NEWNET; or, where $SILENT is set, never to either.
+const SERVED: &str = r#"
+    [ -e /dev/fuse ] || mknod -m 666 /dev/fuse c 10 229; touch /dev/shm/served; >/dev/shm/asked
+    exec 9<>/dev/fuse || { echo fuse=absent; exit; }
+    mount -i -t fuse -o fd=9,rootmode=100644,user_id=61001,group_id=61001,allow_other none /dev/shm/served || exit 99
+    perl -e '
+        my %answers = (
+            26 => pack("L4S2L2S2Lx28", 7, 31, 0, 0, 1, 1, 4096, 1, 0, 0, 0), # FUSE_INIT
+            17 => pack("x80"),                                               # FUSE_STATFS
+            39 => pack("lx12", 0x40000000),                                  # FUSE_IOCTL
+        );
+        open(my $asked, ">", "/dev/shm/asked");
+        while (sysread(STDIN, my $question, 1 << 17)) {
+            my (undef, $what, $number) = unpack("LLQ", $question);
+            syswrite($asked, "$what ");
+            next if $what == 2 or $ENV{SILENT} and $what != 26 and $what != 14; # FUSE_FORGET; FUSE_OPEN
+            my $answer = $answers{$what};
+            my $error = defined $answer ? 0 : -38; # ENOSYS
+            syswrite(STDOUT, pack("LlQ", 16 + length $answer, $error, $number) . $answer);
+        }' <&9 >&9 & SERVER=$!; exec 9>&-; MADE="$MADE $SERVER"
+"#;
+
 #[test]
 fn only_a_network_namespace_of_the_callers_own_gets_a_device() {
-    let Some(lab) = Lab::new("only_a_network_namespace_of_the_callers_own_gets_a_device") else { return };
+    let test = "only_a_network_namespace_of_the_callers_own_gets_a_device";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "perl") {
+        return;
+    }
     for install in BOTH {
         for (before, open) in [
             ("", "/proc/self/ns/net"),
@@ -42,6 +81,8 @@ fn only_a_network_namespace_of_the_callers_own_gets_a_device() {
             ("rm -f /dev/shm/fifo; mkfifo /dev/shm/fifo; exec 8<>/dev/shm/fifo", "/dev/shm/fifo"),
             ("", "/proc/self/mem"),
             ("exec 8< <(sleep 0)", "/dev/fd/8"),
+            (TERMINAL, "&8"),
+            (TERMINAL, "/dev/pts/0"),
         ] {
             let ask = format!(
                 "ip -o link >/dev/shm/before; ana $HELPER 3 br0 eth0 3<{open}; R=$?; \
@@ -51,6 +92,13 @@ fn only_a_network_namespace_of_the_callers_own_gets_a_device() {
             assert_refused(&outcome, NOT_YOURS);
             assert_eq!(outcome.said, NOT_YOURS, "{open}: nothing else is said");
         }
+        // Of a name alone the kernel still says on which file system it is, and nothing more.
+        for path in ["/proc/$A/ns/net", "/proc/$A/ns", "/etc/passwd", "/dev/shm"] {
+            let outcome =
+                lab.ask(install, "", &format!("perl -e '{BY_NAME_ALONE}' {path} $ANA $HELPER 3 br0 eth0"));
+            assert_refused(&outcome, NOT_YOURS);
+            assert_eq!(outcome.said, NOT_YOURS, "{path}, opened by O_PATH: nothing else is said");
+        }
         // Its own maker is ana, or the refusal above shows nothing.
         let nested = lab.story(
             install,
@@ -59,6 +107,61 @@ fn only_a_network_namespace_of_the_callers_own_gets_a_device() {
         assert_eq!(nested.value("owner"), "61001", "{nested:#?}");
         assert_refused(&lab.ask(install, "", "ana $HELPER 3 br0 eth0 3<&-"), "file descriptor 3 is not open");
     }
+}
+
+#[test]
+fn a_file_that_somebody_serves_is_no_namespace_whatever_is_answered() {
+    let test = "a_file_that_somebody_serves_is_no_namespace_whatever_is_answered";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "perl") {
+        return;
+    }
+    for install in BOTH {
+        let outcome = lab.ask(
+            install,
+            SERVED,
+            "ana $HELPER 3 br0 eth0 3</dev/shm/served; R=$?; echo asked=$(cat /dev/shm/asked); (exit $R)",
+        );
+        if outcome.value("fuse") == "absent" {
+            return skip(test, "there is no FUSE in this kernel");
+        }
+        let asked = |number| outcome.value("asked").split(' ').any(|what| what == number);
+        assert!(asked("17") && !asked("39"), "what it could answer as it likes is not asked: {outcome:#?}");
+        assert_refused(&outcome, NOT_YOURS);
+        assert_eq!(outcome.said, NOT_YOURS, "nothing else is said");
+    }
+}
+
+#[test]
+fn a_helper_that_waits_for_a_file_that_is_served_holds_nobody_up() {
+    let test = "a_helper_that_waits_for_a_file_that_is_served_holds_nobody_up";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "perl") {
+        return;
+    }
+    lab.grant("@staff2 veth br0 1\n");
+    lab.add_to_etc("group", "staff2:x:61500:ana,bob\n");
+    let of_staff =
+        |uid: u32| format!("setpriv --reuid {uid} --regid {uid} --groups 61500 $HELPER 3 br0 eth0");
+    let outcome = lab.story(
+        FileCapabilities,
+        &format!(
+            "export SILENT=1\n{SERVED}\nspace bob; B=$REPLY\n\
+             {} 3</dev/shm/served 2>/dev/shm/said & waits=$!\n\
+             until grep -qw 17 /dev/shm/asked; do sleep 0.02; done\n\
+             {} 3</proc/$B/ns/net; echo bobs=$?; [ -d /proc/$waits ]; echo waits=$?\n\
+             kill -9 $SERVER; wait $waits; echo status=$?; echo ports=$(count); echo said=$(cat /dev/shm/said)",
+            of_staff(61_001),
+            of_staff(61_002)
+        ),
+    );
+    if outcome.value("fuse") == "absent" {
+        return skip(test, "there is no FUSE in this kernel");
+    }
+    assert_eq!((outcome.value("bobs"), outcome.value("waits")), ("0", "0"), "{outcome:#?}");
+    // Refused, or ended by its deadline where this took as long.
+    assert!([1, 142].contains(&outcome.status) && outcome.value("ports") == "1", "{outcome:#?}");
+    assert!(["", NOT_YOURS.trim_end()].contains(&outcome.value("said")), "{outcome:#?}");
 }
 
 #[test]
@@ -448,6 +551,25 @@ fn the_running_helper_cannot_be_read_by_its_caller_and_keeps_no_file_of_his() {
     for install in BOTH {
         let script = held("space ana 8>&-; A=$REPLY", "br9 eth0", "/proc/$A/ns/net");
         lab.story(install, &script).assert_out_of_reach(&[]);
+    }
+}
+
+#[test]
+fn no_way_leads_into_the_helper_from_its_exec_to_its_end() {
+    let test = "no_way_leads_into_the_helper_from_its_exec_to_its_end";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "perl") || nobody_may_trace(test) {
+        return;
+    }
+    lab.grant("ana veth br0 2\nana veth br9 1\n");
+    for install in BOTH {
+        // Where it has made a pair it waits with no capability left, which alone would keep the caller out.
+        for (request, ports) in [("br0 eth0", "1"), ("br9 eth0", "0")] {
+            let script = broken_into("space ana 8>&-; A=$REPLY", request, "/proc/$A/ns/net");
+            let outcome = lab.story(install, &format!("{script}\necho ports=$(count)"));
+            outcome.assert_not_broken_into();
+            assert_eq!(outcome.value("ports"), ports, "{outcome:#?}");
+        }
     }
 }
 

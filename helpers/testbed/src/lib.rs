@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use held::{FULL_PIPE, held};
+pub use held::{FULL_PIPE, broken_into, held, nobody_may_trace};
 
 /// The user who asks in the tests.
 pub const ANA: User = User { name: "ana", id: 61_001 };
