@@ -38,6 +38,9 @@ tests::claims! {
     a_file_system_that_runs_no_programs_is_found_and_mended: hybrid, needs Bryo;
     a_full_file_system_is_found: hybrid, needs Bryo;
     veth_without_helper_and_grant_is_found: hybrid, needs Bryo;
+    what_the_doctor_says_of_the_helper_for_devices_is_what_running_it_shows: hybrid, needs Bryo;
+    a_helper_for_devices_that_others_can_change_is_found: hybrid, needs Bryo;
+    a_start_says_what_another_program_in_the_helpers_place_did: hybrid, needs Bryo;
     a_closed_fuse_is_found_and_mended: hybrid, needs Bryo;
 }
 
@@ -582,6 +585,90 @@ fn veth_without_helper_and_grant_is_found(lab: &Lab) {
     ana.destroy("web");
     ana.write(".config/lxc/default.conf", "lxc.net.0.type = veth\nlxc.net.0.link = nobridge\n");
     finds(|option| ana.bryo(["doctor", option]), "net.bridge", "costs");
+}
+
+/// Root's copy of the programs, which lost the rights that they had; $H is the helper for devices.
+const COPIED: &str =
+    "mount -t tmpfs -o mode=755 own /mnt; cp -r /run/bryo-lab/prefix/. /mnt; chmod u-s /mnt/libexec/bryo/*
+    H=/mnt/libexec/bryo/bryo-netdev";
+
+/// Has new containers of a user ask for a device on a bridge.
+fn asks_for_veth(user: &User<'_>) {
+    user.write(".config/lxc/default.conf", "lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0\n");
+}
+
+fn what_the_doctor_says_of_the_helper_for_devices_is_what_running_it_shows(lab: &Lab) {
+    let ana = lab.user("ana");
+    asks_for_veth(&ana);
+    let agree = |installed: &str, works: bool, amid: &str, prefix: &str| {
+        let said = ana.sh(&format!("{prefix}/bin/bryo doctor --json")).amid(amid);
+        let is_found = finding(&asks(said), "net.helper").is_some();
+        // What has its rights asks for arguments; what has not says so first.
+        let status = ana.sh(&format!("{prefix}/libexec/bryo/bryo-netdev")).amid(amid).output().status();
+        assert_eq!((is_found, status), if works { (false, 2) } else { (true, 1) }, "{installed}");
+    };
+    for (installed, works) in [
+        ("true", false),
+        ("setcap cap_net_admin=ep $H", true),
+        ("setcap cap_net_admin=p $H", true),
+        ("chmod u+s $H", true),
+        ("chmod u+s $H; setcap cap_net_admin=ep $H", true),
+        ("setcap cap_net_admin=i $H", false),
+        ("setcap cap_net_raw=ep $H", false),
+        ("setcap cap_net_admin,cap_sys_admin=ep $H", false),
+        ("chmod u+s $H; setcap cap_net_raw=ep $H", false),
+        ("chown bin $H; chmod u+s $H", false),
+        ("chmod g+s $H", false),
+    ] {
+        agree(installed, works, &format!("{COPIED}\n{installed}"), "/mnt");
+    }
+    // As root of a user namespace of her own ana gives file capabilities, which count there alone.
+    ana.sh("mkdir own && cp -r /run/bryo-lab/prefix/. own/ && chmod u-s own/libexec/bryo/*").succeeds();
+    ana.sh("unshare -Ur setcap cap_net_admin=ep own/libexec/bryo/bryo-netdev").succeeds();
+    agree("capabilities of ana's own user namespace", false, "true", "own");
+}
+
+fn a_helper_for_devices_that_others_can_change_is_found(lab: &Lab) {
+    let ana = lab.user("ana");
+    asks_for_veth(&ana);
+    for (opened, fact) in [
+        ("chown bin $H", "libexec/bryo/bryo-netdev belongs to user 2, not to root"),
+        ("chmod o+w $H", "libexec/bryo/bryo-netdev has mode 0757, so others than root may write it"),
+        ("chmod g+w /mnt/libexec", "/mnt/libexec has mode 0775, so others than root may write it"),
+    ] {
+        let amid = format!("{COPIED}\nchmod 755 $H; {opened}; setcap cap_net_admin=ep $H");
+        let own = |option: &str| ana.sh(&format!("/mnt/bin/bryo doctor {option}")).amid(&*amid);
+        let said = finds(own, "net.owner", "costs");
+        assert!(said.fact.contains("bryo-netdev has rights, and ") && said.fact.ends_with(fact), "{said:?}");
+        assert_eq!(said.mend, "sudo cargo xtask install");
+    }
+    let closed = format!("{COPIED}\nsetcap cap_net_admin=ep $H");
+    let report = asks(ana.sh("/mnt/bin/bryo doctor --json").amid(closed));
+    assert!(finding(&report, "net.owner").is_none(), "what root alone can change is fine: {report:#}");
+}
+
+fn a_start_says_what_another_program_in_the_helpers_place_did(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let config = "lxc.net.0.type = veth\nlxc.net.0.link = lxcbr0\n";
+    ana.append(ana.lxcpath().join("web/config"), config);
+    let granted = format!(
+        "{OWN_ETC}\nmkdir -p /etc/lxc; echo {} veth lxcbr0 2 >/etc/lxc/lxc-usernet",
+        ana.account().login
+    );
+    for (stands_there, says) in [
+        ("cp /bin/true $H", "bryo-netdev has not said the name of the device"),
+        (
+            "cp /mnt/libexec/bryo/bryo-idmap $H",
+            "bryo-idmap: not installed correctly: it has the capabilities 0x1000",
+        ),
+        ("printf '#!/bin/sh\necho u000000000000xx 7\n' >$H", "eth0"),
+    ] {
+        let amid = format!("{granted}\numount /mnt\n{COPIED}\n{stands_there}; setcap cap_net_admin=ep $H");
+        ana.sh("/mnt/bin/bryo start web").amid(amid).exits(1).stderr_contains(says);
+    }
+    ana.bryo(["start", "web"]).amid(granted).succeeds();
+    ana.destroy("web");
 }
 
 fn a_closed_fuse_is_found_and_mended(lab: &Lab) {

@@ -63,7 +63,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "idmap.capabilities",
         severity: Costs,
-        seen: "bryo-idmap is root's, and has neither its two file capabilities nor the setuid bit",
+        seen: "bryo-idmap is root's, and has neither its two file capabilities alone nor the setuid bit",
         why: NEEDS_HELPER,
         mend: "sudo setcap cap_setuid,cap_setgid=ep <helper>",
         advice: "or install the package that has newuidmap",
@@ -223,7 +223,7 @@ fn own(survey: &Survey, wrong: fn(&str, &Program) -> Option<String>) -> Seen<Ver
         Some(fact) => found(fact)
             .with("helper", path)
             .with("prefix", prefix(survey))
-            .covered_if(host.helpers.system_works() && !helper.gains(BOTH))
+            .covered_if(host.helpers.system_works() && !helper.gains_also(BOTH))
             .into(),
         None => fine(path),
     }
@@ -246,7 +246,8 @@ fn on_nosuid(path: &str, helper: &Program) -> Option<String> {
     file.map(|_| format!("{path} is mounted nosuid (statvfs: ST_NOSUID)"))
 }
 
-fn exposed(path: &str, helper: &Program) -> Option<String> {
+/// Tells who else than root can change a helper that is installed.
+pub(super) fn exposed(path: &str, helper: &Program) -> Option<String> {
     let (file, exposed) = (helper.installed?, helper.exposed.as_ref()?);
     Some(match file.setuid || file.capabilities != 0 {
         true => format!("{path} has rights, and {exposed}"),
@@ -257,6 +258,7 @@ fn exposed(path: &str, helper: &Program) -> Option<String> {
 fn without_rights(path: &str, helper: &Program) -> Option<String> {
     let file = helper.installed.filter(|file| helper.exposed.is_none() && !file.would_gain(BOTH))?;
     Some(match file.capabilities & BOTH {
+        BOTH => format!("{path} has more capabilities than the two, and does nothing with more"),
         capability::SETUID => format!("{path} has cap_setuid alone"),
         capability::SETGID => format!("{path} has cap_setgid alone"),
         _ => format!("{path} has no file capability (security.capability) of the two"),
@@ -275,7 +277,7 @@ fn of_system(survey: &Survey, is_wrong: fn(&Program) -> bool, how: &str) -> Seen
         return fine("bryo-idmap writes the maps");
     }
     let (newuidmap, newgidmap) = (&host.helpers.newuidmap, &host.helpers.newgidmap);
-    let works = [newuidmap.gains(capability::SETUID), newgidmap.gains(capability::SETGID)];
+    let works = [newuidmap.gains_also(capability::SETUID), newgidmap.gains_also(capability::SETGID)];
     let wrong =
         [newuidmap, newgidmap].into_iter().zip(works).filter(|(program, works)| !works && is_wrong(program));
     let wrong: Vec<String> = wrong.map(|(program, _)| program.path.display().to_string()).collect();

@@ -5,7 +5,7 @@ use policy::usernet::{self, Asker};
 use super::Severity::{Costs, Note};
 use super::Who::Administrator;
 use super::{Check, Verdict, fine, found, list};
-use crate::host::{Bridge, Seen, Survey};
+use crate::host::{Bridge, Seen, Survey, capability};
 
 const USER_MODE: &str =
     "a network in user mode, where pasta or slirp4netns is; else such a container does not start";
@@ -15,13 +15,24 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "net.helper",
         severity: Costs,
-        seen: "new containers ask for veth, and no bryo-netdev with cap_net_admin is installed",
+        seen: "new containers ask for veth, and no bryo-netdev with cap_net_admin, and nothing more, is installed",
         why: "the kernel lets only a privileged helper put a device on the host's bridge",
         mend: "sudo cargo xtask install --prefix <prefix>",
         advice: "lxc.net.0.type = empty asks for no device",
         who: Administrator,
         meanwhile: USER_MODE,
         look: helper,
+    },
+    Check {
+        id: "net.owner",
+        severity: Costs,
+        seen: "bryo-netdev has rights, and it, or a directory on the way to it, is not root's or can be written by others",
+        why: "what the file may do may all do who can change it: a shared mapping changes it and leaves it its rights",
+        mend: "sudo cargo xtask install",
+        advice: "take the rights that it has from it: sudo chmod u-s <helper>; sudo setcap -r <helper>",
+        who: Administrator,
+        meanwhile: "the helper",
+        look: owner,
     },
     Check {
         id: "net.bridge",
@@ -80,14 +91,26 @@ fn bridges(survey: &Survey) -> Seen<&[Bridge]> {
 fn helper(survey: &Survey) -> Seen<Verdict> {
     match bridges(survey)? {
         [] => fine(NOT_ASKED),
-        _ if survey.network.has_helper => fine(survey.network.helper.display().to_string()),
-        _ => {
-            let helper = survey.network.helper.display().to_string();
-            found(format!("there is no {helper} with cap_net_admin"))
-                .with("prefix", super::ids::prefix(survey))
-                .into()
-        }
+        _ if survey.network.helper.gains(capability::NET_ADMIN) => fine(path(survey)),
+        _ => found(format!("there is no {} with cap_net_admin, and nothing more", path(survey)))
+            .with("prefix", super::ids::prefix(survey))
+            .into(),
     }
+}
+
+/// Looks at it also where no container asks for it: its rights are there all the same.
+fn owner(survey: &Survey) -> Seen<Verdict> {
+    let helper = &survey.network.helper;
+    match super::ids::exposed(&path(survey), helper) {
+        Some(fact) if helper.gains_also(capability::NET_ADMIN) => {
+            found(fact).with("helper", path(survey)).into()
+        }
+        _ => fine(path(survey)),
+    }
+}
+
+fn path(survey: &Survey) -> String {
+    survey.network.helper.path.display().to_string()
 }
 
 const NOT_ASKED: &str = "the configuration of new containers asks for no veth";

@@ -100,8 +100,7 @@ fn healthy() -> Survey {
         fuse: Ok(()),
         network: Network {
             bridges: vec![Bridge { name: "lxcbr0".into(), exists: true }],
-            has_helper: true,
-            helper: "/p/libexec/bryo/bryo-netdev".into(),
+            helper: program("/p/libexec/bryo/bryo-netdev", capability::NET_ADMIN),
             user_mode: vec!["pasta"],
             tun: None,
             unreadable: None,
@@ -424,7 +423,14 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     ("lxcpath.inodes", |s| filesystem(s).free_inodes = Some(7), "7 inodes free"),
     ("lxcpath.foreign", |s| filesystem(s).magic = magic::NFS, "NFS"),
     ("lxcpath.overlay", |s| filesystem(s).magic = magic::OVERLAY, "an overlay"),
-    ("net.helper", |s| s.network.has_helper = false, "/p/libexec/bryo/bryo-netdev"),
+    ("net.helper", |s| s.network.helper.installed = None, "/p/libexec/bryo/bryo-netdev"),
+    (
+        "net.owner",
+        |s| {
+            s.network.helper.exposed = Some(Exposed { path: "/p/libexec".into(), owner: 0, mode: 0o777 });
+        },
+        "/p/libexec/bryo/bryo-netdev has rights, and /p/libexec has mode 0777, so others than root may write it",
+    ),
     ("net.bridge", |s| s.network.bridges[0].exists = false, "sudo bryo net setup --bridge lxcbr0"),
     (
         "net.usernet",
@@ -544,7 +550,7 @@ fn rights_go_only_where_root_alone_can_change_the_file() {
         findings(survey).into_iter().map(|found| (found.id, found.severity, found.mend.unwrap())).collect()
     };
     let of_own = |prefix: &str| format!("sudo cargo xtask install --prefix {prefix}");
-    survey.network.has_helper = false;
+    survey.network.helper.installed = None;
     assert_eq!(ids(&survey), [("net.helper", Severity::Costs, of_own("/p"))]);
     // Whether newuidmap works or not, a helper with rights that others can change is found.
     survey.host.helpers.idmap.exposed = Some(Exposed { path: "/p".into(), owner: 0, mode: 0o777 });

@@ -39,7 +39,7 @@ pub struct Installed {
     pub owner: u32,
     /// It has the setuid bit.
     pub setuid: bool,
-    /// The capabilities that its file gives, a bit each.
+    /// The capabilities that its file gives here, a bit each.
     pub capabilities: u64,
     /// It lies on a mount on which neither counts.
     pub nosuid: bool,
@@ -65,14 +65,21 @@ impl Program {
     pub fn of_system(name: &str) -> Result<Self> {
         let places = ["/usr/bin", "/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join(name));
         let found: Vec<Self> = places.into_iter().map(Self::look).collect::<Result<_>>()?;
-        let best = found.iter().find(|p| p.gains(capability::SETUID) || p.gains(capability::SETGID));
+        let best =
+            found.iter().find(|p| p.gains_also(capability::SETUID) || p.gains_also(capability::SETGID));
         let there = best.or_else(|| found.iter().find(|p| p.installed.is_some()));
         Ok(there.or(found.first()).cloned().unwrap_or_default())
     }
 
-    /// Tells whether running it gives it all the wanted capabilities.
+    /// Tells whether running it gives it the wanted capabilities and no others: with more, Bryo's own helpers refuse to work.
     pub fn gains(&self, wanted: u64) -> bool {
         self.installed.is_some_and(|file| !file.nosuid && file.would_gain(wanted))
+    }
+
+    /// Tells whether running it gives it the wanted capabilities, whatever else it gives.
+    pub fn gains_also(&self, wanted: u64) -> bool {
+        let all = |file: Installed| file.runs_as_root() || file.capabilities & wanted == wanted;
+        self.installed.is_some_and(|file| !file.nosuid && all(file))
     }
 }
 
@@ -94,9 +101,15 @@ impl Installed {
         }))
     }
 
-    /// Tells whether it would gain the capabilities on a mount that lets it.
+    /// Tells whether it would gain these capabilities, and no others that it keeps, on a mount that lets it.
     pub fn would_gain(self, wanted: u64) -> bool {
-        self.setuid && self.owner == 0 || self.capabilities & wanted == wanted
+        self.runs_as_root() || self.capabilities == wanted
+    }
+
+    /// Where the file names capabilities, its setuid bit gives none beside. Source: capabilities(7), "Set-user-ID-root
+    /// programs that have file capabilities".
+    fn runs_as_root(self) -> bool {
+        self.setuid && self.owner == 0 && self.capabilities == 0
     }
 }
 
@@ -111,13 +124,23 @@ fn file_capabilities(path: &Path) -> sys::Result<u64> {
 /// Tells whether a failure says something about the file, and not about this moment.
 fn is_about_the_file(errno: Errno) -> bool {
     use Errno as E;
-    [E::ENOENT, E::ENOTDIR, E::EACCES, E::EPERM, E::ELOOP, E::ENODATA, E::EOPNOTSUPP].contains(&errno)
+    // EOVERFLOW: its capabilities are another user namespace's, whose root has no number here.
+    [E::ENOENT, E::ENOTDIR, E::EACCES, E::EPERM, E::ELOOP, E::ENODATA, E::EOPNOTSUPP, E::EOVERFLOW]
+        .contains(&errno)
 }
+
+/// The revision of a `security.capability` attribute that counts where it is read. The kernel shows one of revision 3 as such
+/// only to whom it does not count: it counts where another id is root, and every user can give it as root of a user
+/// namespace of his own. Source: linux/capability.h.
+const REVISION: u32 = 0x0200_0000;
 
 /// Returns the permitted set of a `security.capability` attribute: after a magic number two halves, each with its
 /// inheritable one behind it. Source: capabilities(7), "File capability extended attribute versioning".
 fn permitted(bytes: &[u8]) -> Option<u64> {
     let word = |at: usize| Some(u64::from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
+    if word(0)? & 0xff00_0000 != u64::from(REVISION) {
+        return None;
+    }
     Some(word(4)? | word(12)? << 32)
 }
 
@@ -132,6 +155,10 @@ mod tests {
         let setuid_setgid = [1, 0, 0, 2, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(permitted(&setuid_setgid), Some(BOTH));
         assert_eq!(permitted(&setuid_setgid[..8]), None);
+        // The same for where user 1000 is root.
+        let mut elsewhere = [&setuid_setgid[..], &1000u32.to_le_bytes()].concat();
+        elsewhere[3] = 3;
+        assert_eq!(permitted(&elsewhere), None);
     }
 
     #[test]
@@ -141,9 +168,13 @@ mod tests {
         assert!(program(capable).gains(BOTH));
         assert!(!program(Installed { nosuid: true, ..capable }).gains(BOTH));
         assert!(!program(Installed { capabilities: capability::SETUID, ..capable }).gains(BOTH));
+        let more = program(Installed { capabilities: BOTH | capability::NET_ADMIN, ..capable });
+        assert!(!more.gains(BOTH) && more.gains_also(BOTH) && !more.gains_also(BOTH | 1));
         let setuid = Installed { setuid: true, ..Installed::default() };
-        assert!(program(setuid).gains(BOTH));
+        assert!(program(setuid).gains(BOTH) && program(setuid).gains_also(BOTH));
         assert!(!program(Installed { owner: 1000, ..setuid }).gains(BOTH));
+        assert!(!program(Installed { capabilities: capability::NET_ADMIN, ..setuid }).gains(BOTH));
+        assert!(!program(Installed { nosuid: true, ..setuid }).gains_also(BOTH));
         assert!(!Program::default().gains(0));
     }
 }

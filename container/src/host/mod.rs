@@ -136,7 +136,7 @@ impl Helpers {
 
     /// Tells whether the system's helpers gain what they need.
     pub fn system_works(&self) -> bool {
-        self.newuidmap.gains(capability::SETUID) && self.newgidmap.gains(capability::SETGID)
+        self.newuidmap.gains_also(capability::SETUID) && self.newgidmap.gains_also(capability::SETGID)
     }
 }
 
@@ -295,9 +295,10 @@ mod tests {
     #[test]
     fn a_helper_that_gains_nothing_is_passed_over() {
         let ana = Caller { uid: HostUid(1000), gid: HostGid(1000), name: None };
+        let capabilities = capability::SETUID | capability::SETGID;
         let capable = |name: &str, nosuid| Program {
             path: name.into(),
-            installed: Some(Installed { capabilities: u64::MAX, nosuid, ..Installed::default() }),
+            installed: Some(Installed { capabilities, nosuid, ..Installed::default() }),
             exposed: None,
         };
         let helpers = |nosuid| Helpers {

@@ -10,7 +10,7 @@ use config::NetKind;
 use sys::filesystem::{self, Filesystem};
 use sys::{Errno, path, probe, process, rlimit};
 
-use super::{HostFacts, UserModeKind, capability, in_path};
+use super::{HostFacts, Program, UserModeKind, in_path};
 use crate::error::Result;
 
 /// The most that is read of a file, in bytes. /proc/self/mountinfo grows with the mounts.
@@ -126,10 +126,8 @@ pub struct Session {
 pub struct Network {
     /// The bridge of each veth device that the configuration of new containers asks for.
     pub bridges: Vec<Bridge>,
-    /// A helper that makes veth pairs is installed.
-    pub has_helper: bool,
-    /// Where Bryo's own would be.
-    pub helper: PathBuf,
+    /// Bryo's own helper that makes veth pairs.
+    pub helper: Program,
     /// The programs for networks in user mode that are installed.
     pub user_mode: Vec<&'static str>,
     /// Why `/dev/net/tun` cannot be opened, if it cannot.
@@ -267,9 +265,7 @@ fn network(default_config: &Path, beside: &Path) -> Network {
     let bridge = |name: String| Bridge { exists: super::network::is_bridge(&name), name };
     Network {
         bridges: links.map(bridge).collect(),
-        has_helper: super::Program::look(helper.clone())
-            .is_ok_and(|program| program.gains(capability::NET_ADMIN)),
-        helper,
+        helper: Program::look(helper.clone()).unwrap_or(Program { path: helper, ..Program::default() }),
         user_mode: UserModeKind::ALL
             .map(UserModeKind::name)
             .into_iter()
