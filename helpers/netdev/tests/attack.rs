@@ -356,6 +356,25 @@ fn a_pair_that_is_taken_off_its_bridge_at_once_is_removed() {
     }
 }
 
+#[test]
+fn a_port_has_no_address_of_the_hosts_though_the_other_end_is_up_before_it() {
+    let test = "a_port_has_no_address_of_the_hosts_though_the_other_end_is_up_before_it";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "strace") {
+        return;
+    }
+    let up_first = stopped("$A", 4, "inside $A ip link set eth0 up; echo early=$?");
+    let outcome = lab.ask(
+        FileCapabilities,
+        &format!("echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set br0 down; ip link set br0 up\n{up_first}"),
+        "for n in $(seq 30); do sleep 0.1; done; echo carrier=$(ip -o link show dev $(ports) | grep -c LOWER_UP)
+         echo own=$(ip -o -6 address show dev br0); echo address=$(ip -o address show dev $(ports)); (exit $R)",
+    );
+    assert_made(&outcome);
+    assert_eq!((outcome.value("early"), outcome.value("carrier")), ("0", "1"), "{outcome:#?}");
+    assert_eq!(outcome.value("address"), "", "{outcome:#?}");
+}
+
 /// Words that run the helper for ana, stop it behind its `message`-th one to the kernel, do something, and let it go on;
 /// its status is in $R. The messages ask for the bridge, for all links, for the pair, for its number, for the guard.
 fn stopped(process: &str, message: u32, meanwhile: &str) -> String {
