@@ -112,7 +112,8 @@ impl Wanted<'_> {
                     tried = true;
                     let slot = slots.name(number);
                     if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
-                        self.finish(links, &bridge, &slots, index)?;
+                        let apart = is_apart(self.policy, &present, &bridge, &slots);
+                        self.finish(links, &bridge, &slots, index, apart)?;
                         return Ok(Placed { slot, index });
                     }
                 }
@@ -175,8 +176,10 @@ impl Wanted<'_> {
         bridge: &Link,
         slots: &Slots,
         index: u32,
+        apart: bool,
     ) -> Result<(), PlaceError> {
-        let done = self.isolate_others(links, bridge, slots, index).and_then(|()| self.raise(links, index));
+        let others = if apart { self.isolate_others(links, bridge, slots, index) } else { Ok(()) };
+        let done = others.and_then(|()| self.raise(links, index, apart));
         if done.is_err() {
             let _ = links.remove(index);
         }
@@ -191,9 +194,6 @@ impl Wanted<'_> {
         slots: &Slots,
         own: u32,
     ) -> Result<(), PlaceError> {
-        if !self.policy.isolates {
-            return Ok(());
-        }
         let present = self.present(links)?;
         for index in reached(&present, bridge, slots).filter(|index| *index != own) {
             match links.isolate(index) {
@@ -205,10 +205,10 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    fn raise(&self, links: &mut Links<'_>, index: u32) -> Result<(), PlaceError> {
+    fn raise(&self, links: &mut Links<'_>, index: u32, apart: bool) -> Result<(), PlaceError> {
         let alias =
             format!("bryo uid={} netns={} name={}", self.caller.uid, self.target.inode(), self.request.peer);
-        let port = Port { index, isolated: self.policy.isolates, alias: &alias };
+        let port = Port { index, isolated: apart, alias: &alias };
         match links.raise(&port) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(PlaceError::Gone),
             result => result.map_err(kernel("guarding the port")),
@@ -237,10 +237,21 @@ fn own(found: Option<Link>, uid: u32, bridge: &Link) -> Own {
     }
 }
 
+/// Tells whether a new port in one of `slots` is kept apart: where the file says so, and where others still have ports on the
+/// bridge which it gives to one user alone by now.
+fn is_apart(policy: &Policy, present: &[Link], bridge: &Link, slots: &Slots) -> bool {
+    let others = || ports(present, bridge, slots).any(|link| slots.number(&link.name).is_none());
+    policy.isolates || !policy.open && others()
+}
+
 /// Returns the numbers of the ports of users on a bridge that are not kept apart.
 fn reached(present: &[Link], bridge: &Link, slots: &Slots) -> impl Iterator<Item = u32> {
-    let is_port = |link: &&Link| link.master == Some(bridge.index) && slots.has_neighbour(&link.name);
-    present.iter().filter(is_port).filter(|link| !link.isolated).map(|link| link.index)
+    ports(present, bridge, slots).filter(|link| !link.isolated).map(|link| link.index)
+}
+
+/// Returns the ports of users on a bridge, of which `slots` are some.
+fn ports<'a>(present: &'a [Link], bridge: &Link, slots: &Slots) -> impl Iterator<Item = &'a Link> {
+    present.iter().filter(|link| link.master == Some(bridge.index) && slots.has_neighbour(&link.name))
 }
 
 /// Returns which slots of a grant are taken.
@@ -407,6 +418,23 @@ mod tests {
         for other in [Some(pair(1001, "veth", Some(4))), Some(pair(1000, "bridge", Some(4))), None] {
             assert_eq!(is(other), Own::Gone);
         }
+    }
+
+    #[test]
+    fn a_port_is_kept_apart_where_the_file_or_a_port_of_somebody_else_says_so() {
+        let slots = Slots::new(Owner::User(7), &"br0".parse().unwrap());
+        let bridge = Link { index: 4, ..Link::default() };
+        let port = |name: String, master| Link { name, master, ..Link::default() };
+        let own = port(slots.name(3), Some(4));
+        let other = Slots::new(Owner::User(8), &"br0".parse().unwrap()).name(0);
+        let is = |isolates, open, present: &[Link]| {
+            is_apart(&Policy { grants: vec![], isolates, open }, present, &bridge, &slots)
+        };
+        let alone = [own.clone(), port(other.clone(), Some(5)), port("wan0".into(), Some(4))];
+        let beside = [own, port(other, Some(4))];
+        assert!(!is(false, false, &[]) && !is(false, false, &alone) && is(false, false, &beside));
+        assert!(!is(false, true, &beside));
+        assert!(is(true, false, &[]));
     }
 
     #[test]

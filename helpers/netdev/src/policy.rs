@@ -18,6 +18,8 @@ pub struct Policy {
     pub grants: Vec<Grant>,
     /// Whether the ports of the bridge are kept apart.
     pub isolates: bool,
+    /// Whether they need not be, whoever has some.
+    pub open: bool,
 }
 
 /// Why nothing is granted.
@@ -51,7 +53,7 @@ fn decide(text: &[u8], bridge: &IfName, asker: &Asker<'_>) -> Result<Policy, Pol
     if grants.is_empty() {
         return Err(PolicyError::NoLine(usernet::bad_lines(text).first().copied()));
     }
-    Ok(Policy { grants, isolates: usernet::isolates(text, bridge) })
+    Ok(Policy { grants, isolates: usernet::isolates(text, bridge), open: usernet::is_open(text, bridge) })
 }
 
 /// Returns the caller's groups, with those of `names` that are names of them.
@@ -105,10 +107,14 @@ mod tests {
 
     #[test]
     fn a_grant_comes_with_whether_ports_are_kept_apart() {
-        let granted =
-            |isolates| Policy { grants: vec![Grant { owner: Owner::User(1000), quota: 2 }], isolates };
-        assert_eq!(of_ana("ana veth br0 2\n").unwrap(), granted(false));
-        assert_eq!(of_ana("ana veth br0 2\nbob veth br0 1\n").unwrap(), granted(true));
+        let granted = |isolates, open| Policy {
+            grants: vec![Grant { owner: Owner::User(1000), quota: 2 }],
+            isolates,
+            open,
+        };
+        assert_eq!(of_ana("ana veth br0 2\n").unwrap(), granted(false, false));
+        assert_eq!(of_ana("ana veth br0 2\nbob veth br0 1\n").unwrap(), granted(true, false));
+        assert_eq!(of_ana("ana veth br0 2 open\nbob veth br1 1\n").unwrap(), granted(false, true));
     }
 
     #[test]

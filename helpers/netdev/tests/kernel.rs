@@ -324,6 +324,27 @@ fn ports_that_were_made_under_another_file_are_kept_apart_before_one_more_is_up(
 }
 
 #[test]
+fn a_user_who_is_alone_in_the_file_is_kept_apart_from_ports_that_others_still_have() {
+    let test = "a_user_who_is_alone_in_the_file_is_kept_apart_from_ports_that_others_still_have";
+    let Some(lab) = Lab::new(test) else { return };
+    let file = lab.path("etc/lxc/lxc-usernet");
+    for (says, then) in [("", "on"), (" open", "off")] {
+        lab.grant("ana veth br0 3\nbob veth br0 3\n");
+        let outcome = lab.story(
+            FileCapabilities,
+            &format!(
+                "isolated() {{ ip -d -o link show $1 | sed 's/.* isolated \\([onf]*\\) .*/\\1/'; }}\n\
+                 space bob; bob $HELPER 3 br0 eth0 3</proc/$REPLY/ns/net >/dev/null\n\
+                 printf 'ana veth br0 3{says}\\n' >{file}; space ana; echo then=$(isolated $(veth $REPLY eth0 | cut -d' ' -f1))\n\
+                 kill -9 $MADE; for n in $(seq 300); do [ $(count) = 0 ] && break; sleep 0.1; done\n\
+                 space ana; echo alone=$(isolated $(veth $REPLY eth0 | cut -d' ' -f1))"
+            ),
+        );
+        assert_eq!((outcome.value("then"), outcome.value("alone")), (then, "off"), "{outcome:#?}");
+    }
+}
+
+#[test]
 fn each_refusal_has_a_reason_of_its_own() {
     let Some(lab) = Lab::new("each_refusal_has_a_reason_of_its_own") else { return };
     let asks = |before: &str, bridge: &str| {

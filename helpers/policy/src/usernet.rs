@@ -158,7 +158,12 @@ pub fn isolates(text: &[u8], bridge: &IfName) -> bool {
     let rules: Vec<Rule<'_>> = rules(text, bridge).collect();
     let several = rules.windows(2).any(|pair| pair[0].who != pair[1].who);
     let group = rules.iter().any(|rule| matches!(rule.who, Who::Gid(_) | Who::Group(_)));
-    (several || group) && !rules.iter().all(|rule| rule.open)
+    (several || group) && !is_open(text, bridge)
+}
+
+/// Tells whether each line of a bridge says `open`: its ports need not be kept apart from any other.
+pub fn is_open(text: &[u8], bridge: &IfName) -> bool {
+    rules(text, bridge).all(|rule| rule.open)
 }
 
 /// Returns the lines that cannot be read, for messages: none of them grants anything.
