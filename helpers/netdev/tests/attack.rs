@@ -198,6 +198,31 @@ fn in_a_user_namespace_of_the_callers_the_helper_does_nothing() {
 }
 
 #[test]
+fn a_forged_proc_and_a_forged_policy_end_at_the_kernel() {
+    let Some(lab) = Lab::new("a_forged_proc_and_a_forged_policy_end_at_the_kernel") else { return };
+    // In namespaces of hers ana has a root, who shows the helper what she likes, and a uid that is none: 7.
+    let outcome = lab.story(
+        FileCapabilities,
+        "exec 5</proc/self/ns/user; $ANA unshare -Um sleep 300 & S=$!; MADE=\"$MADE $S\"; slept $S\n\
+         for map in uid_map gid_map; do cat >/proc/$S/$map <<<$'0 100000 1\\n7 61001 1' || exit 99; done\n\
+         nsenter -U -m --setuid 0 --setgid 0 -t $S bash -c '\n\
+           own=\"setpriv --reuid 7 --regid 7 --clear-groups\"\n\
+           $own unshare -Un sleep 300 & N=$!; until grep -qs sleep /proc/$N/comm; do sleep 0.01; done; exec 3</proc/$N/ns/net\n\
+           mount -t tmpfs own /mnt; mkdir -p /mnt/etc/lxc /mnt/proc; cp /etc/passwd /etc/group /etc/nsswitch.conf /mnt/etc\n\
+           echo \"7 veth br0 9\" >/mnt/etc/lxc/lxc-usernet; mount --bind /mnt/etc /etc; mount --rbind /proc /mnt/proc\n\
+           mount -t tmpfs own /proc; mkdir -p /proc/self/ns; touch /proc/self/ns/user\n\
+           mount --bind /mnt/proc/self/fd/5 /proc/self/ns/user; echo shown=$(stat -Lc %i /proc/self/ns/user)\n\
+           $own $HELPER 3 br0 eth0; echo status=$?; kill $N'\n\
+         echo ports=$(ports)",
+    );
+    assert_eq!(outcome.value("shown"), "4026531837", "the inode of the initial user namespace: {outcome:#?}");
+    assert_refused(
+        &outcome,
+        "making the pair: Operation not permitted (os error 1) (not the network namespace of this host's own user namespace)",
+    );
+}
+
+#[test]
 fn a_user_cannot_forge_or_free_a_slot_from_namespaces_of_his_own() {
     let Some(lab) = Lab::new("a_user_cannot_forge_or_free_a_slot_from_namespaces_of_his_own") else { return };
     let outcome = lab.story(
