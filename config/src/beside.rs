@@ -78,6 +78,9 @@ fn meant(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+
     use super::*;
 
     fn read(text: &str) -> Result<Beside, Box<Problem>> {
@@ -123,5 +126,85 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(Beside::load(&path).is_err());
+    }
+
+    /// What ports are written with, whole and in parts, what the file has around them, and what could break both.
+    #[rustfmt::skip]
+    const PIECES: &[&str] = &[
+        "0", "1", "80", "8080", "65535", "65536", "99999999999999999999", "8000-8010", "1-65535", "9-8", "-", ":", "::", "::1",
+        "[::1]", "[", "]", "127.0.0.1", "0.0.0.0", "[::ffff:10.0.0.1]", "*", "/tcp", "/udp", "/", "+", " ", "localhost", "x",
+        "publish", "ports", "=", " = ", "\"", "\"\"\"", "'", "[[", "[\"", "\"]", "\",\"", ",", "{", "}", "#", "\n", "\r\n", "\t",
+        "\\", "\\u0000", "\u{0}", "\u{feff}", "\u{202e}", "é", "🌳", "true", "1e9", "1979-05-27", ".", "a.b",
+    ];
+
+    fn text() -> impl Strategy<Value = String> {
+        let pieces =
+            |most| prop::collection::vec(prop::sample::select(PIECES), 0..most).prop_map(|all| all.concat());
+        let in_a_list = pieces(12).prop_map(|text| format!("publish = [\"{text}\"]\n"));
+        prop_oneof![3 => pieces(40), 3 => in_a_list, 1 => any::<String>()]
+    }
+
+    /// A port in one of the ways to write it, or something near.
+    fn port() -> impl Strategy<Value = String> {
+        let bind = prop::sample::select(
+            &["", "*:", "10.0.0.1:", "0.0.0.0:", "[::1]:", "[::ffff:10.0.0.1]:", "::1:", "é:"][..],
+        );
+        let ports = || (any::<u16>(), 0..300u16);
+        let range = |(first, more): (u16, u16)| match more {
+            0 => first.to_string(),
+            more => format!("{first}-{}", u32::from(first) + u32::from(more)),
+        };
+        let protocol = prop::sample::select(&["", "", "/tcp", "/udp", "/sctp", "/udp/udp"][..]);
+        (bind, ports(), ports(), any::<bool>(), protocol).prop_map(
+            move |(bind, host, inside, same, protocol)| {
+                let inside = if same { (inside.0, host.1) } else { inside };
+                format!("{bind}{}:{}{protocol}", range(host), range(inside))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic_and_what_is_taken_reads_back(text in text()) {
+            match read(&text) {
+                Ok(beside) => prop_assert_eq!(read(&beside.text()).unwrap(), beside),
+                Err(problem) => {
+                    let _what_is_told = (problem.to_string(), problem.fault.suggestion());
+                    prop_assert!(problem.place.line <= text.split('\n').count(), "{}", problem);
+                }
+            }
+        }
+
+        #[test]
+        fn a_port_that_is_taken_means_the_same_when_it_is_written(ports in prop::collection::vec(port(), 1..8)) {
+            let parsed = |port: &String| port.parse::<Published>().ok();
+            let publish: Vec<Published> = ports.iter().filter_map(parsed).collect();
+            for port in &publish {
+                let numbers: Vec<(u16, u16)> = port.ports().collect();
+                prop_assert_eq!(numbers.len(), port.count());
+                prop_assert!(numbers.iter().all(|(host, inside)| *host > 0 && *inside > 0) && !port.addresses().is_empty());
+                let again = port.to_string().parse::<Published>().unwrap();
+                prop_assert_eq!((again.told(), again.ports().collect::<Vec<_>>()), (port.told(), numbers));
+            }
+            let beside = Beside { publish };
+            prop_assert_eq!(read(&beside.text()).unwrap(), beside);
+        }
+
+        #[test]
+        fn no_bytes_of_a_file_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(NAME);
+            fs::write(&path, &bytes).unwrap();
+            let _what_is_told = Beside::load(&path).map_err(|problem| problem.to_string());
+        }
+    }
+
+    /// Else the property above says little.
+    #[test]
+    fn many_of_the_ports_that_are_tried_are_taken() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let one = |_| port().new_tree(&mut runner).unwrap().current();
+        let taken = (0..1000).map(one).filter(|port| port.parse::<Published>().is_ok()).count();
+        assert!((100..900).contains(&taken), "{taken} of 1000 are taken");
     }
 }

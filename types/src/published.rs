@@ -90,6 +90,11 @@ impl Published {
         self.host.all().zip(self.inside.all())
     }
 
+    /// Returns how many ports of the host it stands for, without going through them.
+    pub fn count(&self) -> usize {
+        usize::from(self.host.steps()) + 1
+    }
+
     /// Returns what leads where, in words.
     pub fn told(&self) -> String {
         let Self { bind, protocol, host, inside } = self;
@@ -117,7 +122,8 @@ impl Ports {
         if first <= last { Ok(Self { first, last }) } else { Err(wrong()) }
     }
 
-    fn count(self) -> u16 {
+    /// How many come after the first.
+    fn steps(self) -> u16 {
         self.last - self.first
     }
 }
@@ -167,7 +173,7 @@ impl FromStr for Published {
             Some((address, host)) => (parse_bind(address)?, host),
         };
         let (host, inside) = (Ports::parse(host)?, Ports::parse(inside)?);
-        match host.count() == inside.count() {
+        match host.steps() == inside.steps() {
             true => Ok(Self { bind, protocol, host, inside }),
             false => Err(PublishedError::Lengths),
         }
@@ -256,7 +262,9 @@ mod tests {
     #[test]
     fn a_range_leads_to_as_many_ports() {
         assert_eq!(read("8000-8002:80-82").ports().collect::<Vec<_>>(), [(8000, 80), (8001, 81), (8002, 82)]);
-        assert_eq!(read("65535:65535").ports().count(), 1);
+        for (text, count) in [("65535:65535", 1), ("8000-8002:80-82", 3), ("1-65535:1-65535", 65_535)] {
+            assert_eq!((read(text).count(), read(text).ports().count()), (count, count), "{text}");
+        }
         assert_eq!("8000-8002:80".parse::<Published>(), Err(PublishedError::Lengths));
     }
 

@@ -71,8 +71,8 @@ pub(super) fn decide(request: &StartRequest, network: &NetworkPlan) -> Result<Ve
 /// [`Kind::Usage`] for a port that would lead to two, and for too many.
 pub fn check(published: &[Published]) -> Result<()> {
     let refused = |why: String| Err(Error::new(Kind::Usage, why));
-    let ports: usize = published.iter().map(|one| one.ports().count()).sum();
-    // Before each has its sockets: a line of a file can mean 65535.
+    // Before any is made of a range: a file can have thousands of 65535 each.
+    let ports: usize = published.iter().map(Published::count).sum();
     if ports > MOST {
         return refused(format!("{ports} ports are published, and {MOST} can be"));
     }
