@@ -151,9 +151,18 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
         Kind::TimedOut => "--timeout SECONDS gives it more time".to_owned(),
+        Kind::Config if is_beside(error.cause()) => format!(
+            "mend the file; or bryo config unset {name} publish, which takes all its published ports back"
+        ),
         Kind::Config | Kind::Died | Kind::Usage | Kind::Interrupted(_) => return None,
     };
     Some(said)
+}
+
+/// Tells what is wrong in the file of published ports from what is wrong in a configuration.
+fn is_beside(cause: &str) -> bool {
+    let place = cause.lines().next().unwrap_or_default();
+    place.contains(&format!("/{}:", config::beside::NAME))
 }
 
 /// What to do about a port of the host that cannot be published.
@@ -254,6 +263,8 @@ mod tests {
         assert_eq!(of(Kind::NotRunning).as_deref(), Some("bryo start web"));
         assert_eq!(of(Kind::Frozen).as_deref(), Some("bryo unfreeze web"));
         assert_eq!(of(Kind::Config), None);
+        let wrong = Error::new(Kind::Config, "/lxc/web/bryo.toml:1:1: there is no setting 'ports' here");
+        assert!(hint(&wrong, Some(&name), || None).is_some_and(|hint| hint.contains("unset web publish")));
     }
 
     #[test]

@@ -130,31 +130,43 @@ impl Config {
 
 impl Get {
     fn run(&self, context: &Context) -> Result<i32> {
-        let config = context.config(&context.place(&self.name))?.config;
-        // What is wrong with the ports is no matter of other keys.
-        let wants_ports = self.keys.is_empty() || self.keys.iter().any(|key| key == publish::KEY);
-        let ports = if wants_ports { publish::get(context, &self.name)? } else { String::new() };
-        let published = (!ports.is_empty()).then(|| publish::KEY.to_owned());
-        let wanted = match self.keys.is_empty() {
-            true => set_keys(&config).into_iter().chain(published).collect(),
-            false => self.keys.clone(),
+        let is_ports = |key: &String| key == publish::KEY;
+        // What is wrong with the ports is no matter of other keys, and the other way round.
+        let wants_ports = self.keys.is_empty() || self.keys.iter().any(is_ports);
+        let ports = wants_ports.then(|| publish::get(context, &self.name)).transpose();
+        let config = match !self.keys.is_empty() && self.keys.iter().all(is_ports) {
+            true => Values::default(),
+            false => context.config(&context.place(&self.name))?.config,
         };
-        let value = |key| if key == publish::KEY { Ok(ports.clone()) } else { value(&config, key) };
+        let known = ports.as_ref().ok().and_then(Option::as_deref);
+        let published = known.filter(|ports| !ports.is_empty()).map(|_| publish::KEY.to_owned());
+        let wanted: Vec<String> = match self.keys.is_empty() {
+            true => set_keys(&config).into_iter().chain(published).collect(),
+            false => self.keys.iter().filter(|key| !is_ports(key) || known.is_some()).cloned().collect(),
+        };
+        let value = |key: &String| match known.filter(|_| is_ports(key)) {
+            Some(ports) => Ok(ports.to_owned()),
+            None => value(&config, key),
+        };
         let values = wanted.iter().map(|key| Ok((key.as_str(), value(key)?)));
-        let values = values.collect::<Result<Vec<_>>>()?;
+        self.print(&values.collect::<Result<Vec<_>>>()?);
+        // What can be told was told.
+        ports.map(|_| 0)
+    }
+
+    fn print(&self, values: &[(&str, String)]) {
         if self.json {
             let object: Map<String, Value> =
                 values.iter().map(|(key, value)| ((*key).to_owned(), as_json(key, value))).collect();
             output::print_line(json::text(&object));
-            return Ok(0);
+            return;
         }
-        for (key, value) in &values {
+        for (key, value) in values {
             match self.keys.len() {
                 1 => output::print_line(value.trim_end_matches('\n')),
                 _ => output::print(listed(key, value)),
             }
         }
-        Ok(0)
     }
 }
 
