@@ -89,9 +89,16 @@ pub fn failure_of(stream: &TcpStream) -> Option<Errno> {
     }
 }
 
-/// Has the kernel look now and then whether the other side is still there.
+/// Has the kernel look whether the other side is still there when nothing was heard of it for two minutes. Without an answer for
+/// two more the connection has failed; the kernel's own patience is two hours.
 pub fn keep_alive(stream: &TcpStream) -> Result<()> {
-    sockopt::set_socket_keepalive(stream, true).call(|| "setsockopt(SO_KEEPALIVE, 1)".to_owned())
+    const SILENCE: Duration = Duration::from_secs(120);
+    const BETWEEN: Duration = Duration::from_secs(30);
+    const LOOKS: u32 = 4;
+    sockopt::set_socket_keepalive(stream, true).call(|| "setsockopt(SO_KEEPALIVE, 1)".to_owned())?;
+    sockopt::set_tcp_keepidle(stream, SILENCE).call(|| format!("setsockopt(TCP_KEEPIDLE, {SILENCE:?})"))?;
+    sockopt::set_tcp_keepintvl(stream, BETWEEN).call(|| format!("setsockopt(TCP_KEEPINTVL, {BETWEEN:?})"))?;
+    sockopt::set_tcp_keepcnt(stream, LOOKS).call(|| format!("setsockopt(TCP_KEEPCNT, {LOOKS})"))
 }
 
 /// Ends a connection so that the other side learns that it has failed, and does not take it for an end.
@@ -133,6 +140,18 @@ mod tests {
         assert_eq!(stream.read(&mut [0; 8]).unwrap(), 1);
         reset(accepted);
         assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn the_kernel_looks_after_two_minutes_whether_somebody_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        keep_alive(&stream).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let (idle, between) =
+            (sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap());
+        let all = idle + between * sockopt::tcp_keepcnt(&stream).unwrap();
+        assert_eq!((idle.as_secs(), all.as_secs()), (120, 240));
     }
 
     #[test]

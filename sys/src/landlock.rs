@@ -12,6 +12,13 @@ struct Ruleset {
     scoped: u64,
 }
 
+/// `struct landlock_net_port_attr`.
+#[repr(C)]
+struct Port {
+    allowed_access: u64,
+    port: u64,
+}
+
 /// Keeps the signals of this process, and of all that it starts, among themselves.
 ///
 /// # Errors
@@ -20,14 +27,79 @@ struct Ruleset {
 pub fn keep_signals_inside() -> Result<()> {
     const LANDLOCK_SCOPE_SIGNAL: u64 = 2;
     let attr = Ruleset { handled_access_fs: 0, handled_access_net: 0, scoped: LANDLOCK_SCOPE_SIGNAL };
-    // SAFETY: `attr` is a complete attribute of the size given, and outlives the call.
+    restrict(&create(&attr, "scoped=LANDLOCK_SCOPE_SIGNAL")?)
+}
+
+/// Lets this thread, and all that it starts, connect by TCP to these ports alone, of whatever address and network namespace.
+///
+/// # Errors
+/// As [`keep_signals_inside`], before Linux 6.7.
+pub fn connect_only_to(ports: &[u16]) -> Result<()> {
+    const LANDLOCK_ACCESS_NET_CONNECT_TCP: u64 = 2;
+    const LANDLOCK_RULE_NET_PORT: u32 = 2;
+    let handled_access_net = LANDLOCK_ACCESS_NET_CONNECT_TCP;
+    let attr = Ruleset { handled_access_fs: 0, handled_access_net, scoped: 0 };
+    let ruleset = create(&attr, "handled_access_net=LANDLOCK_ACCESS_NET_CONNECT_TCP")?;
+    for port in ports {
+        let rule = Port { allowed_access: handled_access_net, port: u64::from(*port) };
+        // SAFETY: the rule is of the kind that the number says, and outlives the call.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                ruleset.as_raw_fd(),
+                LANDLOCK_RULE_NET_PORT,
+                &raw const rule,
+                0u32,
+            )
+        };
+        cvt(done, || format!("landlock_add_rule(LANDLOCK_RULE_NET_PORT, {port})"))?;
+    }
+    restrict(&ruleset)
+}
+
+fn create(attr: &Ruleset, shown: &str) -> Result<OwnedFd> {
+    // SAFETY: `attr` is a complete attribute of the size given, and outlives the call. A kernel to which the struct is too
+    // long takes it where what it does not know is 0.
     let fd = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size_of::<Ruleset>(), 0u32)
+        libc::syscall(libc::SYS_landlock_create_ruleset, attr as *const Ruleset, size_of::<Ruleset>(), 0u32)
     };
-    let fd = cvt(fd, || "landlock_create_ruleset({scoped=LANDLOCK_SCOPE_SIGNAL})".to_owned())?;
+    let fd = cvt(fd, || format!("landlock_create_ruleset({{{shown}}})"))?;
     // SAFETY: the call returned a new fd that nobody else owns.
-    let ruleset = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+fn restrict(ruleset: &OwnedFd) -> Result<()> {
     // SAFETY: the call takes integers.
     let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0u32) };
     cvt(done, || "landlock_restrict_self()".to_owned()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn only_ports_that_are_named_can_be_connected_to() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = [listen(), listen()];
+        let [named, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let tried = std::thread::spawn(move || {
+            crate::process::set_no_new_privs().unwrap();
+            connect_only_to(&[named.port()])?;
+            let connect = |to| TcpStream::connect(to).map(drop).map_err(|e| e.kind());
+            Ok::<_, crate::Error>((connect(named), connect(other)))
+        });
+        match tried.join().unwrap() {
+            Ok(tried) => assert_eq!(tried, (Ok(()), Err(ErrorKind::PermissionDenied))),
+            Err(e) => std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("SKIP: only_ports_that_are_named_can_be_connected_to: it takes Linux 6.7 ({e})\n")
+                    .as_bytes(),
+            )
+            .unwrap(),
+        }
+    }
 }

@@ -255,6 +255,32 @@ impl Connection {
     }
 }
 
+/// Hears whether interfaces or addresses of the network namespace in which it was opened have changed since.
+#[derive(Debug)]
+pub struct Changes(OwnedFd);
+
+/// What it hears of. Source: rtnetlink(7).
+const GROUPS: libc::c_int = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+
+impl Changes {
+    /// Begins to listen.
+    pub fn open() -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
+            .call(|| "socket(AF_NETLINK, NETLINK_ROUTE)".to_owned())?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS as u32))
+            .call(|| format!("bind(AF_NETLINK, groups {GROUPS:#x})"))?;
+        Ok(Self(socket))
+    }
+
+    /// Tells whether something has changed. What it is, is not read: the kernel's queue costs nobody anything, however often
+    /// a container changes its addresses, and one that has run over tells as much.
+    pub fn any(&self) -> bool {
+        let received = rustix::net::recv(&self.0, &mut [0u8; 1], RecvFlags::empty());
+        !matches!(received, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR))
+    }
+}
+
 fn is_kernel(address: &SocketAddrAny) -> bool {
     SocketAddrNetlink::try_from(address.clone()).is_ok_and(|address| address.pid() == 0)
 }
@@ -391,6 +417,31 @@ mod tests {
         let addresses = connection.addresses().unwrap();
         let own = addresses.iter().filter(|address| address.index == loopback.index);
         assert!(!loopback.is_up || own.clone().any(|own| own.address.to_string() == "127.0.0.1"));
+    }
+
+    /// Takes rights over a network namespace, so it has one of its own.
+    #[test]
+    fn a_change_of_addresses_is_heard_and_nothing_else() {
+        let name = "a_change_of_addresses_is_heard_and_nothing_else";
+        let changed = std::thread::spawn(|| {
+            crate::namespace::leave(crate::process::flags::NEWNET)?;
+            let changes = Changes::open()?;
+            let mut connection = Connection::open()?;
+            let loopback = connection.links()?.iter().map(|link| link.index).next().unwrap_or_default();
+            connection.addresses()?;
+            let before = changes.any();
+            let here = Address { index: loopback, address: Ipv4Addr::new(10, 0, 0, 7).into(), prefix: 24 };
+            connection.add_address(&here, None)?;
+            Ok::<_, Error>((before, changes.any()))
+        });
+        match changed.join().unwrap() {
+            Err(e) if e.errno() == Errno::EPERM => std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("SKIP: {name}: it takes CAP_SYS_ADMIN ({e})\n").as_bytes(),
+            )
+            .unwrap(),
+            changed => assert_eq!(changed.unwrap(), (false, true)),
+        }
     }
 
     #[test]

@@ -4,16 +4,26 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use sys::event::Ready;
 use sys::inet;
 
-use super::forward::ways_to;
+use super::ways::Ways;
+
+/// How long one address inside is tried: packets may be dropped there.
+const TRY: Duration = Duration::from_secs(20);
+/// How long nothing has passed by a connection that makes room for another.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// Both ends.
 pub(super) struct Connection {
+    /// The number of the listener that it came by.
+    door: usize,
     outside: Option<TcpStream>,
     inside: TcpStream,
+    /// When something was passed on, or tried, the last time.
+    last: Instant,
     /// The addresses that are yet to be tried, until the one inside stands.
     connecting: Option<VecDeque<SocketAddr>>,
     inwards: Way,
@@ -33,23 +43,61 @@ struct Way {
 
 impl Connection {
     /// Begins the one inside. None where there is no way in; then the one outside is reset.
-    pub(super) fn begin(outside: TcpStream, inside: u16) -> Option<Self> {
+    pub(super) fn begin(outside: TcpStream, door: usize, inside: u16, ways: &mut Ways) -> Option<Self> {
         let prepared = outside.set_nonblocking(true).is_ok() && inet::keep_alive(&outside).is_ok();
         let from = outside.local_addr().ok().filter(|_| prepared);
         let mut ways: VecDeque<SocketAddr> =
-            from.map_or_else(Vec::new, |from| ways_to(inside, from.ip())).into();
+            from.map_or_else(Vec::new, |from| ways.to(inside, from.ip())).into();
         match next(&mut ways) {
-            Some(inside) => Some(Self {
-                outside: Some(outside),
-                inside,
-                connecting: Some(ways),
-                inwards: Way::default(),
-                outwards: Way::default(),
-            }),
+            Some(inside) => Some(Self::between(door, outside, inside, Some(ways))),
             None => {
                 inet::reset(outside);
                 None
             }
+        }
+    }
+
+    fn between(
+        door: usize,
+        outside: TcpStream,
+        inside: TcpStream,
+        connecting: Option<VecDeque<SocketAddr>>,
+    ) -> Self {
+        let (inwards, outwards) = (Way::default(), Way::default());
+        Self { door, outside: Some(outside), inside, last: Instant::now(), connecting, inwards, outwards }
+    }
+
+    /// Returns the number of the listener that it came by.
+    pub(super) fn door(&self) -> usize {
+        self.door
+    }
+
+    /// Returns when something was passed on the last time.
+    pub(super) fn last(&self) -> Instant {
+        self.last
+    }
+
+    /// Tells whether nothing has passed for so long that another may have its place.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.outside.is_some() && now.saturating_duration_since(self.last) >= SILENCE
+    }
+
+    /// Tells whether the one inside is yet to come about.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.connecting.is_some()
+    }
+
+    /// Takes the next way in where one does not come about.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.is_awaited() && now.saturating_duration_since(self.last) >= TRY {
+            self.try_next();
+        }
+    }
+
+    fn try_next(&mut self) {
+        match self.connecting.as_mut().and_then(next) {
+            Some(other) => (self.inside, self.last) = (other, Instant::now()),
+            None => self.fail(),
         }
     }
 
@@ -71,6 +119,7 @@ impl Connection {
     /// The end outside is ready.
     pub(super) fn outside_is(&mut self, wanted: Ready, ready: Ready, buffer: &mut [u8]) {
         let Some(outside) = &self.outside else { return };
+        self.last = Instant::now();
         let done =
             pass(wanted, ready, outside, &self.inside, [&mut self.inwards, &mut self.outwards], buffer);
         if done.is_err() {
@@ -81,16 +130,14 @@ impl Connection {
     /// The end inside is ready.
     pub(super) fn inside_is(&mut self, wanted: Ready, ready: Ready, buffer: &mut [u8]) {
         let Some(outside) = &self.outside else { return };
-        if let Some(ways) = &mut self.connecting {
+        if self.is_awaited() {
             match inet::failure_of(&self.inside) {
                 None => self.connecting = None,
-                Some(_) => match next(ways) {
-                    Some(other) => self.inside = other,
-                    None => self.fail(),
-                },
+                Some(_) => self.try_next(),
             }
             return;
         }
+        self.last = Instant::now();
         let done =
             pass(wanted, ready, &self.inside, outside, [&mut self.outwards, &mut self.inwards], buffer);
         if done.is_err() {
@@ -99,7 +146,7 @@ impl Connection {
     }
 
     /// Ends both: outside and inside learn that it is no end as it should be.
-    fn fail(&mut self) {
+    pub(super) fn fail(&mut self) {
         if let Some(outside) = self.outside.take() {
             inet::reset(outside);
         }
@@ -115,7 +162,9 @@ impl Connection {
 /// Begins a connection to the first address that can be tried.
 fn next(ways: &mut VecDeque<SocketAddr>) -> Option<TcpStream> {
     while let Some(way) = ways.pop_front() {
-        if let Ok(stream) = inet::begin_connection(&way) {
+        // Who is gone inside without a word is found out as one outside is.
+        let begun = inet::begin_connection(&way).and_then(|begun| inet::keep_alive(&begun).map(|()| begun));
+        if let Ok(stream) = begun {
             return Some(stream);
         }
     }
@@ -199,7 +248,6 @@ fn is_for_later(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -215,9 +263,7 @@ mod tests {
     /// Returns the one outside, the one inside, and what is between them.
     fn between() -> (TcpStream, TcpStream, Connection) {
         let ((client, outside), (server, inside)) = (pair(), pair());
-        let (inwards, outwards) = (Way::default(), Way::default());
-        let connection = Connection { outside: Some(outside), inside, connecting: None, inwards, outwards };
-        (client, server, connection)
+        (client, server, Connection::between(0, outside, inside, None))
     }
 
     fn drive(mut connection: Connection) {
@@ -268,5 +314,40 @@ mod tests {
         inet::reset(client);
         assert_eq!(server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
         driven.join().unwrap();
+    }
+
+    #[test]
+    fn a_way_in_that_does_not_come_about_is_given_up_for_the_next() {
+        let ((client, outside), listener) = (pair(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (_server, inside) = pair();
+        let ways = VecDeque::from([listener.local_addr().unwrap()]);
+        let mut connection = Connection::between(0, outside, inside, Some(ways));
+        let begun = connection.last();
+        connection.hurry(begun + TRY - Duration::from_millis(1));
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err() && !connection.is_over());
+        connection.hurry(begun + TRY);
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap();
+        assert!(!connection.is_over());
+        let begun = connection.last();
+        connection.hurry(begun + TRY);
+        assert!(connection.is_over(), "there was no further way");
+        assert_eq!((&client).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn what_passes_ends_the_silence() {
+        let (client, _server, mut connection) = between();
+        let begun = connection.last();
+        assert!(!connection.is_silent(begun + SILENCE - Duration::from_millis(1)));
+        assert!(connection.is_silent(begun + SILENCE));
+        (&client).write_all(b"x").unwrap();
+        sys::event::readable(connection.watched()[0].0, Some(Duration::from_secs(60))).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        connection.outside_is(Ready::READ, Ready::READ, &mut [0; 8]);
+        assert!(!connection.is_silent(begun + SILENCE));
+        connection.fail();
+        assert!(!connection.is_silent(begun + 2 * SILENCE), "what is over makes no room");
     }
 }

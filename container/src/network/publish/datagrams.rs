@@ -7,22 +7,21 @@ use std::time::{Duration, Instant};
 
 use sys::inet;
 
-use super::forward::ways_to;
+use super::ways::Ways;
 
-/// The most that ask at a time. One more takes the place of whoever has been silent for the longest time.
-pub(super) const MOST: usize = 256;
-
-/// How long an answer is waited for.
+/// How long an answer is waited for. What comes from inside does not prolong it: whoever was named as the sender of a datagram
+/// that somebody else has sent is left alone after a minute, whatever the container does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many datagrams of one socket are passed on before the others have their turn.
 const AT_A_TIME: usize = 32;
 
 /// All listeners, and all who ask.
-#[derive(Default)]
 pub(super) struct Datagrams {
     doors: Vec<Door>,
     askers: Vec<Asker>,
+    /// The most that ask at a time.
+    most: usize,
 }
 
 struct Door {
@@ -36,10 +35,26 @@ struct Asker {
     door: usize,
     address: SocketAddr,
     inside: UdpSocket,
+    /// When it asked the last time.
     last: Instant,
+    /// It has had an answer.
+    is_answered: bool,
+    /// It has asked again after an answer, which who sends under a false name does not, mostly.
+    is_known: bool,
+}
+
+impl Asker {
+    fn new(door: usize, address: SocketAddr, inside: UdpSocket) -> Self {
+        Self { door, address, inside, last: Instant::now(), is_answered: false, is_known: false }
+    }
 }
 
 impl Datagrams {
+    /// Nobody listens yet; `most` may ask at a time.
+    pub(super) fn for_as_many(most: usize) -> Self {
+        Self { doors: Vec::new(), askers: Vec::new(), most }
+    }
+
     pub(super) fn listen(&mut self, socket: UdpSocket, inside: u16) {
         self.doors.push(Door { socket, inside, failed: 0 });
     }
@@ -51,10 +66,10 @@ impl Datagrams {
     }
 
     /// Passes on what has come to a socket. A number whose socket is another by now finds nothing there.
-    pub(super) fn pass(&mut self, number: usize, buffer: &mut [u8]) {
+    pub(super) fn pass(&mut self, number: usize, buffer: &mut [u8], ways: &mut Ways) {
         for _ in 0..AT_A_TIME {
             let passed = match number.checked_sub(self.doors.len()) {
-                None => self.inwards(number, buffer),
+                None => self.inwards(number, buffer, ways),
                 Some(asker) => self.outwards(asker, buffer),
             };
             if passed.is_none() {
@@ -63,10 +78,11 @@ impl Datagrams {
         }
     }
 
-    fn inwards(&mut self, door: usize, buffer: &mut [u8]) -> Option<()> {
+    fn inwards(&mut self, door: usize, buffer: &mut [u8], ways: &mut Ways) -> Option<()> {
         let (length, from) = self.doors.get(door)?.socket.recv_from(buffer).ok()?;
-        let asker = self.asker(door, from)?;
+        let asker = self.asker(door, from, ways)?;
         asker.last = Instant::now();
+        asker.is_known |= asker.is_answered;
         // What is not taken is lost, as on any way of a datagram.
         if let Err(e) = asker.inside.send(&buffer[..length]) {
             let inside = asker.inside.as_fd().as_raw_fd();
@@ -85,7 +101,7 @@ impl Datagrams {
                 return None;
             }
         };
-        asker.last = Instant::now();
+        asker.is_answered = true;
         let _lost = self.doors.get(asker.door)?.socket.send_to(&buffer[..length], asker.address);
         Some(())
     }
@@ -103,30 +119,35 @@ impl Datagrams {
     }
 
     /// Finds who asks, or makes a socket inside.
-    fn asker(&mut self, door: usize, address: SocketAddr) -> Option<&mut Asker> {
+    fn asker(&mut self, door: usize, address: SocketAddr, ways: &mut Ways) -> Option<&mut Asker> {
         let known = self.askers.iter().position(|asker| asker.door == door && asker.address == address);
         let found = match known {
             Some(found) => found,
             None => {
                 let from = self.doors[door].socket.local_addr().ok()?;
-                let mut ways = ways_to(self.doors[door].inside, from.ip());
+                let mut ways = ways.to(self.doors[door].inside, from.ip());
                 let turn = self.doors[door].failed.checked_rem(ways.len()).unwrap_or(0);
                 ways.rotate_left(turn);
                 let inside = ways.iter().find_map(|way| inet::datagrams_with(way).ok())?;
                 self.make_room();
-                self.askers.push(Asker { door, address, inside, last: Instant::now() });
+                self.askers.push(Asker::new(door, address, inside));
                 self.askers.len() - 1
             }
         };
         self.askers.get_mut(found)
     }
 
+    /// Forgets somebody where all places are taken: at the listener with the most who ask, so that a flood at one port does no
+    /// harm to another; there first who has asked once; of these whoever has been silent for the longest time.
     fn make_room(&mut self) {
-        if self.askers.len() < MOST {
+        if self.askers.len() < self.most {
             return;
         }
-        let silent = self.askers.iter().enumerate().min_by_key(|(_, asker)| asker.last);
-        if let Some((index, _)) = silent {
+        let mut counts = vec![0; self.doors.len()];
+        self.askers.iter().for_each(|asker| counts[asker.door] += 1);
+        let Some(crowded) = (0..counts.len()).max_by_key(|door| counts[*door]) else { return };
+        let at_it = self.askers.iter().enumerate().filter(|(_, asker)| asker.door == crowded);
+        if let Some((index, _)) = at_it.min_by_key(|(_, asker)| (asker.is_known, asker.last)) {
             self.askers.swap_remove(index);
         }
     }
@@ -138,7 +159,7 @@ impl Datagrams {
 
     /// Forgets who has been silent for too long.
     pub(super) fn forget_silent(&mut self, now: Instant) {
-        self.askers.retain(|asker| now.duration_since(asker.last) < PATIENCE);
+        self.askers.retain(|asker| now.saturating_duration_since(asker.last) < PATIENCE);
     }
 }
 
@@ -146,40 +167,94 @@ impl Datagrams {
 mod tests {
     use super::*;
 
-    #[test]
-    fn whose_way_in_fails_is_forgotten_and_the_next_takes_another() {
-        let mut all = Datagrams::default();
-        let door = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap();
-        let closed = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
-        let address = door.local_addr().unwrap();
-        all.listen(door, closed.port());
-        let inside = inet::datagrams_with(&closed).unwrap();
-        inside.send(b"x").unwrap();
-        all.askers.push(Asker { door: 0, address, inside, last: Instant::now() });
+    const MOST: usize = 256;
+
+    /// Returns listeners, each with its address, and all who ask them, of whom there are none.
+    fn listening(doors: usize, inside: u16) -> (Datagrams, Vec<SocketAddr>) {
+        let mut all = Datagrams::for_as_many(MOST);
+        let listen = |_| {
+            let door = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = door.local_addr().unwrap();
+            all.listen(door, inside);
+            address
+        };
+        let addresses = (0..doors).map(listen).collect();
+        (all, addresses)
+    }
+
+    fn asks(door: usize, port: u16, last: Instant) -> Asker {
+        let here: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let inside = inet::datagrams_with(&here).unwrap();
+        Asker { last, ..Asker::new(door, SocketAddr::new(here.ip(), port), inside) }
+    }
+
+    /// Passes on what there is, until `done`.
+    fn until(all: &mut Datagrams, number: usize, ways: &mut Ways, done: impl Fn(&Datagrams) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !all.is_silent() && Instant::now() < deadline {
-            all.pass(1, &mut [0; 8]);
+        while !done(all) && Instant::now() < deadline {
+            all.pass(number, &mut [0; 64], ways);
         }
-        assert!(all.is_silent());
-        assert_eq!(all.doors[0].failed, 1);
+        assert!(done(all));
     }
 
     #[test]
-    fn whoever_is_silent_for_the_longest_time_makes_room() {
-        let mut all = Datagrams::default();
-        let here = "127.0.0.1:9".parse().unwrap();
+    fn whose_way_in_fails_is_forgotten_and_the_next_takes_another() {
+        let closed = inet::receive_at(&"127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
+        let (mut all, doors) = listening(1, closed.port());
+        let inside = inet::datagrams_with(&closed).unwrap();
+        inside.send(b"x").unwrap();
+        all.askers.push(Asker::new(0, doors[0], inside));
+        until(&mut all, 1, &mut Ways::fixed(&[]), Datagrams::is_silent);
+        assert_eq!(all.doors[0].failed, 1);
+        // Of two ways the second has its turn.
+        let other: std::net::IpAddr = "127.0.0.2".parse().unwrap();
+        let mut ways = Ways::fixed(&[closed.ip(), other]);
+        let asker = all.asker(0, doors[0], &mut ways).unwrap();
+        assert_eq!(asker.inside.peer_addr().unwrap().ip(), other);
+    }
+
+    #[test]
+    fn a_flood_at_one_port_makes_room_there_and_first_of_who_has_asked_once() {
+        let (mut all, _) = listening(2, 9);
         let begun = Instant::now();
-        for port in 1..=u16::try_from(MOST).unwrap() {
-            let inside = inet::datagrams_with(&here).unwrap();
-            let address = SocketAddr::new(here.ip(), port);
-            let last =
-                begun + Duration::from_secs(u64::from(port % 7) + 1) + Duration::from_millis(port.into());
-            all.askers.push(Asker { door: 0, address, inside, last });
+        all.askers.push(asks(0, 1, begun));
+        all.askers.push(Asker { is_known: true, ..asks(1, 2, begun) });
+        for port in 3..=u16::try_from(MOST).unwrap() {
+            all.askers.push(asks(
+                1,
+                port,
+                begun + Duration::from_millis(u64::from(port % 7) * 1000 + 1000 + u64::from(port)),
+            ));
         }
         all.make_room();
         assert_eq!(all.askers.len(), MOST - 1);
-        assert!(all.askers.iter().all(|asker| asker.address.port() != 7));
+        // The first of those with port % 7 == 0; neither the one at the other port, nor the one who has asked again.
+        let left: Vec<u16> = all.askers.iter().map(|asker| asker.address.port()).collect();
+        assert!(left.contains(&1) && left.contains(&2) && !left.contains(&7), "{left:?}");
+        all.make_room();
+        assert_eq!(all.askers.len(), MOST - 1, "there was room");
         all.forget_silent(begun + Duration::from_secs(3600));
+        assert!(all.is_silent());
+    }
+
+    #[test]
+    fn answers_do_not_prolong_what_was_asked_once_and_a_second_question_does() {
+        let service = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (mut all, doors) = listening(1, service.local_addr().unwrap().port());
+        let mut ways = Ways::fixed(&[doors[0].ip()]);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"moss", doors[0]).unwrap();
+        until(&mut all, 0, &mut ways, |all| !all.is_silent());
+        let asked = all.askers[0].last;
+        let (_, back) = service.recv_from(&mut [0; 8]).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        service.send_to(b"green", back).unwrap();
+        until(&mut all, 1, &mut ways, |all| all.askers[0].is_answered);
+        assert!(all.askers[0].last == asked && !all.askers[0].is_known);
+        client.send_to(b"again", doors[0]).unwrap();
+        until(&mut all, 0, &mut ways, |all| all.askers[0].is_known);
+        assert!(all.askers[0].last > asked);
+        all.forget_silent(all.askers[0].last + PATIENCE);
         assert!(all.is_silent());
     }
 }

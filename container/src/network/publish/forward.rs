@@ -2,7 +2,8 @@
 //!
 //! It reads nothing but what passes through, and understands nothing of it. What it holds: the sockets of the host that it was
 //! given, and sockets that it makes in the container's namespace. It has no capability, and a filter under which it can make
-//! sockets of IP and netlink and use them, and nothing else.
+//! sockets of IP and netlink and use them, and nothing else; where the kernel can see to it (Linux 6.7) it connects by TCP to the
+//! published ports inside and to no other.
 //!
 //! To the container a connection comes from the address that it goes to, one of the container's own: whoever trusts what
 //! comes from 127.0.0.1 is right to (CVE-2021-20199), and a service that listens on loopback alone is not reached.
@@ -10,17 +11,17 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use sys::event::{self, Ready};
-use sys::netlink::Connection as Netlink;
 use sys::process::{self, flags};
-use sys::{cap, namespace, rlimit};
+use sys::{cap, landlock, namespace, rlimit};
 
 use super::connection::Connection;
 use super::datagrams::Datagrams;
+use super::ways::Ways;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::security::seccomp;
 
@@ -50,8 +51,8 @@ pub fn run(handed: Handed) -> Result<Infallible> {
     let files = limit_files()?;
     namespace::join(handed.user.as_fd(), flags::NEWUSER).doing("entering the user namespace")?;
     namespace::join(handed.network.as_fd(), flags::NEWNET).doing("entering the network namespace")?;
-    give_up_rights(parent)?;
     let mut forwarder = Forwarder::new(&handed.ports, handed.listeners, files)?;
+    give_up_rights(parent, &forwarder.inside())?;
     drop((handed.user, handed.network));
     File::from(handed.ready).write_all(b"x").map_err(crate::place::from_io)?;
     loop {
@@ -124,11 +125,13 @@ const CALLS: &[&str] = &[
 /// The families of sockets that it makes: AF_INET, AF_INET6, and AF_NETLINK, by which it learns the container's addresses.
 const SOCKETS: &[(&str, u64)] = &[("socket", 2), ("socket", 10), ("socket", 16)];
 
-fn give_up_rights(parent: i32) -> Result<()> {
+fn give_up_rights(parent: i32, inside: &[u16]) -> Result<()> {
     cap::limit_bounding_set(0)?;
     cap::limit_own(0)?;
     process::set_no_new_privs()?;
     process::die_with_parent(parent)?;
+    // The sockets of the host that it has been given could be connected elsewhere. Kernels before 6.7 cannot keep it from that.
+    let _where_it_can_be_had = landlock::connect_only_to(inside);
     seccomp::allow_only(CALLS, SOCKETS)?.install()
 }
 
@@ -144,6 +147,7 @@ struct Forwarder {
     /// The most connections at a time. One more waits until another has ended.
     most: usize,
     datagrams: Datagrams,
+    ways: Ways,
     /// Until when nothing is accepted: the machine had no file for a connection.
     rest: Option<Instant>,
     buffer: Vec<u8>,
@@ -155,7 +159,7 @@ const PIECE: usize = 64 << 10;
 const KEPT: usize = 16 << 10;
 /// How long nothing is accepted when the machine has no file for a connection.
 const REST: Duration = Duration::from_millis(100);
-/// How often what nobody uses any more is looked for.
+/// How often what nobody uses any more, or what does not come about, is looked for.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Which fd was ready.
@@ -169,7 +173,8 @@ enum Source {
 
 impl Forwarder {
     fn new(ports: &str, listeners: Vec<OwnedFd>, files: u64) -> Result<Self> {
-        let (mut doors, mut datagrams) = (Vec::new(), Datagrams::default());
+        let mut doors = Vec::new();
+        let mut datagrams = Datagrams::for_as_many(most_askers(files));
         let nonsense = || Error::new(Kind::Build, format!("{ports:?} are no ports"));
         let words: Vec<&str> = ports.split(',').collect();
         if words.len() != listeners.len() {
@@ -184,8 +189,14 @@ impl Forwarder {
                 _ => return Err(nonsense()),
             }
         }
-        let most = most_connections(files, words.len());
-        Ok(Self { doors, connections: Vec::new(), most, datagrams, rest: None, buffer: vec![0; PIECE] })
+        let (most, connections) = (most_connections(files, words.len()), Vec::new());
+        let (ways, buffer) = (Ways::default(), vec![0; PIECE]);
+        Ok(Self { doors, connections, most, datagrams, ways, rest: None, buffer })
+    }
+
+    /// Returns the ports of TCP inside.
+    fn inside(&self) -> Vec<u16> {
+        self.doors.iter().map(|door| door.inside).collect()
     }
 
     /// Waits until something can be done, and does it.
@@ -218,17 +229,22 @@ impl Forwarder {
                 Source::Inside(index) => {
                     self.connections[index].inside_is(wanted, ready, &mut self.buffer[..KEPT])
                 }
-                Source::Datagrams(index) => self.datagrams.pass(index, &mut self.buffer),
+                Source::Datagrams(index) => self.datagrams.pass(index, &mut self.buffer, &mut self.ways),
             }
         }
+        let now = Instant::now();
+        self.connections.iter_mut().for_each(|connection| connection.hurry(now));
         self.connections.retain(|connection| !connection.is_over());
-        self.datagrams.forget_silent(Instant::now());
+        self.datagrams.forget_silent(now);
         Ok(())
     }
 
     fn watched(&self) -> Vec<(Source, BorrowedFd<'_>, Ready)> {
-        let accepts = self.rest.is_none() && self.connections.len() < self.most;
-        let doors = self.doors.iter().enumerate().filter(|_| accepts);
+        let now = Instant::now();
+        let load = load(&self.connections, self.doors.len(), now);
+        let accepts =
+            |door: usize| self.rest.is_none() && load[door].lets_in(self.connections.len(), self.most);
+        let doors = self.doors.iter().enumerate().filter(|(index, _)| accepts(*index));
         let doors = doors.map(|(index, door)| (Source::Door(index), door.listener.as_fd(), Ready::READ));
         let connections = self.connections.iter().enumerate().flat_map(|(index, connection)| {
             let [(outside, wanted), (inside, wanted_inside)] = connection.watched();
@@ -243,18 +259,73 @@ impl Forwarder {
     fn patience(&self, now: Instant) -> Option<Duration> {
         match self.rest {
             Some(until) => Some(until.saturating_duration_since(now)),
-            None => (!self.datagrams.is_silent()).then_some(LOOK),
+            None => {
+                let waits = self.connections.iter().any(Connection::is_awaited);
+                let is_crowded = self.connections.len() > self.most / 2;
+                (waits || is_crowded || !self.datagrams.is_silent()).then_some(LOOK)
+            }
         }
     }
 
     fn accept(&mut self, door: usize) {
         let Door { listener, inside } = &self.doors[door];
         match listener.accept() {
-            Ok((stream, _)) => self.connections.extend(Connection::begin(stream, *inside)),
+            Ok((stream, _)) => {
+                let begun = Connection::begin(stream, door, *inside, &mut self.ways);
+                if begun.is_some() {
+                    self.make_room(door);
+                }
+                self.connections.extend(begun);
+            }
             // The client has gone before.
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
             Err(_) => self.rest = Some(Instant::now() + REST),
         }
+    }
+
+    /// Ends the connection by this door that has been silent for the longest time, where there is no room for one more.
+    fn make_room(&mut self, door: usize) {
+        let now = Instant::now();
+        let load = load(&self.connections, self.doors.len(), now);
+        if load[door].has_room(self.connections.len(), self.most) {
+            return;
+        }
+        let own = self.connections.iter_mut().filter(|connection| connection.door() == door);
+        if let Some(silent) = own.filter(|own| own.is_silent(now)).min_by_key(|own| own.last()) {
+            silent.fail();
+        }
+    }
+}
+
+/// How many connections have come by a door.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    connections: usize,
+    /// One of them has been silent for so long that it makes room for another.
+    has_silent: bool,
+}
+
+/// Counts the connections of each door.
+fn load(connections: &[Connection], doors: usize, now: Instant) -> Vec<Load> {
+    let mut load = vec![Load::default(); doors];
+    for connection in connections {
+        let of_door = &mut load[connection.door()];
+        of_door.connections += 1;
+        of_door.has_silent |= connection.is_silent(now);
+    }
+    load
+}
+
+impl Load {
+    /// Tells whether there is room for one more beside `all` that there are. A door has at most three times as many as are left
+    /// over: who takes all that one port has keeps nobody from another.
+    fn has_room(self, all: usize, most: usize) -> bool {
+        let left = most.saturating_sub(all);
+        self.connections < left.saturating_mul(3)
+    }
+
+    fn lets_in(self, all: usize, most: usize) -> bool {
+        self.has_room(all, most) || self.has_silent
     }
 }
 
@@ -262,54 +333,43 @@ impl Forwarder {
 fn most_connections(files: u64, listeners: usize) -> usize {
     const OTHERS: usize = 32;
     const MOST: usize = 1024;
-    let left =
-        usize::try_from(files).unwrap_or(0).saturating_sub(OTHERS + listeners + super::datagrams::MOST);
+    let left = usize::try_from(files).unwrap_or(0).saturating_sub(OTHERS + listeners + most_askers(files));
     (left / 2).clamp(1, MOST)
 }
 
-/// The most addresses of the container that are tried, of each family.
-const TRIED: usize = 2;
-
-/// Returns where a port inside may be reached now: at the container's own addresses, which are the container's to choose; those
-/// of the family in which somebody asks first.
-pub(super) fn ways_to(inside: u16, asked_by: IpAddr) -> Vec<SocketAddr> {
-    let addresses = chosen(&own_addresses().unwrap_or_default(), asked_by);
-    addresses.into_iter().map(|address| SocketAddr::new(address, inside)).collect()
-}
-
-/// Chooses some of each family: a service may listen in the other alone.
-fn chosen(addresses: &[IpAddr], asked_by: IpAddr) -> Vec<IpAddr> {
-    let is_v4 = asked_by.to_canonical().is_ipv4();
-    let of = |v4: bool| addresses.iter().filter(move |address| address.is_ipv4() == v4).take(TRIED);
-    of(is_v4).chain(of(!is_v4)).copied().collect()
-}
-
-/// Lists the addresses of this network namespace that are more than the link's and not loopback's.
-fn own_addresses() -> sys::Result<Vec<IpAddr>> {
-    let links = Netlink::open()?.links()?;
-    let is_used = |index| links.iter().any(|link| link.index == index && link.is_up && !link.is_loopback);
-    let found = Netlink::open()?.addresses()?;
-    let own = found.iter().filter(|found| is_used(found.index)).map(|found| found.address);
-    Ok(own.filter(is_reachable).collect())
-}
-
-/// An address of the link needs its interface beside it, and 127.0.0.0/8 can stand on any interface.
-fn is_reachable(address: &IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified(),
-        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
-    }
+/// Who asks by UDP takes a file each, and never more than a quarter of all.
+fn most_askers(files: u64) -> usize {
+    const MOST: usize = 256;
+    usize::try_from(files / 4).unwrap_or(MOST).clamp(1, MOST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sys::netlink::{Changes, Connection as Netlink};
 
     #[test]
     fn connections_never_take_the_last_files() {
         assert_eq!(most_connections(4096, 2), 1024);
-        assert_eq!(most_connections(1024, 2), (1024 - 32 - 2 - super::super::datagrams::MOST) / 2);
-        assert_eq!(most_connections(0, 2), 1);
+        assert_eq!(most_connections(1024, 2), (1024 - 32 - 2 - 256) / 2);
+        assert_eq!((most_askers(256), most_connections(256, 2)), (64, (256 - 32 - 2 - 64) / 2));
+        assert_eq!((most_askers(0), most_connections(0, 2)), (1, 1));
+    }
+
+    #[test]
+    fn one_port_that_is_flooded_leaves_room_for_every_other() {
+        let mut doors = [Load::default(); 4];
+        let all = |doors: &[Load]| doors.iter().map(|door| door.connections).sum::<usize>();
+        for flooded in [0, 1, 2] {
+            while doors[flooded].has_room(all(&doors), 1024) {
+                doors[flooded].connections += 1;
+            }
+            assert!(doors[3].has_room(all(&doors), 1024), "{doors:?}");
+        }
+        assert_eq!(doors[0].connections, 768);
+        assert!(!doors[0].lets_in(all(&doors), 1024));
+        doors[0].has_silent = true;
+        assert!(doors[0].lets_in(all(&doors), 1024));
     }
 
     #[test]
@@ -319,33 +379,8 @@ mod tests {
             seccomp::allow_only(CALLS, SOCKETS).unwrap().install().unwrap();
             let v4 = std::net::UdpSocket::bind("127.0.0.1:0").is_ok();
             let unix = std::os::unix::net::UnixDatagram::unbound().map(drop).map_err(|e| e.kind());
-            (v4, Netlink::open().is_ok(), unix)
+            (v4, Netlink::open().is_ok() && Changes::open().is_ok(), unix)
         });
         assert_eq!(made.join().unwrap(), (true, true, Err(ErrorKind::PermissionDenied)));
-    }
-
-    #[test]
-    fn each_family_has_its_turn_however_many_addresses_the_other_has() {
-        let all: Vec<IpAddr> =
-            ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00::1"].map(|a| a.parse().unwrap()).into();
-        assert_eq!(chosen(&all, all[0]), [all[0], all[1], all[4]]);
-        assert_eq!(chosen(&all, all[4]), [all[4], all[0], all[1]]);
-    }
-
-    #[test]
-    fn loopback_is_not_a_way_in() {
-        for (address, is) in [
-            ("10.0.3.7", true),
-            ("127.0.0.1", false),
-            ("127.1.2.3", false),
-            ("0.0.0.0", false),
-            ("fd00::7", true),
-            ("::1", false),
-            ("fe80::1", false),
-            ("::ffff:127.0.0.1", false),
-            ("::ffff:10.0.3.7", true),
-        ] {
-            assert_eq!(is_reachable(&address.parse().unwrap()), is, "{address}");
-        }
     }
 }

@@ -13,6 +13,7 @@ mod connection;
 mod datagrams;
 pub mod forward;
 mod holder;
+mod ways;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
