@@ -29,7 +29,6 @@ use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::logging::{Logger, Syslog};
 use crate::network;
-use crate::network::publish::Listeners;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Begun, Running};
@@ -90,8 +89,10 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
     let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {
-        Ok(server) => network::prepare(plan, &held.state)
-            .and_then(|listeners| run_until_stopped(plan, &held, &listeners, server, starter, stdio)),
+        Ok(server) => network::prepare(plan, &held.state).and_then(|listeners| {
+            server.has_ports(listeners);
+            run_until_stopped(plan, &held, server, starter, stdio)
+        }),
         Err(failure) => Err(failure.clone()),
     };
     let told = Told { init_pid: None, target: Some("stop") };
@@ -195,7 +196,6 @@ fn hold_lxc_name(place: &Place) -> Result<Option<OwnedFd>> {
 fn run_until_stopped(
     plan: &StartPlan,
     held: &Held,
-    listeners: &Listeners,
     server: &mut serve::Server,
     starter: &mut Starter,
     stdio: Option<&[OwnedFd; 3]>,
@@ -203,7 +203,7 @@ fn run_until_stopped(
     let (mut run_file, mut cgroups) = take_cgroups(plan, &held.state)?;
     let result = loop {
         let record = |begun: &Begun<'_>| run_file.with(plan, begun)?.write(&held.state);
-        let running = match start::start(plan, &cgroups, listeners, stdio, &record) {
+        let mut running = match start::start(plan, &cgroups, server.ports(), stdio, &record) {
             Ok(running) => running,
             Err(failure) => break Err(failure),
         };
@@ -211,7 +211,7 @@ fn run_until_stopped(
         // For good: what a reboot comes to does not matter to a container that was to run once.
         run_file.has_run = true;
         let written = run_file.with(plan, &running.begun()).and_then(|file| file.write(&held.state));
-        let end = written.and_then(|()| server.serve(plan, &running, starter, held, &mut cgroups));
+        let end = written.and_then(|()| server.serve(plan, &mut running, starter, held, &mut cgroups));
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
         server.tell(State::Stopping);

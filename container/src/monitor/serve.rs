@@ -18,6 +18,7 @@ use crate::command::{Reply, Request, Status};
 use crate::console_log::{ConsoleLog, ConsoleMemory};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::list::PUBLISHED;
+use crate::network::publish::{self, Closed, Listeners};
 use crate::place::COMMAND_SOCKET;
 use crate::plan::{KernelFiles, StartPlan};
 use crate::start::Running;
@@ -48,6 +49,8 @@ pub(super) struct Server {
     halting: bool,
     /// The container is not to be started again.
     stopping: bool,
+    /// The ports of the host that lead into the container.
+    ports: Listeners,
 }
 
 /// What woke the loop up.
@@ -88,14 +91,25 @@ impl Server {
             hears: true,
             halting: false,
             stopping: false,
+            ports: Listeners::default(),
         })
+    }
+
+    /// Takes over the ports of the host.
+    pub(super) fn has_ports(&mut self, ports: Listeners) {
+        self.ports = ports;
+    }
+
+    /// Returns the ports of the host.
+    pub(super) fn ports(&self) -> &Listeners {
+        &self.ports
     }
 
     /// Serves one run of the container until init ends.
     pub(super) fn serve(
         &mut self,
         plan: &StartPlan,
-        running: &Running,
+        running: &mut Running,
         starter: &mut Starter,
         held: &Held,
         cgroups: &mut Cgroups,
@@ -122,6 +136,20 @@ impl Server {
                     Source::Nothing => {}
                 }
             }
+            self.lead_again(plan, running);
+        }
+    }
+
+    /// Has another process take what comes to published ports where one has ended. Where that happens too often, the ports are
+    /// closed, and whoever looks at the container is told.
+    fn lead_again(&mut self, plan: &StartPlan, running: &mut Running) {
+        let user = running.user.as_fd();
+        if let Err(Closed) = running.network.lead_again(plan, &mut self.ports, user) {
+            let why =
+                format!("closed: the process for them has ended {} times of late", publish::MOST_ENDS + 1);
+            log::error!("the published ports are {why}; a restart of the container opens them again");
+            self.rungs.retain(|(need, _)| need != PUBLISHED);
+            self.rungs.push(("ports".to_owned(), why));
         }
     }
 
@@ -154,7 +182,8 @@ impl Server {
         }
         let patience = match (self.hears, self.halting) {
             (false, _) => Some(WITHOUT_FILES),
-            (true, halting) => halting.then_some(ASK_AGAIN),
+            (true, true) => Some(ASK_AGAIN),
+            (true, false) => running.network.waits_to_lead().then_some(publish::PAUSE),
         };
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();

@@ -25,7 +25,7 @@ use crate::helper;
 use crate::place::StateDir;
 use crate::plan::{DevicePlan, NetworkPlan, StartPlan};
 use program::Program;
-use publish::Listeners;
+use publish::{Closed, Lead, Listeners};
 
 /// Prepares for the monitor's life what lies outside of the container: what init takes from Bryo's directory, and the ports
 /// of the host.
@@ -42,6 +42,8 @@ pub(crate) fn prepare(plan: &StartPlan, state: &StateDir) -> Result<Listeners> {
 pub struct Wired {
     links: Vec<Link>,
     programs: Vec<Program>,
+    /// What leads from published ports into the container.
+    lead: Option<Lead>,
     /// What could not be had although the host seemed to offer it.
     notes: Vec<String>,
 }
@@ -107,7 +109,7 @@ pub(crate) fn wire(plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> R
 impl Wired {
     fn lead(&mut self, plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> Result<()> {
         if !listeners.is_empty() {
-            self.programs.push(listeners.forward(plan, init.user, init.network)?);
+            self.lead = Some(listeners.lead(plan, init.user, init.network)?);
         }
         Ok(())
     }
@@ -142,17 +144,42 @@ impl Wired {
 
     /// Returns the pids of the programs that run.
     pub fn programs(&self) -> impl Iterator<Item = i32> {
-        self.programs.iter().filter_map(Program::pid)
+        self.all().filter_map(Program::pid)
     }
 
     /// Reaps programs that have ended, which they do not by themselves.
     pub fn reap(&self) {
-        self.programs.iter().for_each(Program::reap);
+        self.all().for_each(Program::reap);
     }
 
-    /// Ends what was made, in reverse, and runs the scripts for it. A device itself goes with its namespace.
-    pub fn end(&self, plan: &StartPlan) {
-        self.programs.iter().rev().for_each(Program::end);
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Program> {
+        self.programs.iter().chain(self.lead.iter().map(Lead::program))
+    }
+
+    /// Tells whether the process for published ports has ended, and another is yet to be started.
+    pub fn waits_to_lead(&self) -> bool {
+        self.lead.as_ref().is_some_and(Lead::is_lost)
+    }
+
+    /// Starts another process for published ports where one has ended.
+    ///
+    /// # Errors
+    /// That happens too often, and the ports were closed.
+    pub fn lead_again(
+        &mut self,
+        plan: &StartPlan,
+        listeners: &mut Listeners,
+        user: BorrowedFd<'_>,
+    ) -> std::result::Result<(), Closed> {
+        let led = self.lead.as_mut().map_or(Ok(()), |lead| lead.renew(listeners, plan, user));
+        led.inspect_err(|_| self.lead = None)
+    }
+
+    /// Ends what was made, in reverse, and runs the scripts for it. A device itself goes with its namespace, which nothing of
+    /// the monitor's keeps any more.
+    pub fn end(self, plan: &StartPlan) {
+        self.all().rev().for_each(Program::end);
+        drop(self.lead);
         for link in self.links.iter().rev() {
             let device = plan.network.devices().iter().find(|device| device.index == link.index);
             let Some(command) = device.and_then(|device| device.script_down.as_deref()) else { continue };

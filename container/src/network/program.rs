@@ -41,6 +41,8 @@ impl Program {
     pub(super) fn spawn(mut command: Command, fds: &[BorrowedFd<'_>], about: About) -> Result<Self> {
         let (complaints, theirs) = std::io::pipe().map_err(from_io)?;
         sys::file::set_nonblocking(theirs.as_fd())?;
+        // Nor is there a wait for the complaints of one that has ended: what it has started may hold the other end.
+        sys::file::set_nonblocking(complaints.as_fd())?;
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(theirs);
         let mut child = process::spawn_dying_with_parent(&mut command, fds).map_err(from_io)?;
         // With its copy of the end of the pipe for complaints, which has none then when the program has ended.
@@ -86,7 +88,7 @@ impl Program {
         Err(Error::new(Kind::TimedOut, format!("it is not ready after {} seconds", PATIENCE.as_secs())))
     }
 
-    /// Returns the last line that it has written, which is the reason of its end.
+    /// Returns the last line that it has written, which is the reason of its end; what Rust's programs note below that is none.
     fn last_complaint(&self) -> String {
         let mut said = Vec::new();
         let copy = self.complaints.try_clone().map(File::from);
@@ -95,7 +97,7 @@ impl Program {
         let text = String::from_utf8_lossy(&said).into_owned();
         let shown = |line: &str| line.chars().filter(|c| types::is_shown(*c)).take(300).collect::<String>();
         text.lines()
-            .rfind(|line| !line.trim().is_empty())
+            .rfind(|line| !line.trim().is_empty() && !line.starts_with("note: "))
             .map(|line| format!("{} ", shown(line)))
             .unwrap_or_default()
     }
@@ -118,7 +120,7 @@ impl Program {
     pub(super) fn reap(&self) {
         if !self.has_ended.get() && process::has_ended(self.pidfd.as_fd()) {
             let how = self.wait();
-            log::error!("{} has ended {how}: {}", self.about.name, self.about.loss);
+            log::error!("{} has ended: {}{how}: {}", self.about.name, self.last_complaint(), self.about.loss);
         }
     }
 

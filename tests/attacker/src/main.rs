@@ -60,7 +60,8 @@ fn unless_refused(made: io::Result<i64>, refusal: i32) -> io::Result<()> {
 
 const USAGE: &str = "usage: attacker terminal TEXT | exchange A B N | entering STOP RESULT | report | executables STOP RESULT |
        sockets | cgroups | devices | forking N | lingering | others PID | writing DIR... | commands SOCKET HOW | calls | calls-32 |
-       serve PORT [ADDRESS] | ask tcp|udp ADDRESS TEXT | flood ADDRESS BYTES | hold ADDRESS N";
+       serve PORT [ADDRESS] | ask tcp|udp ADDRESS TEXT | flood ADDRESS BYTES | hold ADDRESS N |
+       stay ADDRESS";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         ["ask", protocol, address, text] => ports::ask(protocol, address, text),
         ["flood", address, bytes] => ports::flood(address, bytes),
         ["hold", address, count] => ports::hold(address, count),
+        ["stay", address] => ports::stay(address),
         ["commands", socket, how] => commands::attack(socket, how),
         _ => Err(io::Error::other(USAGE)),
     };

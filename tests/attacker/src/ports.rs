@@ -99,3 +99,17 @@ pub(crate) fn hold(address: &str, count: &str) -> io::Result<String> {
     thread::sleep(Duration::from_secs(120));
     Ok(String::new())
 }
+
+/// Asks once by TCP, says so, keeps the connection, and returns when and how it ends.
+pub(crate) fn stay(address: &str) -> io::Result<String> {
+    let to: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    writeln!(&stream, "moss")?;
+    let mut lines = BufReader::new(&stream).lines();
+    println!("{}", lines.next().transpose()?.unwrap_or_default());
+    io::stdout().flush()?;
+    Ok(match lines.next() {
+        None | Some(Err(_)) => "ended\n".to_owned(),
+        Some(Ok(line)) => format!("{line}\n"),
+    })
+}
