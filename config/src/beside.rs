@@ -141,7 +141,16 @@ mod tests {
         let pieces =
             |most| prop::collection::vec(prop::sample::select(PIECES), 0..most).prop_map(|all| all.concat());
         let in_a_list = pieces(12).prop_map(|text| format!("publish = [\"{text}\"]\n"));
-        prop_oneof![3 => pieces(40), 3 => in_a_list, 1 => any::<String>()]
+        let key = prop::sample::select(
+            &["publish", "ports", "x", "a.b", "'é'", "\"\\u202e\"", "[publish]\nx", "[[publish]]\nx"][..],
+        );
+        let value = prop::sample::select(
+            &["[\"8080:80\"]", "[\"80\", 1]", "\"é\"", "[]", "{ x = [] }", "🌳", "1e9", "[[\"1:1\"]]"][..],
+        );
+        let lines =
+            prop::collection::vec((key, value).prop_map(|(key, value)| format!("{key} = {value}\n")), 1..4);
+        let lines = lines.prop_map(|lines| lines.concat());
+        prop_oneof![3 => pieces(40), 3 => in_a_list, 3 => lines, 1 => any::<String>()]
     }
 
     /// A port in one of the ways to write it, or something near.
