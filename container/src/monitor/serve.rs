@@ -145,8 +145,8 @@ impl Server {
     fn lead_again(&mut self, plan: &StartPlan, running: &mut Running) {
         let user = running.user.as_fd();
         if let Err(Closed) = running.network.lead_again(plan, &mut self.ports, user) {
-            let why =
-                format!("closed: the process for them has ended {} times of late", publish::MOST_ENDS + 1);
+            let times = publish::MOST_ENDS + 1;
+            let why = format!("closed: the process for them has ended, or not begun, {times} times of late");
             log::error!("the published ports are {why}; a restart of the container opens them again");
             self.rungs.retain(|(need, _)| need != PUBLISHED);
             self.rungs.push(("ports".to_owned(), why));

@@ -140,12 +140,12 @@ impl Listeners {
     }
 }
 
-/// How often a process may end before its time [within](WITHIN) a while, until the ports are closed.
+/// How often a process may end before its time, or not begin, [within](WITHIN) a while, until the ports are closed.
 pub const MOST_ENDS: usize = 5;
 /// The while.
 const WITHIN: Duration = Duration::from_secs(60);
-/// When another try is made to start one where the host could not.
-pub const PAUSE: Duration = Duration::from_secs(1);
+/// When another try is made where the host could not start one: so a host that lacks memory has most of the while.
+pub const PAUSE: Duration = Duration::from_secs(10);
 
 /// When processes have ended.
 #[derive(Debug, Default)]
