@@ -33,11 +33,9 @@ pub(super) struct Connection {
 /// What goes in one direction.
 #[derive(Default)]
 struct Way {
-    /// What the receiver has not taken yet. While there is some, no more is read.
+    /// What the receiver has not taken yet. While there is some, no more is read, nor the end.
     pending: Vec<u8>,
-    /// The sender has ended.
-    has_ended: bool,
-    /// The receiver knows.
+    /// The sender has ended, and the receiver knows.
     is_shut: bool,
 }
 
@@ -200,7 +198,7 @@ fn pass(
 
 impl Way {
     fn reads(&self) -> bool {
-        !self.has_ended && self.pending.is_empty()
+        !self.is_shut && self.pending.is_empty()
     }
 
     /// Passes bytes on, and keeps what the receiver does not take now.
@@ -216,18 +214,12 @@ impl Way {
         self.pending.drain(..written);
         if self.pending.is_empty() {
             self.pending = Vec::new();
-            return if self.has_ended { self.shut(to) } else { Ok(()) };
         }
         Ok(())
     }
 
     /// The sender has ended.
     fn end(&mut self, to: &TcpStream) -> std::io::Result<()> {
-        self.has_ended = true;
-        if self.pending.is_empty() { self.shut(to) } else { Ok(()) }
-    }
-
-    fn shut(&mut self, to: &TcpStream) -> std::io::Result<()> {
         self.is_shut = true;
         to.shutdown(Shutdown::Write)
     }
