@@ -652,7 +652,7 @@ fn a_flood_of_connections_asks_for_no_addresses(lab: &Lab) {
     let _service = started(&ana);
     asker(&ben, "tcp", "127.0.0.1:8080");
     asker(&ben, "udp", "127.0.0.1:8080");
-    let log = lab.outside("/tmp/asked".as_ref());
+    let log = lab.outside(&ana.lxcpath().join("web/asked"));
     let pid = forwarder(&ana).expect("it runs").pid;
     let traced = Traced::new(pid, &log, "trace=socket,accept4");
     let count = |what: &str| {
