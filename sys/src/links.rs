@@ -28,6 +28,10 @@ pub struct Link {
     pub group: u32,
     /// It is up.
     pub is_up: bool,
+    /// It is the loopback device.
+    pub is_loopback: bool,
+    /// The number of the other end of a pair, in the namespace where that is; else 0.
+    pub peer: u32,
 }
 
 /// How a bridge treats a port.
@@ -46,7 +50,7 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 /// Returns all interfaces, in the order of their numbers. Where some come and go meanwhile, those that were seen at the
 /// last look.
 pub fn all() -> Result<Vec<Link>> {
-    let listed = |message: &rtnl::Message<'_>| link(message.content);
+    let listed = |message: &rtnl::Message<'_>| read(message.content);
     let mut links = Connection::open()?.settled_list(libc::RTM_GETLINK, "RTM_GETLINK", listed)?;
     links.sort_by_key(|link| link.index);
     links.dedup_by_key(|link| link.index);
@@ -54,15 +58,17 @@ pub fn all() -> Result<Vec<Link>> {
 }
 
 /// Reads what the kernel says of an interface.
-fn link(content: &[u8]) -> Option<Link> {
+pub(crate) fn read(content: &[u8]) -> Option<Link> {
     let (index, of_link) = rtnl::link(content)?;
-    let is_up = number(content, 8)? as i32 & libc::IFF_UP != 0;
-    let mut link = Link { index, is_up, ..Link::default() };
+    let flags = number(content, 8)? as i32;
+    let (is_up, is_loopback) = (flags & libc::IFF_UP != 0, flags & libc::IFF_LOOPBACK != 0);
+    let mut link = Link { index, is_up, is_loopback, ..Link::default() };
     for (kind, content) in attributes(of_link) {
         match kind {
             libc::IFLA_IFNAME => link.name = text(content),
             libc::IFLA_ADDRESS => link.mac = content.try_into().ok(),
             libc::IFLA_MASTER => link.master = number(content, 0),
+            libc::IFLA_LINK => link.peer = number(content, 0)?,
             libc::IFLA_IFALIAS => link.alias = Some(text(content)),
             libc::IFLA_GROUP => link.group = number(content, 0)?,
             libc::IFLA_LINKINFO => information(&mut link, content),
@@ -101,6 +107,7 @@ mod tests {
         assert_eq!((links[0].index, links[0].name.as_str()), (1, "lo"));
         assert_eq!((links[0].kind.as_str(), links[0].master, links[0].port), ("", None, None));
         assert_eq!(links[0].mac, Some([0; 6]));
+        assert!(links[0].is_loopback && links[1..].iter().all(|link| !link.is_loopback));
     }
 
     #[test]
@@ -118,7 +125,7 @@ mod tests {
                     if state & 1 == 0 { (state >> 8) as u8 % 24 } else { 0 }
                 })
                 .collect();
-            let _read = link(&bytes);
+            let _read = read(&bytes);
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
 
 use crate::error::{Call, Errno, Error, Result, cvt};
+use crate::links::{self, Link};
 
 /// The most interfaces, and the most addresses, that a list has.
 pub const MOST: usize = 4096;
@@ -21,25 +22,6 @@ const LISTINGS: usize = 8;
 
 /// The longest datagram that the kernel makes of a list. Source: `netlink_dump`.
 const DATAGRAM: usize = 64 << 10;
-
-/// An interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Its number.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// It is raised.
-    pub is_up: bool,
-    /// It is the loopback device.
-    pub is_loopback: bool,
-    /// Its MTU.
-    pub mtu: u32,
-    /// The number of the other end of a pair, in the namespace where that is; else 0.
-    pub peer: u32,
-    /// What its maker has written on it.
-    pub alias: String,
-}
 
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,16 +71,11 @@ impl Connection {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Lists the interfaces.
+    /// Lists the interfaces, at most [`MOST`]; [`links::all`] has all of the host's.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         let request = self.begin_link(libc::RTM_GETLINK, libc::NLM_F_DUMP, Head::default());
         let request = request.number(libc::IFLA_EXT_MASK, libc::RTEXT_FILTER_SKIP_STATS as u32);
-        self.list(request, "RTM_GETLINK", link)
-    }
-
-    /// Lists the interfaces of the host, however many: anew, a few times, where some came or went meanwhile.
-    pub fn all_links(&mut self) -> Result<Vec<Link>> {
-        self.settled_list(libc::RTM_GETLINK, "RTM_GETLINK", link)
+        self.list(request, "RTM_GETLINK", |message| links::read(message.content))
     }
 
     /// Lists the addresses of all interfaces.
@@ -314,27 +291,6 @@ fn last_address(address: IpAddr, prefix: u8) -> Option<Ipv4Addr> {
         }
         _ => None,
     }
-}
-
-fn link(message: &Message<'_>) -> Option<Link> {
-    let flags = rtnl::number(message.content, 8)? as libc::c_int;
-    let (index, attributes) = rtnl::link(message.content)?;
-    let mut link = Link {
-        index,
-        is_up: flags & libc::IFF_UP != 0,
-        is_loopback: flags & libc::IFF_LOOPBACK != 0,
-        ..Link::default()
-    };
-    for (kind, content) in rtnl::attributes(attributes) {
-        match kind {
-            libc::IFLA_IFNAME => link.name = rtnl::text(content),
-            libc::IFLA_LINK => link.peer = rtnl::number(content, 0)?,
-            libc::IFLA_IFALIAS => link.alias = rtnl::text(content),
-            libc::IFLA_MTU => link.mtu = rtnl::number(content, 0)?,
-            _ => {}
-        }
-    }
-    Some(link)
 }
 
 /// Reads an address. That of a point-to-point link has the other side's beside it, so the local one counts where there

@@ -149,7 +149,7 @@ pub fn groups(usernet: &[u8]) -> Vec<Group> {
 
 /// Fills in the first address of each family that each bridge has.
 fn addresses(bridges: &mut BTreeMap<String, BridgeFacts>) -> sys::Result<()> {
-    let links = Connection::open()?.all_links()?;
+    let links = sys::links::all()?;
     for address in Connection::open()?.addresses()? {
         let Some(link) = links.iter().find(|link| link.index == address.index) else { continue };
         let Some(bridge) = bridges.get_mut(&link.name) else { continue };

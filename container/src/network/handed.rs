@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use sys::namespace;
-use sys::netlink::Connection;
 
 use crate::error::{Doing, Error, Kind, Result};
 
@@ -33,7 +32,7 @@ pub fn make(helper: &Path, pid: i32, bridge: &str, name: Option<&str>) -> Result
     let present = sys::path::read_small(proc.as_fd(), Path::new("net/dev"), 1 << 20).doing_with(doing)?;
     let name = name.map_or_else(|| free_name(&String::from_utf8_lossy(&present)), str::to_owned);
     let host = super::make(helper, bridge, &name, network.as_fd())?;
-    let links = Connection::open()?.all_links()?;
+    let links = sys::links::all()?;
     let gone = || Error::new(Kind::Network, format!("{host} is gone already"));
     let end = links.iter().find(|link| link.name == host).ok_or_else(gone)?;
     Ok(Made { name, index: end.peer, host_index: end.index, host })

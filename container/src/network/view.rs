@@ -81,7 +81,7 @@ fn seen() -> sys::Result<Vec<Interface>> {
     let addresses = Connection::open()?.addresses()?;
     let shown = links.iter().filter(|link| !link.is_loopback).take(SHOWN);
     let mut left = SHOWN;
-    let interface = |link: &sys::netlink::Link| {
+    let interface = |link: &sys::links::Link| {
         let own = addresses.iter().filter(|address| address.index == link.index).map(|found| found.address);
         let own: Vec<IpAddr> = own.filter(|address| !is_of_the_link(address)).take(left).collect();
         left -= own.len();
@@ -105,8 +105,8 @@ pub fn host_ends(pid: i32) -> Result<Vec<HostEnd>> {
     let proc = namespace::proc_dir(pid)?;
     let Some(network) = own_network(proc.as_fd())? else { return Ok(Vec::new()) };
     let mark = format!(" netns={} ", namespace::identity(network.as_fd())?);
-    let links = Connection::open()?.all_links()?;
-    let own = links.into_iter().filter(|link| link.alias.starts_with("bryo ") && link.alias.contains(&mark));
+    let is_own = |alias: &str| alias.starts_with("bryo ") && alias.contains(&mark);
+    let own = sys::links::all()?.into_iter().filter(|link| link.alias.as_deref().is_some_and(is_own));
     Ok(own.map(|link| HostEnd::of(link.name)).collect())
 }
 
