@@ -138,7 +138,7 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
             "now: bryo start {name} --net host, which shares this machine's network; better: bryo net setup, and a line \
              root veth lxcbr0 10 in /etc/lxc/lxc-usernet"
         ),
-        Kind::Network => format!(
+        Kind::Network | Kind::Quota => format!(
             "now: bryo start {name} --net user, or --net host, which shares this machine's network; bryo doctor tells more"
         ),
         Kind::Hook => "run the hook by hand, or remove it from the configuration".to_owned(),

@@ -103,7 +103,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
     let networks = match wanted.network {
         Some(NetChoice::User) => NetworkFacts::of_host(&config, facts)?,
         Some(NetChoice::Host | NetChoice::Loopback) => NetworkFacts::default(),
-        None => NetworkFacts::gather(&config, facts)?,
+        None => NetworkFacts::gather(&config, facts, &request.place)?,
     };
     let plan = plan::plan(request, &config, facts, &networks)?;
     user::refuse_unmapped(&plan.idmap, plan.init.uid, plan.init.gid)?;

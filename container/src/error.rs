@@ -35,6 +35,8 @@ pub enum Kind {
     Cgroup,
     /// A network that was asked for cannot be had.
     Network,
+    /// All the network devices that the caller may have on a bridge are there.
+    Quota,
     /// A port of the host cannot be published.
     Port,
     /// Its files are being given to other ids, or that was interrupted.

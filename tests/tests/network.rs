@@ -12,6 +12,9 @@ tests::claims! {
     a_killed_monitor_leaves_no_device: hybrid unified, needs Bryo, not cell INIT;
     a_restart_at_the_quota_finds_a_place: hybrid unified, needs Bryo, not cell INIT;
     a_full_quota_names_what_is_held: hybrid, needs Bryo, not cell INIT;
+    without_configuration_a_full_quota_gives_user_mode_at_once: hybrid, needs Bryo, not cell INIT;
+    a_place_that_others_take_meanwhile_is_made_up_for_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
+    without_configuration_a_restart_at_the_quota_stays_on_its_bridge: hybrid, needs Bryo, not cell INIT;
     each_user_has_a_quota_of_its_own: hybrid, needs Bryo, not cell INIT;
     quota_names_the_container_that_has_a_device: hybrid unified, needs Bryo, not cell INIT;
     scripts_are_told_as_lxc_tells_them: hybrid, needs Bryo, not cell INIT;
@@ -22,6 +25,7 @@ tests::claims! {
     a_dry_run_shows_the_device: hybrid, needs Bryo;
     info_and_ls_show_addresses: hybrid, needs Bryo, not cell INIT;
     without_a_line_the_network_is_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
+    user_mode_in_a_bridges_place_keeps_what_it_can_and_names_the_rest: hybrid, needs Bryo, not cell INIT;
     slirp4netns_takes_the_place_of_pasta: hybrid, needs Bryo, not cell INIT;
     a_command_without_configuration_reaches_the_network: hybrid, needs Bryo;
     the_program_for_user_mode_ends_with_a_killed_monitor: hybrid unified, needs Bryo, not cell INIT;
@@ -199,6 +203,75 @@ fn a_full_quota_names_what_is_held(lab: &Lab) {
     full.stderr_contains("bryo start db --net user");
     ana.bryo(["start", "db", "--net", "user"]).succeeds();
     ana.destroy("db");
+    ana.destroy("web");
+}
+
+/// Containers of busybox that ask for no network, where each user may have one device.
+fn without_configuration<'lab>(lab: &'lab Lab, names: &[&str]) -> User<'lab> {
+    grant(lab, 1);
+    let ana = lab.user("ana");
+    ana.write(".config/lxc/default.conf", "");
+    for name in names {
+        ana.busybox(name);
+    }
+    ana
+}
+
+fn resolver_of(user: &User<'_>, name: &str) -> String {
+    user.lxc("attach", ["-n", name, "--", "cat", "/etc/resolv.conf"]).output().stdout
+}
+
+fn without_configuration_a_full_quota_gives_user_mode_at_once(lab: &Lab) {
+    let ana = without_configuration(lab, &["web", "db"]);
+    ana.bryo(["--verbose", "start", "web"]).succeeds().stderr_contains("network veth on lxcbr0");
+    ana.bryo(["start", "db", "--dry-run"]).succeeds().stdout_contains("network       pasta\n");
+    let started = ana.bryo(["--verbose", "start", "db"]).succeeds();
+    let started = started.stderr_contains("network pasta");
+    started.stderr_contains(
+        "the quota on lxcbr0 is used up, 1 of 1 used: a network in user mode takes its place",
+    );
+    assert!(resolver_of(&ana, "db").contains("169.254.1.53"));
+    assert!(!resolver_of(&ana, "web").contains("169.254.1.53"));
+    ana.bryo(["stop", "-k", "db"]).succeeds();
+    // Who asks for the bridge is told.
+    let define = |key: &str, value: &str| format!("--define=lxc.net.0.{key}={value}");
+    let asked = [define("type", "veth"), define("link", "lxcbr0"), define("flags", "up")];
+    let words = ["start".to_owned(), "db".to_owned()].into_iter().chain(asked);
+    ana.bryo(words).exits(1).stderr_contains("cannot start db").stderr_contains("1 of your own 1 are in use");
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_place_that_others_take_meanwhile_is_made_up_for_in_user_mode(lab: &Lab) {
+    let ana = without_configuration(lab, &["web", "db"]);
+    // Between the plan of db, which finds room, and its device.
+    ana.append(
+        ".local/share/lxc/db/config",
+        &format!(
+            "lxc.hook.pre-start = sh -c 'HOME={} /run/bryo-lab/prefix/bin/bryo start web' #\n",
+            ana.home().display()
+        ),
+    );
+    ana.bryo(["start", "db", "--dry-run"]).succeeds().stdout_contains("network       veth on lxcbr0\n");
+    let started = ana.bryo(["--verbose", "start", "db"]).succeeds();
+    let started = started.stderr_contains("network pasta").stderr_contains("1 of your own 1 are in use");
+    started.stderr_contains("a network in user mode takes its place");
+    assert!(
+        ana.lxc("attach", ["-n", "db", "--", "ip", "-o", "addr"]).succeeds().stdout.contains("192.0.2.2")
+    );
+    assert!(resolver_of(&ana, "db").contains("169.254.1.53"));
+    assert_eq!(ports(&ana).len(), 1);
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn without_configuration_a_restart_at_the_quota_stays_on_its_bridge(lab: &Lab) {
+    let ana = without_configuration(lab, &["web"]);
+    ana.bryo(["start", "web"]).succeeds();
+    for _ in 0..5 {
+        let again = ana.bryo(["--verbose", "restart", "-t", "0", "web"]).succeeds();
+        again.stderr_contains("network veth on lxcbr0");
+    }
     ana.destroy("web");
 }
 
@@ -386,6 +459,22 @@ fn without_a_line_the_network_is_in_user_mode(lab: &Lab) {
     fetches(&ana, &ben);
     ana.bryo(["stop", "-k", "web"]).succeeds();
     assert!(!ana.processes().iter().any(|process| process.command.contains("pasta")));
+    ana.destroy("web");
+}
+
+fn user_mode_in_a_bridges_place_keeps_what_it_can_and_names_the_rest(lab: &Lab) {
+    let ana = lab.user("ana");
+    let lines = "lxc.net.0.mtu = 1400\nlxc.net.0.hwaddr = 10:66:6a:01:02:03\nlxc.net.0.script.up = /bin/false\n\
+                 lxc.net.0.ipv4.address = 10.0.3.7/24\n";
+    on_the_bridge(&ana, "web", lines);
+    for without in ["true", NO_PASTA] {
+        let started = ana.bryo(["start", "web"]).amid(without).succeeds();
+        started.stderr_contains("not applied in user mode: lxc.net.0.ipv4.address, lxc.net.0.script.up\n");
+        let device = inside(&ana, "ip addr show dev eth0");
+        assert!(device.contains("mtu 1400") && device.contains("10:66:6a:01:02:03"), "{device}");
+        assert!(!device.contains("10.0.3.7"), "{device}");
+        ana.bryo(["stop", "-k", "web"]).succeeds();
+    }
     ana.destroy("web");
 }
 

@@ -1,7 +1,7 @@
 //! `bryo start --dry-run`: the plan, for people and for programs.
 
 use config::Capability;
-use container::plan::{AddressPlan, DevicePlan, EntryPlan, EntrySource, GatewayPlan, StartPlan};
+use container::plan::{AddressPlan, DevicePlan, EntryPlan, EntrySource, GatewayPlan, NetworkPlan, StartPlan};
 use container::security::Filter;
 use container::{Error, Kind};
 use sys::process::flags;
@@ -75,7 +75,8 @@ fn files(plan: &StartPlan, lines: &mut Lines) {
     lines.add("/dev", format!("{kind}, {console}, ttys: {}", dev.ttys));
     let auto = plan.auto.to_string();
     lines.each("automatic", Some(auto).filter(|auto| !auto.is_empty()));
-    lines.each("mount", plan.entries.iter().map(entry));
+    let resolv_conf = plan.resolv_conf.iter().filter(|_| matches!(plan.network, NetworkPlan::UserMode(_)));
+    lines.each("mount", plan.entries.iter().chain(resolv_conf).map(entry));
     let hooks = plan.hooks.commands.iter();
     lines.each(
         "hook",

@@ -8,7 +8,7 @@ mod survey;
 pub mod visible;
 
 pub use installed::{Installed, Program, capability};
-pub use network::{BridgeFacts, NetworkFacts, UserModeKind, UserModeProgram, groups};
+pub use network::{BridgeFacts, NetworkFacts, UsedUp, UserModeKind, UserModeProgram, groups};
 pub use survey::{
     Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
 };

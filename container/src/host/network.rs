@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use sys::netlink::Connection;
 
 use super::{HostFacts, Program, capability, in_path};
+use crate::command::Client;
+use crate::devices::{self, Device, Flaw, Holder, Holders};
 use crate::error::{Doing, Result};
+use crate::place::Place;
 
 /// The file of the administrator that grants devices.
 const USERNET: &str = "/etc/lxc/lxc-usernet";
@@ -43,10 +46,28 @@ pub struct BridgeFacts {
     pub exists: bool,
     /// A line of /etc/lxc/lxc-usernet grants the caller a device on it.
     pub granted: bool,
+    /// All that it grants stand in containers that run.
+    pub used_up: Option<UsedUp>,
     /// Its first IPv4 address.
     pub ipv4: Option<Ipv4Addr>,
     /// Its first IPv6 address of more than the link.
     pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A quota that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedUp {
+    /// How many devices there are.
+    pub used: usize,
+    /// How many there may be.
+    pub limit: u32,
+}
+
+impl UsedUp {
+    /// Says it of a bridge.
+    pub fn on(self, bridge: &str) -> String {
+        format!("the quota on {bridge} is used up, {} of {} used", self.used, self.limit)
+    }
 }
 
 /// A program that carries packets between a container and sockets of the caller's own.
@@ -81,19 +102,24 @@ impl UserModeKind {
 }
 
 impl NetworkFacts {
-    /// Gathers what a container with this configuration needs to know. One that asks for no device asks nothing.
-    pub fn gather(config: &Config, host: &HostFacts) -> Result<Self> {
+    /// Gathers what the container at `place` with this configuration needs to know. One that asks for no device asks nothing.
+    /// A device of its own, where it runs and is to be started again, is about to go.
+    pub fn gather(config: &Config, host: &HostFacts, place: &Place) -> Result<Self> {
         let asks = config.net.is_empty() || config.net.values().any(|device| device.kind == NetKind::Veth);
-        if asks { Self::of_host(config, host) } else { Ok(Self::default()) }
+        if asks { Self::look(config, host, Some(place)) } else { Ok(Self::default()) }
     }
 
     /// Gathers all of them; `config` says which bridges are asked for.
     pub fn of_host(config: &Config, host: &HostFacts) -> Result<Self> {
+        Self::look(config, host, None)
+    }
+
+    fn look(config: &Config, host: &HostFacts, place: Option<&Place>) -> Result<Self> {
         let helper = Program::look(host.programs.netdev.clone())?;
         let works = !host.no_new_privs && helper.gains(capability::NET_ADMIN);
         Ok(Self {
             helper: works.then_some(helper.path),
-            bridges: bridges(config, host)?,
+            bridges: bridges(config, host, place)?,
             user_mode: user_mode(host),
             machine: std::fs::read("/etc/machine-id").unwrap_or_default(),
             search: search(&super::read("/etc/resolv.conf")?),
@@ -101,7 +127,11 @@ impl NetworkFacts {
     }
 }
 
-fn bridges(config: &Config, host: &HostFacts) -> Result<BTreeMap<String, BridgeFacts>> {
+fn bridges(
+    config: &Config,
+    host: &HostFacts,
+    place: Option<&Place>,
+) -> Result<BTreeMap<String, BridgeFacts>> {
     let usernet = super::read(USERNET)?;
     let groups = groups(&usernet);
     let name = host.caller.name.as_deref().map(str::as_bytes);
@@ -114,6 +144,9 @@ fn bridges(config: &Config, host: &HostFacts) -> Result<BTreeMap<String, BridgeF
         let granted = !usernet::grants(&usernet, &parsed, &asker).is_empty();
         let exists = is_bridge(&name);
         all.insert(name, BridgeFacts { exists, granted, ..BridgeFacts::default() });
+    }
+    if all.values().any(|bridge| bridge.exists && bridge.granted) {
+        used_up(&mut all, &usernet, &asker, place).doing("counting the devices on bridges")?;
     }
     let wants_addresses = config.net.values().any(|device| device.asks_the_bridge());
     if wants_addresses {
@@ -145,6 +178,48 @@ pub fn groups(usernet: &[u8]) -> Vec<Group> {
         own.contains(&gid).then(|| Group { gid, name: Some(name.to_vec()) })
     });
     own.iter().map(|gid| Group { gid: *gid, name: None }).chain(named).collect()
+}
+
+/// The container that is to be started, among holders of devices: no container has such a name.
+const OWN: &str = "";
+
+/// Fills in which quotas are used up. A device that is about to go leaves room: one in whose namespace nobody is any more, or
+/// that of the container at `place`, which is just being started again.
+fn used_up(
+    all: &mut BTreeMap<String, BridgeFacts>,
+    usernet: &[u8],
+    asker: &Asker<'_>,
+    place: Option<&Place>,
+) -> sys::Result<()> {
+    let links = sys::links::all()?;
+    let mut quotas: BTreeMap<String, UsedUp> = BTreeMap::new();
+    let mut used = BTreeSet::new();
+    for quota in devices::quotas_of(usernet, asker, &links) {
+        let of_bridge = quotas.entry(quota.bridge.to_string()).or_insert(UsedUp { used: 0, limit: 0 });
+        of_bridge.used += quota.used.len();
+        of_bridge.limit = of_bridge.limit.saturating_add(quota.limit);
+        used.extend(quota.used);
+    }
+    let is_full = |quota: &UsedUp| quota.used as u64 >= u64::from(quota.limit);
+    if !quotas.values().any(is_full) {
+        return Ok(());
+    }
+    let own_init = place.and_then(|place| Client::connect_at_once(place).ok()??.status().ok()?.init_pid);
+    let holders = Holders::look(own_init.map(|pid| (pid, OWN.to_owned())));
+    let goes = |device: &&Device| match holders.of(device) {
+        Holder::Nobody => device.flaw != Some(Flaw::Foreign),
+        Holder::Container(name) => name == OWN,
+        _ => false,
+    };
+    let own = devices::of(&links);
+    for device in own.iter().filter(|device| used.contains(&device.name)).filter(goes) {
+        let bridge = device.bridge.as_ref().and_then(|bridge| quotas.get_mut(bridge));
+        bridge.into_iter().for_each(|quota| quota.used -= 1);
+    }
+    for (name, bridge) in all {
+        bridge.used_up = quotas.get(name).copied().filter(is_full);
+    }
+    Ok(())
 }
 
 /// Fills in the first address of each family that each bridge has.
@@ -186,13 +261,25 @@ fn search(resolv_conf: &[u8]) -> Vec<String> {
 }
 
 impl NetworkFacts {
-    /// Returns the bridges on which the caller may have a device, the usual one first.
+    /// Returns the bridges on which the caller may have one more device, the usual one first.
     pub fn usable_bridges(&self) -> impl Iterator<Item = &str> {
-        let usable =
-            |name: &&str| self.bridges.get(*name).is_some_and(|bridge| bridge.exists && bridge.granted);
+        self.granted_bridges().filter(|(_, bridge)| bridge.used_up.is_none()).map(|(name, _)| name)
+    }
+
+    /// Says that the quota is used up where one more device could be had on some bridge but for that.
+    pub fn used_up(&self) -> Option<String> {
+        let mut granted = self.granted_bridges();
+        let (name, bridge) = granted.next()?;
+        let used = bridge.used_up?;
+        granted.all(|(_, bridge)| bridge.used_up.is_some()).then(|| used.on(name))
+    }
+
+    /// Returns the bridges on which the caller may have devices, the usual one first.
+    fn granted_bridges(&self) -> impl Iterator<Item = (&str, &BridgeFacts)> {
         let others = self.bridges.keys().map(String::as_str).filter(|name| *name != USUAL_BRIDGE);
-        let works = self.helper.is_some();
-        [USUAL_BRIDGE].into_iter().chain(others).filter(usable).filter(move |_| works)
+        let found = |name| Some((name, self.bridges.get(name)?));
+        let names = [USUAL_BRIDGE].into_iter().chain(others).filter(|_| self.helper.is_some());
+        names.filter_map(found).filter(|(_, bridge)| bridge.exists && bridge.granted)
     }
 }
 
@@ -226,6 +313,24 @@ mod tests {
         assert_eq!(facts.usable_bridges().collect::<Vec<_>>(), ["lxcbr0", "br0"]);
         let without = NetworkFacts { helper: None, ..facts };
         assert_eq!(without.usable_bridges().count(), 0);
+    }
+
+    #[test]
+    fn a_bridge_whose_quota_is_used_up_is_passed_over_and_said_when_it_was_the_last() {
+        let room = BridgeFacts { exists: true, granted: true, ..BridgeFacts::default() };
+        let full = BridgeFacts { used_up: Some(UsedUp { used: 2, limit: 2 }), ..room.clone() };
+        let of = |bridges: &[(&str, &BridgeFacts)]| NetworkFacts {
+            helper: Some("/x".into()),
+            bridges: bridges.iter().map(|(name, facts)| ((*name).to_owned(), (*facts).clone())).collect(),
+            ..NetworkFacts::default()
+        };
+        let one = of(&[("br0", &room), ("lxcbr0", &full)]);
+        assert_eq!(one.usable_bridges().collect::<Vec<_>>(), ["br0"]);
+        assert_eq!(one.used_up(), None);
+        let none = of(&[("br0", &full), ("lxcbr0", &full)]);
+        assert_eq!(none.usable_bridges().count(), 0);
+        assert_eq!(none.used_up().as_deref(), Some("the quota on lxcbr0 is used up, 2 of 2 used"));
+        assert_eq!(NetworkFacts { helper: None, ..none }.used_up(), None);
     }
 
     #[test]

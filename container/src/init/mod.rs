@@ -17,7 +17,7 @@
 //! | loopback, hostname | own net and uts namespace | - |
 //! | send the network namespace | an own one, in which something is made from outside | - |
 //! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
-//! | wait for the network's devices, set them up | CAP_NET_ADMIN over the namespace | - |
+//! | wait for the network's devices, set them up; the resolv.conf of user mode | CAP_NET_ADMIN over the namespace | - |
 //! | mount and autodev hooks | - | - |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
@@ -42,7 +42,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::logging;
 use crate::network::inside;
-use crate::plan::{StartPlan, Stdio};
+use crate::plan::{NetworkPlan, StartPlan, Stdio};
 use crate::rootfs::{self, Rootfs, Terminals};
 use crate::start::{Channel, FromChild, FromMonitor};
 
@@ -91,7 +91,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     let terminals = rootfs.make_dev(plan, &taken.nodes)?;
     rootfs.mount_entries(plan, taken.sources)?;
     rootfs.mount_cgroups(plan)?;
-    set_up_network(plan, channel)?;
+    set_up_network(plan, channel, &rootfs, taken.resolv_conf)?;
     run_hooks(Hook::Mount)?;
     run_hooks(Hook::Autodev)?;
     rootfs.write_sysctls(plan)?;
@@ -227,12 +227,25 @@ fn send_network(plan: &StartPlan, channel: &Channel) -> Result<()> {
     channel.send(&FromChild::Network, &[namespace.as_fd()])
 }
 
-fn set_up_network(plan: &StartPlan, channel: &Channel) -> Result<()> {
+/// Sets up what the monitor has made: the network of the plan, or what has taken its place.
+fn set_up_network(
+    plan: &StartPlan,
+    channel: &Channel,
+    rootfs: &Rootfs,
+    resolv_conf: Option<rootfs::Source>,
+) -> Result<()> {
     if !plan.network.needs_wiring() {
         return Ok(());
     }
-    channel.expect(FromMonitor::DevicesMade)?;
-    inside::set_up(plan.network.devices())
+    let network = match channel.expect_any()? {
+        FromMonitor::DevicesMade => &plan.network,
+        FromMonitor::OtherwiseMade if let Some(otherwise) = plan.network.otherwise() => &otherwise.network,
+        got => return Err(Error::new(Kind::Died, format!("expected a network, got {got:?}"))),
+    };
+    match network {
+        NetworkPlan::UserMode(_) => rootfs.mount_resolv_conf(plan, resolv_conf),
+        network => inside::set_up(network.devices()),
+    }
 }
 
 /// Sends the terminals up, as many as fit in a message at a time.

@@ -20,7 +20,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::list::PUBLISHED;
 use crate::network::publish::{self, Closed, Listeners};
 use crate::place::COMMAND_SOCKET;
-use crate::plan::{KernelFiles, StartPlan};
+use crate::plan::{KernelFiles, NetworkPlan, StartPlan};
 use crate::start::Running;
 
 /// Signals that mean something to the monitor; the rest keep their default.
@@ -84,7 +84,7 @@ impl Server {
             signals,
             clients: Clients::default(),
             state: State::Starting,
-            rungs: rungs(plan),
+            rungs: rungs(plan, &plan.network),
             log,
             memory: ConsoleMemory::of(plan.console_memory),
             notes,
@@ -116,6 +116,7 @@ impl Server {
     ) -> Result<End> {
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
+        self.rungs = rungs(plan, running.network.network(plan));
         self.tell(State::Running);
         self.report(plan, running, starter)?;
         cgroups.set_out();
@@ -493,14 +494,14 @@ fn end_of(exit: Exit) -> End {
     }
 }
 
-fn rungs(plan: &StartPlan) -> Vec<(String, String)> {
+fn rungs(plan: &StartPlan, network: &NetworkPlan) -> Vec<(String, String)> {
     let proc = match plan.proc {
         KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
         _ => "the kernel's",
     };
     let rungs: BTreeMap<&str, String> = BTreeMap::from([
         ("ids", plan.id_writer.rung().to_owned()),
-        ("network", plan.network.rung()),
+        ("network", network.rung()),
         ("cgroup", plan.cgroup.rung().word().to_owned()),
         ("/proc", proc.to_owned()),
     ]);

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::helper;
 use crate::place::StateDir;
-use crate::plan::{DevicePlan, NetworkPlan, StartPlan};
+use crate::plan::{DevicePlan, NetworkPlan, Otherwise, StartPlan};
 use program::Program;
 use publish::{Closed, Lead, Listeners};
 
@@ -44,6 +44,8 @@ pub struct Wired {
     programs: Vec<Program>,
     /// What leads from published ports into the container.
     lead: Option<Lead>,
+    /// What the plan has for a quota that is used up has taken the place of its devices.
+    is_otherwise: bool,
     /// What could not be had although the host seemed to offer it.
     notes: Vec<String>,
 }
@@ -79,24 +81,7 @@ pub(crate) struct Init<'a> {
 /// The helper refuses, a program ends at once, or a script fails. What was made before is gone then.
 pub(crate) fn wire(plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> Result<Wired> {
     let mut wired = Wired::default();
-    let made = match &plan.network {
-        NetworkPlan::Host | NetworkPlan::Loopback => Ok(()),
-        NetworkPlan::Bridged { helper, devices } => {
-            devices.iter().try_for_each(|device| wired.device(plan, helper, device, init.network))
-        }
-        NetworkPlan::UserMode(user_mode) => match user_mode::start(plan, user_mode, init.pid) {
-            Ok(program) => {
-                wired.programs.push(program);
-                Ok(())
-            }
-            Err(e) if !user_mode.is_asked_for => {
-                wired.notes.push(format!("no network but loopback: {e}"));
-                Ok(())
-            }
-            Err(e) => Err(e),
-        },
-    };
-    let led = made.and_then(|()| wired.lead(plan, listeners, init));
+    let led = wired.make(plan, &plan.network, init).and_then(|()| wired.lead(plan, listeners, init));
     match led {
         Ok(()) => Ok(wired),
         Err(e) => {
@@ -107,6 +92,60 @@ pub(crate) fn wire(plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> R
 }
 
 impl Wired {
+    fn make(&mut self, plan: &StartPlan, network: &NetworkPlan, init: Init<'_>) -> Result<()> {
+        match network {
+            NetworkPlan::Host | NetworkPlan::Loopback => Ok(()),
+            NetworkPlan::Bridged { helper, devices, otherwise } => {
+                let patience = if otherwise.is_some() { PATIENCE_OTHERWISE } else { PATIENCE };
+                let mut devices = devices.iter();
+                let made =
+                    devices.try_for_each(|device| self.device(plan, helper, device, init.network, patience));
+                match (made, otherwise) {
+                    (Err(e), Some(otherwise)) if e.kind() == Kind::Quota => {
+                        self.take_otherwise(plan, &e, otherwise, init)
+                    }
+                    (made, _) => made,
+                }
+            }
+            NetworkPlan::UserMode(user_mode) => match user_mode::start(plan, user_mode, init.pid) {
+                Ok(program) => {
+                    self.programs.push(program);
+                    Ok(())
+                }
+                Err(e) if !user_mode.is_asked_for => {
+                    self.notes.push(format!("no network but loopback: {e}"));
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            },
+        }
+    }
+
+    /// Makes what takes the place of devices for which there is no room any more.
+    fn take_otherwise(
+        &mut self,
+        plan: &StartPlan,
+        full: &Error,
+        otherwise: &Otherwise,
+        init: Init<'_>,
+    ) -> Result<()> {
+        self.is_otherwise = true;
+        self.notes.push(format!("{}: {} takes its place", full.cause(), otherwise.network.in_words()));
+        self.notes.extend_from_slice(&otherwise.notes);
+        self.make(plan, &otherwise.network, init)
+    }
+
+    /// Tells whether the network is not that of the plan but what the plan has for a quota that is used up.
+    pub fn is_otherwise(&self) -> bool {
+        self.is_otherwise
+    }
+
+    /// Returns the network that was made.
+    pub fn network<'a>(&self, plan: &'a StartPlan) -> &'a NetworkPlan {
+        let otherwise = plan.network.otherwise().filter(|_| self.is_otherwise);
+        otherwise.map_or(&plan.network, |otherwise| &otherwise.network)
+    }
+
     fn lead(&mut self, plan: &StartPlan, listeners: &Listeners, init: Init<'_>) -> Result<()> {
         if !listeners.is_empty() {
             self.lead = Some(listeners.lead(plan, init.user, init.network)?);
@@ -120,8 +159,9 @@ impl Wired {
         helper: &Path,
         device: &DevicePlan,
         netns: BorrowedFd<'_>,
+        patience: Duration,
     ) -> Result<()> {
-        let host = make(helper, &device.bridge, &device.name, netns)
+        let host = make(helper, &device.bridge, &device.name, netns, patience)
             .doing_with(|| format!("making lxc.net.{}", device.index))?;
         let (index, name, bridge) = (device.index, device.name.clone(), device.bridge.clone());
         log::info!("{name} is on {bridge} by {host}");
@@ -197,9 +237,22 @@ const FULL: i32 = 3;
 /// its namespace, mostly for some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long where something else takes its place. The plan has found room, or a device that was about to go, so there is
+/// something to wait for unless others were faster; a container that restarts stays on its bridge.
+const PATIENCE_OTHERWISE: Duration = Duration::from_secs(2);
+
 /// Has the helper make a device, and returns the name of the host's end.
-fn make(helper: &Path, bridge: &str, name: &str, netns: BorrowedFd<'_>) -> Result<String> {
-    let deadline = Instant::now() + PATIENCE;
+///
+/// # Errors
+/// [`Kind::Quota`] where the quota is used up for so long, else [`Kind::Network`].
+fn make(
+    helper: &Path,
+    bridge: &str,
+    name: &str,
+    netns: BorrowedFd<'_>,
+    patience: Duration,
+) -> Result<String> {
+    let deadline = Instant::now() + patience;
     // The helper tells the system's log of each refusal, so it is not asked all the time.
     let mut pause = Duration::from_millis(20);
     loop {
@@ -209,8 +262,10 @@ fn make(helper: &Path, bridge: &str, name: &str, netns: BorrowedFd<'_>) -> Resul
         if output.status.success() {
             return slot(&output.stdout);
         }
-        if output.status.code() != Some(FULL) || Instant::now() + pause > deadline {
-            return Err(helper::refusal(helper, &output).of_kind(Kind::Network));
+        let is_full = output.status.code() == Some(FULL);
+        if !is_full || Instant::now() + pause > deadline {
+            let kind = if is_full { Kind::Quota } else { Kind::Network };
+            return Err(helper::refusal(helper, &output).of_kind(kind));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(500));

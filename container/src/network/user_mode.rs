@@ -13,14 +13,14 @@ use super::program::{About, Program};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::UserModeKind;
 use crate::place::{Place, STATE, StateDir, from_io};
-use crate::plan::{NetworkPlan, RESOLV_CONF, StartPlan, UserModePlan, resolver};
+use crate::plan::{RESOLV_CONF, StartPlan, UserModePlan, resolver};
 
 /// The FIFO in Bryo's directory by which pasta says that it is ready.
 const READY: &str = "network-ready";
 
 /// Writes what the container's init takes from Bryo's directory for a network in user mode.
 pub(super) fn prepare(plan: &StartPlan, state: &StateDir) -> Result<()> {
-    let NetworkPlan::UserMode(user_mode) = &plan.network else { return Ok(()) };
+    let Some(user_mode) = plan.network.user_mode() else { return Ok(()) };
     let name = OsStr::new(RESOLV_CONF);
     sys::path::replace_unsynced(state.fd(), name, 0o644, user_mode.resolv_conf.as_bytes())
         .doing("writing resolv.conf")
@@ -81,23 +81,38 @@ impl Readiness {
     }
 }
 
+/// The largest MTU that both programs carry.
+const MOST: u32 = 65520;
+
+/// Returns an MTU as the programs take it.
+fn carried(mtu: u32) -> String {
+    mtu.min(MOST).to_string()
+}
+
 /// Returns the arguments. Neither program lets the container reach services of the host that listen on loopback alone,
 /// nor makes those of the container reachable there.
 fn arguments(wanted: &UserModePlan, init: i32, ready: &Readiness) -> Vec<String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let init = init.to_string();
+    let hwaddr = wanted.hwaddr.map(|octets| octets.map(|octet| format!("{octet:02x}")).join(":"));
     match ready {
         Readiness::Fifo { path, .. } => {
             let resolver = resolver(UserModeKind::Pasta).to_string();
             let mut all = words(&["--foreground", "--quiet", "--config-net", "--no-map-gw"]);
             all.extend(words(&["-t", "none", "-u", "none", "-T", "none", "-U", "none"]));
             all.extend(words(&["--ns-ifname", &wanted.name, "--dns-forward", &resolver]));
+            all.extend(hwaddr.iter().flat_map(|hwaddr| words(&["--ns-mac-addr", hwaddr])));
+            all.extend(wanted.mtu.iter().flat_map(|mtu| words(&["--mtu", &carried(*mtu)])));
             all.extend(words(&["--pid", &path.display().to_string(), &init]));
             all
         }
         Readiness::Pipe { writer, .. } => {
             let fd = format!("--ready-fd={}", writer.as_raw_fd());
-            words(&["--configure", "--mtu=65520", "--disable-host-loopback", &fd, &init, &wanted.name])
+            let mtu = format!("--mtu={}", carried(wanted.mtu.unwrap_or(MOST)));
+            let mut all = words(&["--configure", "--disable-host-loopback", &mtu, &fd]);
+            all.extend(hwaddr.map(|hwaddr| format!("--macaddress={hwaddr}")));
+            all.extend(words(&[&init, &wanted.name]));
+            all
         }
     }
 }

@@ -24,8 +24,8 @@ pub use clocks::Clocks;
 pub use kernel_files::KernelFiles;
 pub use mounts::{Create, EntryPlan, EntrySource};
 pub use network::{
-    AddressPlan, DevicePlan, GatewayPlan, NetChoice, NetworkPlan, Refused, UserModePlan, best_rung,
-    refused as refused_devices,
+    AddressPlan, DevicePlan, GatewayPlan, NetChoice, NetworkPlan, Otherwise, Refused, UserModePlan,
+    best_rung, refused as refused_devices,
 };
 pub(crate) use network::{RESOLV_CONF, everything, resolver};
 pub use publish::{Opening, check as check_published, openings};
@@ -111,6 +111,8 @@ pub struct StartPlan {
     pub sys: KernelFiles,
     /// `lxc.mount.fstab` and `lxc.mount.entry`, in order.
     pub entries: Vec<EntryPlan>,
+    /// What lies over its /etc/resolv.conf once its network is in user mode.
+    pub resolv_conf: Option<EntryPlan>,
     /// `lxc.hook.*`.
     pub hooks: HookPlan,
     /// The hostname, if it is to be set.
@@ -314,8 +316,8 @@ pub fn plan(
         shares_pids: kernel_files.namespaces & flags::NEWPID == 0,
         cores_are_piped: facts.cores_are_piped,
     };
-    let mut entries = mounts::entries(config, &request.place)?;
-    network::resolv_conf(&network, &request.place, &mut entries);
+    let entries = mounts::entries(config, &request.place)?;
+    let resolv_conf = network::resolv_conf(&network, &request.place, &entries);
     let dev = DevPlan {
         auto: config.autodev,
         tmpfs_size: config.autodev_tmpfs_size,
@@ -336,6 +338,7 @@ pub fn plan(
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
         entries,
+        resolv_conf,
         hooks: hooks(config)?,
         hostname: hostname(config, facts, &mut notes),
         clocks,

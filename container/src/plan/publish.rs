@@ -107,7 +107,7 @@ mod tests {
     use crate::plan::{Run, Stdio};
 
     const BRIDGED: NetworkPlan =
-        NetworkPlan::Bridged { helper: std::path::PathBuf::new(), devices: Vec::new() };
+        NetworkPlan::Bridged { helper: std::path::PathBuf::new(), devices: Vec::new(), otherwise: None };
 
     fn published(texts: &[&str]) -> Vec<Published> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

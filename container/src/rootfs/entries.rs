@@ -9,11 +9,15 @@ use sys::path::{self, Links};
 use super::Rootfs;
 use super::take::Source;
 use crate::error::{Doing, Result};
-use crate::plan::{Create, EntryPlan, EntrySource, StartPlan};
+use crate::plan::{Create, EntryPlan, EntrySource};
 
-/// Mounts all entries in order, with the sources taken before.
-pub(super) fn mount(rootfs: &Rootfs, plan: &StartPlan, taken: Vec<Source>) -> Result<()> {
-    for (entry, source) in plan.entries.iter().zip(taken) {
+/// Mounts entries in order, with the sources taken before.
+pub(super) fn mount<'a>(
+    rootfs: &Rootfs,
+    entries: impl IntoIterator<Item = &'a EntryPlan>,
+    taken: impl IntoIterator<Item = Source>,
+) -> Result<()> {
+    for (entry, source) in entries.into_iter().zip(taken) {
         match one(rootfs, entry, source) {
             Err(e) if entry.optional => log::info!("optional entry left out: {e}"),
             done => done.doing_with(|| format!("lxc.mount.entry = {}", entry.line))?,

@@ -16,7 +16,7 @@ use sys::mount::{self, Depth, Propagation};
 use sys::path::{self, Links};
 
 pub(crate) use dev::Terminals;
-pub(crate) use take::take;
+pub(crate) use take::{Source, take};
 
 use crate::error::{Doing, Result};
 use crate::plan::StartPlan;
@@ -71,7 +71,12 @@ impl Rootfs {
 
     /// Mounts the entries of the configuration.
     pub(crate) fn mount_entries(&self, plan: &StartPlan, taken: Vec<take::Source>) -> Result<()> {
-        entries::mount(self, plan, taken)
+        entries::mount(self, &plan.entries, taken)
+    }
+
+    /// Mounts the resolv.conf of a network in user mode.
+    pub(crate) fn mount_resolv_conf(&self, plan: &StartPlan, taken: Option<take::Source>) -> Result<()> {
+        entries::mount(self, &plan.resolv_conf, taken)
     }
 
     /// Writes `lxc.sysctl.*` through a procfs of its own, since the container's may be read-only or not there.

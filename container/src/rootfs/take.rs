@@ -7,7 +7,7 @@ use sys::mount::{self, Depth};
 use sys::path;
 
 use crate::error::{Doing, Kind, Result};
-use crate::plan::{EntrySource, StartPlan};
+use crate::plan::{EntryPlan, EntrySource, StartPlan};
 
 /// The host's device nodes that every container has. mknod is impossible in a user namespace, so they are bound.
 const NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
@@ -30,6 +30,8 @@ pub(crate) struct Taken {
     pub(crate) root: OwnedFd,
     /// One for each planned entry.
     pub(crate) sources: Vec<Source>,
+    /// What lies over /etc/resolv.conf in user mode.
+    pub(crate) resolv_conf: Option<Source>,
     /// Device nodes by name, detached.
     pub(crate) nodes: Vec<(&'static str, OwnedFd)>,
     /// Bryo's own init.
@@ -40,11 +42,8 @@ pub(crate) struct Taken {
 pub(crate) fn take(plan: &StartPlan) -> Result<Taken> {
     Ok(Taken {
         root: root(plan)?,
-        sources: plan
-            .entries
-            .iter()
-            .map(|e| source(&e.source, e.optional, &e.line))
-            .collect::<Result<_>>()?,
+        sources: plan.entries.iter().map(source).collect::<Result<_>>()?,
+        resolv_conf: plan.resolv_conf.as_ref().map(source).transpose()?,
         nodes: if plan.dev.auto { nodes() } else { Vec::new() },
         init: plan.init.bryo_init.as_deref().map(|program| init(plan, program)).transpose()?,
     })
@@ -60,16 +59,16 @@ fn root(plan: &StartPlan) -> Result<OwnedFd> {
         .doing_with(|| format!("taking the root file system {}", plan.rootfs.path.display()))
 }
 
-fn source(source: &EntrySource, optional: bool, line: &str) -> Result<Source> {
-    let EntrySource::Bind { path, recursive } = source else { return Ok(Source::Inside) };
+fn source(entry: &EntryPlan) -> Result<Source> {
+    let EntrySource::Bind { path, recursive } = &entry.source else { return Ok(Source::Inside) };
     let depth = if *recursive { Depth::Tree } else { Depth::One };
     // LXC: takes relative sources from the working directory of its monitor, which is the root directory.
     let path = Path::new("/").join(path);
     let copied = path::take(&path).and_then(|fd| mount::copy(fd.as_fd(), Path::new(""), depth));
     match copied {
         Ok(copy) => Ok(Source::Taken(copy)),
-        Err(_) if optional => Ok(Source::Absent),
-        Err(e) => Err(e).doing_with(|| format!("lxc.mount.entry = {line}")),
+        Err(_) if entry.optional => Ok(Source::Absent),
+        Err(e) => Err(e).doing_with(|| format!("lxc.mount.entry = {}", entry.line)),
     }
 }
 

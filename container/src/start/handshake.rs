@@ -4,7 +4,7 @@
 //! child                                   monitor
 //!                           <- IdsWritten  the id map stands
 //! Network + fd ->                          its namespace, where something is made in it from outside
-//!                           <- DevicesMade the devices are there
+//!                           <- DevicesMade the devices are there, or OtherwiseMade: what takes their place
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
@@ -53,6 +53,8 @@ pub enum FromMonitor {
     IdsWritten,
     /// The devices of its network are made, to be set up.
     DevicesMade,
+    /// What the plan has for a quota that is used up is made in their place.
+    OtherwiseMade,
     /// Everything outside is ready.
     Wired,
 }
@@ -128,11 +130,16 @@ impl Channel {
 
     /// Waits, as the child, for one message of the monitor.
     pub fn expect(&self, wanted: FromMonitor) -> Result<()> {
-        match self.receive::<FromMonitor>()? {
-            Some((got, _)) if got == wanted => Ok(()),
-            Some((got, _)) => Err(Error::new(Kind::Died, format!("expected {wanted:?}, got {got:?}"))),
-            None => Err(Error::new(Kind::Died, "the monitor is gone")),
+        match self.expect_any()? {
+            got if got == wanted => Ok(()),
+            got => Err(Error::new(Kind::Died, format!("expected {wanted:?}, got {got:?}"))),
         }
+    }
+
+    /// Waits, as the child, for the next message of the monitor, whatever it is.
+    pub fn expect_any(&self) -> Result<FromMonitor> {
+        let message = self.receive::<FromMonitor>()?;
+        message.map(|(got, _)| got).ok_or_else(|| Error::new(Kind::Died, "the monitor is gone"))
     }
 }
 

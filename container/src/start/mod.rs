@@ -275,7 +275,11 @@ impl Mapped<'_> {
         };
         let init = Init { pid: child.pid, user: child.user.as_fd(), network: namespace.as_fd() };
         let wired = network::wire(prepared.plan, prepared.listeners, init)?;
-        match channel.send(&FromMonitor::DevicesMade, &[]) {
+        let made = match wired.is_otherwise() {
+            true => FromMonitor::OtherwiseMade,
+            false => FromMonitor::DevicesMade,
+        };
+        match channel.send(&made, &[]) {
             Ok(()) => Ok(wired),
             Err(e) => {
                 wired.end(prepared.plan);

@@ -8,6 +8,9 @@
 //! | nothing, for one command | user mode, which gives it an address | user mode | the bridge, else loopback |
 //! | empty | loopback | loopback | loopback |
 //! | none | the host's | the host's | the host's |
+//!
+//! A bridge whose quota is used up is no bridge to who has not asked for it. Who has is told by the helper, once a place is
+//! wanted: a container that has just stopped may still have had it.
 
 mod refused;
 #[cfg(test)]
@@ -52,9 +55,20 @@ pub enum NetworkPlan {
         helper: PathBuf,
         /// The devices, in the order of their numbers.
         devices: Vec<DevicePlan>,
+        /// What takes their place where others have used the quota up meanwhile; none where a bridge was asked for.
+        otherwise: Option<Box<Otherwise>>,
     },
     /// A program of the caller's carries the packets.
     UserMode(UserModePlan),
+}
+
+/// The network that takes the place of devices on bridges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Otherwise {
+    /// The network.
+    pub network: NetworkPlan,
+    /// What of the configuration it leaves out, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A device on a bridge.
@@ -111,6 +125,10 @@ pub struct UserModePlan {
     pub program: UserModeProgram,
     /// The name of the device inside.
     pub name: String,
+    /// Its hardware address, where the program's own is not to be taken.
+    pub hwaddr: Option<[u8; 6]>,
+    /// Its MTU, where the program's own is not to be taken.
+    pub mtu: Option<u32>,
     /// What stands in the container's resolv.conf.
     pub resolv_conf: String,
     /// The configuration or the caller asks for it: without it the start fails.
@@ -132,9 +150,32 @@ impl NetworkPlan {
         }
     }
 
+    /// Says what it is, as a sentence goes on.
+    pub(crate) fn in_words(&self) -> &'static str {
+        match self {
+            Self::Host => "the host's network",
+            Self::Loopback => "loopback",
+            Self::Bridged { .. } => "a bridge",
+            Self::UserMode(_) => "a network in user mode",
+        }
+    }
+
     /// Returns the devices on bridges.
     pub fn devices(&self) -> &[DevicePlan] {
         if let Self::Bridged { devices, .. } = self { devices } else { &[] }
+    }
+
+    /// Returns the network that takes the place of this one where the quota is used up.
+    pub fn otherwise(&self) -> Option<&Otherwise> {
+        if let Self::Bridged { otherwise, .. } = self { otherwise.as_deref() } else { None }
+    }
+
+    /// Returns the network in user mode that the container has, or may get in the place of this one.
+    pub fn user_mode(&self) -> Option<&UserModePlan> {
+        match self {
+            Self::UserMode(plan) => Some(plan),
+            other => other.otherwise().and_then(|otherwise| otherwise.network.user_mode()),
+        }
     }
 
     /// Tells whether something outside has to be done about the network namespace.
@@ -173,7 +214,7 @@ impl Decision<'_> {
             Some(NetChoice::Host) => return Ok(NetworkPlan::Host),
             Some(NetChoice::Loopback) => return Ok(NetworkPlan::Loopback),
             Some(NetChoice::User) => {
-                return self.user_mode("eth0", true).ok_or_else(|| self.nothing("it was asked for"));
+                return self.user_mode("eth0", None, true).ok_or_else(|| self.nothing("it was asked for"));
             }
             None => {}
         }
@@ -206,48 +247,85 @@ impl Decision<'_> {
     /// LXC: gives it loopback. A single command asks nobody for an address, so user mode, where the address is there from the
     /// start, does more for it than a bridge.
     fn best(&self, notes: &mut Vec<String>) -> NetworkPlan {
+        let user_mode = || self.user_mode("eth0", None, self.publishes());
         let bridged = || {
             let device = NetDevice { flags_up: true, ..NetDevice::default() };
             let (helper, bridge) = (self.facts.helper.clone()?, self.facts.usable_bridges().next()?);
-            let device = self.device(0, &device, "eth0".to_owned(), bridge, None);
-            Some(NetworkPlan::Bridged { helper, devices: vec![device] })
+            let devices = vec![self.device(0, &device, "eth0".to_owned(), bridge, None)];
+            // Ports that lead nowhere are worse than a failure.
+            let network = user_mode().or_else(|| (!self.publishes()).then_some(NetworkPlan::Loopback));
+            let otherwise = network.map(|network| Box::new(Otherwise { network, notes: Vec::new() }));
+            Some(NetworkPlan::Bridged { helper, devices, otherwise })
         };
-        let user_mode = || self.user_mode("eth0", self.publishes());
-        let found = match self.request.run {
-            Run::App(_) => user_mode().or_else(bridged),
-            _ => bridged().or_else(user_mode),
+        let is_app = matches!(self.request.run, Run::App(_));
+        let found = if is_app { user_mode().or_else(bridged) } else { bridged().or_else(user_mode) };
+        let plan = found.unwrap_or(NetworkPlan::Loopback);
+        let misses_bridge = match plan {
+            NetworkPlan::Bridged { .. } => false,
+            NetworkPlan::UserMode(_) => !is_app,
+            _ => true,
         };
-        found.unwrap_or_else(|| {
-            notes.extend(self.caller.is_root().then(|| format!("no network but loopback: {OF_ROOT}")));
-            NetworkPlan::Loopback
-        })
+        let full = self.facts.used_up().filter(|_| misses_bridge);
+        let of_root = self.caller.is_root() && plan == NetworkPlan::Loopback;
+        notes.extend(full.map(|full| format!("{full}: {} takes its place", plan.in_words())));
+        notes.extend(of_root.then(|| format!("no network but loopback: {OF_ROOT}")));
+        plan
     }
 
     fn on_bridges(&self, veth: &[(u32, &NetDevice)], notes: &mut Vec<String>) -> Result<NetworkPlan> {
         let names = names(veth);
         let Some(lacking) = self.lacking(veth) else {
             let helper = self.facts.helper.clone().unwrap_or_default();
-            let with = veth.iter().zip(names);
+            let with = veth.iter().zip(&names);
             let devices = with.map(|((index, device), name)| {
                 notes.extend(not_applied(*index, device));
                 let bridge = device.link.as_deref().unwrap_or_default();
-                self.device(*index, device, name, bridge, self.facts.bridges.get(bridge))
+                self.device(*index, device, name.clone(), bridge, self.facts.bridges.get(bridge))
             });
-            return Ok(NetworkPlan::Bridged { helper, devices: devices.collect() });
+            let devices = devices.collect();
+            return Ok(NetworkPlan::Bridged { helper, devices, otherwise: self.otherwise(veth, &names) });
         };
-        let first = names.first().map_or("eth0", String::as_str);
-        let is_asked_for = !self.request.network_by_default || self.publishes();
-        let Some(plan) = self.user_mode(first, is_asked_for) else {
+        let Some((plan, left_out)) = self.in_place_of(veth, &names) else {
             let nothing = self.nothing(&lacking);
-            if is_asked_for {
+            if self.is_asked_for() {
                 return Err(nothing);
             }
             notes.push(format!("{}: only loopback; --net host shares this machine's", nothing.cause()));
             return Ok(NetworkPlan::Loopback);
         };
-        notes.push(format!("{lacking}: a network in user mode takes its place, with addresses of its own"));
-        notes.extend((veth.len() > 1).then(|| format!("that network is one device, {first}")));
+        notes.push(format!("{lacking}: {} takes its place", plan.in_words()));
+        notes.extend(left_out);
         Ok(plan)
+    }
+
+    /// The devices of the configuration are what somebody has chosen, or ports need them.
+    fn is_asked_for(&self) -> bool {
+        !self.request.network_by_default || self.publishes()
+    }
+
+    /// Returns what takes the place of devices on bridges that nobody has asked for. Of several some would be there already when
+    /// one is refused, so that they have nothing.
+    fn otherwise(&self, veth: &[(u32, &NetDevice)], names: &[String]) -> Option<Box<Otherwise>> {
+        if self.is_asked_for() || veth.len() > 1 {
+            return None;
+        }
+        let (network, notes) = self.in_place_of(veth, names).unwrap_or((NetworkPlan::Loopback, Vec::new()));
+        Some(Box::new(Otherwise { network, notes }))
+    }
+
+    /// Returns the network in user mode that takes the place of devices on bridges, which is one device, and what it leaves
+    /// out: keys of the first, and the others.
+    fn in_place_of(
+        &self,
+        veth: &[(u32, &NetDevice)],
+        names: &[String],
+    ) -> Option<(NetworkPlan, Vec<String>)> {
+        let (name, first) = (names.first()?, veth.first()?);
+        let plan = self.user_mode(name, Some(*first), self.is_asked_for())?;
+        let mut dropped = dropped(first.0, first.1);
+        dropped.extend(veth[1..].iter().map(|(index, _)| format!("lxc.net.{index}")));
+        let keys = (!dropped.is_empty()).then(|| format!("not applied in user mode: {}", dropped.join(", ")));
+        Some((plan, keys.into_iter().collect()))
     }
 
     /// Says what the host lacks for devices on bridges, if it lacks something.
@@ -265,6 +343,7 @@ impl Decision<'_> {
                     let who = self.caller.label();
                     Some(format!("/etc/lxc/lxc-usernet grants {who} no device on {link}"))
                 }
+                BridgeFacts { used_up: Some(used), .. } if !self.is_asked_for() => Some(used.on(link)),
                 bridge if auto(device.ipv4_gateway == Some(Gateway::Auto), bridge.ipv4.is_some()) => {
                     Some(format!("lxc.net.{index}.ipv4.gateway = auto: {link} has no IPv4 address"))
                 }
@@ -287,12 +366,25 @@ impl Decision<'_> {
         Error::new(Kind::Network, cause)
     }
 
-    fn user_mode(&self, name: &str, is_asked_for: bool) -> Option<NetworkPlan> {
+    /// Returns the network in user mode, with what it can have of a device of the configuration.
+    fn user_mode(
+        &self,
+        name: &str,
+        device: Option<(u32, &NetDevice)>,
+        is_asked_for: bool,
+    ) -> Option<NetworkPlan> {
         let program = self.facts.user_mode.clone()?;
         let resolver = format!("nameserver {}\n", resolver(program.kind));
         let search: String = self.facts.search.iter().map(|line| format!("{line}\n")).collect();
         let (name, resolv_conf) = (name.to_owned(), resolver + &search);
-        Some(NetworkPlan::UserMode(UserModePlan { program, name, resolv_conf, is_asked_for }))
+        let given = device.filter(|(_, device)| device.hwaddr.is_some());
+        let hwaddr = given.map(|(index, device)| self.hwaddr(index, device));
+        let mtu = device.and_then(|(_, device)| device.mtu);
+        Some(NetworkPlan::UserMode(UserModePlan { program, name, hwaddr, mtu, resolv_conf, is_asked_for }))
+    }
+
+    fn hwaddr(&self, index: u32, device: &NetDevice) -> [u8; 6] {
+        hwaddr(device.hwaddr, &self.facts.machine, &self.request.place, index)
     }
 
     fn device(
@@ -310,7 +402,7 @@ impl Decision<'_> {
             index,
             name,
             bridge: bridge.to_owned(),
-            hwaddr: hwaddr(device.hwaddr, &self.facts.machine, &self.request.place, index),
+            hwaddr: self.hwaddr(index, device),
             mtu: device.mtu,
             up: device.flags_up,
             addresses: addresses.chain(device.ipv6_addresses.iter().map(AddressPlan::from)).collect(),
@@ -355,10 +447,33 @@ fn names(veth: &[(u32, &NetDevice)]) -> Vec<String> {
     veth.iter().map(name).collect()
 }
 
+/// The keys of a device that a network in user mode has no use for: its addresses are its own, and the host has no device
+/// for which a script could be run.
+fn dropped(index: u32, device: &NetDevice) -> Vec<String> {
+    let asked = [
+        ("ipv4.address", !device.ipv4_addresses.is_empty()),
+        ("ipv4.gateway", device.ipv4_gateway.is_some()),
+        ("ipv6.address", !device.ipv6_addresses.is_empty()),
+        ("ipv6.gateway", device.ipv6_gateway.is_some()),
+        ("script.up", device.script_up.is_some()),
+        ("script.down", device.script_down.is_some()),
+    ];
+    let of_the_host = of_the_hosts_network(device).into_iter();
+    let asked = asked.into_iter().chain(of_the_host).filter(|(_, asked)| *asked);
+    asked.map(|(key, _)| format!("lxc.net.{index}.{key}")).collect()
+}
+
 /// What of a device needs rights over the host's network.
 fn not_applied(index: u32, device: &NetDevice) -> Vec<String> {
+    let named = of_the_hosts_network(device).into_iter().filter(|(_, asked)| *asked);
+    let said =
+        |(key, _)| format!("lxc.net.{index}.{key}: not applied, it needs rights over the host's network");
+    named.map(said).collect()
+}
+
+fn of_the_hosts_network(device: &NetDevice) -> [(&'static str, bool); 7] {
     let veth = &device.veth;
-    let asked = [
+    [
         ("veth.n_rxqueues", veth.rx_queues.is_some()),
         ("veth.n_txqueues", veth.tx_queues.is_some()),
         ("veth.ipv4.route", !veth.ipv4_routes.is_empty()),
@@ -366,13 +481,7 @@ fn not_applied(index: u32, device: &NetDevice) -> Vec<String> {
         ("veth.vlan.id", veth.vlan.is_some()),
         ("veth.vlan.tagged.id", !veth.tagged_vlans.is_empty()),
         ("l2proxy", device.l2proxy),
-    ];
-    let named = asked.into_iter().filter(|(_, asked)| *asked);
-    named
-        .map(|(key, _)| {
-            format!("lxc.net.{index}.{key}: not applied, it needs rights over the host's network")
-        })
-        .collect()
+    ]
 }
 
 /// Returns the hardware address of a device: as it is given, and where digits are left to chance ones that are the same at
@@ -415,15 +524,13 @@ pub(crate) fn everything(gateway: GatewayPlan) -> sys::netlink::Route {
 /// The name of the container's resolv.conf in Bryo's directory, for a network in user mode.
 pub(crate) const RESOLV_CONF: &str = "resolv.conf";
 
-/// Mounts the resolv.conf of a network in user mode over the container's own, unless an entry of the configuration does.
-/// One that leads into a directory which the container has yet to make is left to the container.
-pub(super) fn resolv_conf(network: &NetworkPlan, place: &Place, entries: &mut Vec<EntryPlan>) {
+/// Returns the mount of the resolv.conf of a network in user mode over the container's own, unless an entry of the
+/// configuration is one. One that leads into a directory which the container has yet to make is left to the container.
+pub(super) fn resolv_conf(network: &NetworkPlan, place: &Place, entries: &[EntryPlan]) -> Option<EntryPlan> {
     let target = Path::new("etc/resolv.conf");
-    if !matches!(network, NetworkPlan::UserMode(_)) || entries.iter().any(|entry| entry.target == target) {
-        return;
-    }
+    network.user_mode().filter(|_| entries.iter().all(|entry| entry.target != target))?;
     let path = place.dir().join(crate::place::STATE).join(RESOLV_CONF);
-    entries.push(EntryPlan {
+    Some(EntryPlan {
         line: format!("{} etc/resolv.conf none bind,ro,optional,create=file", path.display()),
         source: EntrySource::Bind { path, recursive: false },
         target: target.to_owned(),
@@ -432,5 +539,5 @@ pub(super) fn resolv_conf(network: &NetworkPlan, place: &Place, entries: &mut Ve
         propagation: None,
         create: Some(Create::File),
         optional: true,
-    });
+    })
 }

@@ -1,12 +1,13 @@
 //! Which network a container gets, by what it asks for and what the host has.
 
 use super::*;
+use crate::host::UsedUp;
 use crate::plan::{AppCommand, Stdio};
 use types::{HostGid, HostUid};
 
 fn bridge() -> BridgeFacts {
     let ipv4 = Some(Ipv4Addr::new(10, 0, 3, 1));
-    BridgeFacts { exists: true, granted: true, ipv4, ipv6: None }
+    BridgeFacts { exists: true, granted: true, ipv4, ..BridgeFacts::default() }
 }
 
 fn pasta() -> Option<UserModeProgram> {
@@ -114,6 +115,86 @@ fn what_is_lacking_is_named_and_nothing_is_taken_silently() {
     assert!(absent.contains("there is no bridge lxcbr0"), "{absent}");
     let user = Asked { choice: Some(NetChoice::User), ..asked(&[]) };
     assert_eq!(decide(user, &host(Some(bridge()), None)).unwrap_err().kind(), Kind::Network);
+}
+
+fn full() -> BridgeFacts {
+    BridgeFacts { used_up: Some(UsedUp { used: 2, limit: 2 }), ..bridge() }
+}
+
+#[test]
+fn a_quota_that_is_used_up_sends_who_has_not_asked_for_the_bridge_to_user_mode() {
+    let facts = host(Some(full()), pasta());
+    let said = "the quota on lxcbr0 is used up, 2 of 2 used: a network in user mode takes its place";
+    let (plan, notes) = decide_with_notes(asked(&[]), &facts).unwrap();
+    assert_eq!((plan.rung().as_str(), notes), ("pasta", vec![said.to_owned()]));
+    let (plan, notes) = decide_with_notes(Asked { by_default: true, ..veth(&[]) }, &facts).unwrap();
+    assert_eq!((plan.rung().as_str(), notes), ("pasta", vec![said.to_owned()]));
+    // A command is in user mode whatever the quota is.
+    let command = Asked { run: Run::App(AppCommand::default()), ..asked(&[]) };
+    let (plan, notes) = decide_with_notes(command, &facts).unwrap();
+    assert_eq!((plan.rung().as_str(), notes), ("pasta", Vec::new()));
+    let (plan, notes) = decide_with_notes(asked(&[]), &host(Some(full()), None)).unwrap();
+    assert_eq!(plan, NetworkPlan::Loopback);
+    assert_eq!(notes, ["the quota on lxcbr0 is used up, 2 of 2 used: loopback takes its place"]);
+    // Who asked for the bridge is told by the helper, once the last place is not free in time.
+    let (plan, notes) = decide_with_notes(veth(&[]), &facts).unwrap();
+    assert_eq!((plan.rung().as_str(), plan.otherwise(), notes), ("veth on lxcbr0", None, Vec::new()));
+}
+
+#[test]
+fn a_quota_that_others_use_up_meanwhile_has_something_in_its_place() {
+    let instead = |asked, facts: &NetworkFacts| {
+        let plan = decide(asked, facts).unwrap();
+        assert_eq!(plan.rung(), "veth on lxcbr0");
+        plan.otherwise().map(|otherwise| (otherwise.network.rung(), otherwise.notes.join("; ")))
+    };
+    let (all, no_program) = (host(Some(bridge()), pasta()), host(Some(bridge()), None));
+    let by_default = |more: &[(&'static str, &'static str)]| Asked { by_default: true, ..veth(more) };
+    let is = |rung: &str, notes: &str| Some((rung.to_owned(), notes.to_owned()));
+    assert_eq!(instead(asked(&[]), &all), is("pasta", ""));
+    assert_eq!(instead(asked(&[]), &no_program), is("loopback", ""));
+    let address = [("lxc.net.0.ipv4.address", "10.0.3.7/24")];
+    let left_out = "not applied in user mode: lxc.net.0.ipv4.address";
+    assert_eq!(instead(by_default(&address), &all), is("pasta", left_out));
+    assert_eq!(instead(by_default(&[]), &no_program), is("loopback", ""));
+    assert_eq!(instead(veth(&[]), &all), None);
+    let second = [("lxc.net.1.type", "veth"), ("lxc.net.1.link", "lxcbr0")];
+    assert_eq!(instead(by_default(&second), &all), None, "the first device would be there already");
+}
+
+#[test]
+fn each_key_that_user_mode_drops_is_named_and_no_other() {
+    let ungranted = host(Some(BridgeFacts { granted: false, ..bridge() }), pasta());
+    let said = |lines: &[(&'static str, &'static str)]| {
+        let (plan, notes) = decide_with_notes(veth(lines), &ungranted).unwrap();
+        let NetworkPlan::UserMode(plan) = plan else { panic!("{plan:?}") };
+        let dropped = notes.iter().find_map(|note| note.strip_prefix("not applied in user mode: "));
+        (plan, dropped.unwrap_or_default().to_owned())
+    };
+    let kept =
+        [("lxc.net.0.name", "wan0"), ("lxc.net.0.mtu", "1400"), ("lxc.net.0.hwaddr", "10:66:6a:01:02:03")];
+    let (plan, dropped) = said(&kept);
+    let has = (plan.name.as_str(), plan.mtu, plan.hwaddr);
+    assert_eq!((has, dropped.as_str()), (("wan0", Some(1400), Some([0x10, 0x66, 0x6a, 1, 2, 3])), ""));
+    assert_eq!(said(&[]).0.hwaddr, None);
+    for (key, value) in [
+        ("lxc.net.0.ipv4.address", "10.0.3.7/24"),
+        ("lxc.net.0.ipv4.gateway", "10.0.3.1"),
+        ("lxc.net.0.ipv6.address", "fd00::7/64"),
+        ("lxc.net.0.ipv6.gateway", "dev"),
+        ("lxc.net.0.script.up", "/bin/true"),
+        ("lxc.net.0.script.down", "/bin/true"),
+        ("lxc.net.0.veth.vlan.id", "7"),
+    ] {
+        assert_eq!(said(&[(key, value)]).1, key);
+    }
+    let two = [
+        ("lxc.net.0.script.up", "/bin/true"),
+        ("lxc.net.1.type", "veth"),
+        ("lxc.net.1.link", "lxcbr0"),
+        ("lxc.net.1.mtu", "1400"),
+    ];
+    assert_eq!(said(&two).1, "lxc.net.0.script.up, lxc.net.1");
 }
 
 #[test]
@@ -257,10 +338,11 @@ fn names_in_user_mode_are_asked_of_the_program_unless_an_entry_says_otherwise() 
     assert_eq!(user_mode.name, "wan0");
     assert_eq!(user_mode.resolv_conf, "nameserver 169.254.1.53\nsearch example.org\n");
     let place = Place { lxcpath: "/lxc".into(), name: "web".parse().unwrap() };
-    let mut entries = Vec::new();
-    resolv_conf(&plan, &place, &mut entries);
-    assert_eq!(entries[0].target, Path::new("etc/resolv.conf"));
-    resolv_conf(&plan, &place, &mut entries);
-    resolv_conf(&NetworkPlan::Loopback, &place, &mut entries);
-    assert_eq!(entries.len(), 1);
+    let own = resolv_conf(&plan, &place, &[]).unwrap();
+    assert_eq!(own.target, Path::new("etc/resolv.conf"));
+    assert_eq!(resolv_conf(&plan, &place, &[own]), None);
+    assert_eq!(resolv_conf(&NetworkPlan::Loopback, &place, &[]), None);
+    let bridged = |facts| resolv_conf(&decide(asked(&[]), &facts).unwrap(), &place, &[]);
+    assert!(bridged(host(Some(bridge()), pasta())).is_some(), "it may come to user mode");
+    assert_eq!(bridged(host(Some(bridge()), None)), None);
 }
