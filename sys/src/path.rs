@@ -4,7 +4,7 @@
 //! container is resolved with openat2(2) from an fd of its root: [`Links::Refuse`] for the mounts that the runtime
 //! makes by itself, [`Links::InRoot`] (links stay below the root, as after chroot) for those a user asked for.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -422,6 +422,32 @@ pub fn open_read(path: &Path) -> Result<OwnedFd> {
         .call(|| format!("open({path:?}, O_RDONLY)"))
 }
 
+/// Opens a regular file for reading, by path or relative to the working directory; none where it is something else, which is
+/// not waited for, whatever the path named before.
+pub fn open_regular(path: &Path) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .call(|| format!("open({path:?}, O_RDONLY|O_NONBLOCK)"))?;
+    Ok(is_regular(opened.as_fd())?.then_some(opened))
+}
+
+/// Makes a directory of the caller's alone, of a name that nobody has foreseen and that begins with `prefix`, and returns its
+/// path. Source: mkdtemp(3).
+pub fn make_temporary_dir(prefix: &Path) -> Result<std::path::PathBuf> {
+    let call = || format!("mkdtemp(\"{}XXXXXX\")", prefix.display());
+    let template = [prefix.as_os_str().as_bytes(), b"XXXXXX"].concat();
+    let template = CString::new(template).map_err(|_| Error::new(call(), Errno::EINVAL))?.into_raw();
+    // SAFETY: the template comes from a CString, ends in six X and a NUL, and is changed in place to the same length.
+    let made = unsafe { libc::mkdtemp(template) };
+    let failure = std::io::Error::last_os_error();
+    // SAFETY: the pointer is that of the CString above, which has kept its length.
+    let name = unsafe { CString::from_raw(template) };
+    if made.is_null() {
+        return Err(failure).call(call);
+    }
+    Ok(OsStr::from_bytes(name.as_bytes()).into())
+}
+
 /// Tells whether the caller, by its effective ids, may write to `name` below `dir` (`.`: `dir` itself; of a
 /// directory: make and remove entries). The error is the refusal.
 pub fn may_write(dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
@@ -563,6 +589,36 @@ mod tests {
         std::fs::write(dir.join("f"), vec![b'x'; 100]).unwrap();
         assert_eq!(read_small(root.as_fd(), Path::new("f"), 100).unwrap().len(), 100);
         assert_eq!(read_small(root.as_fd(), Path::new("f"), 99).unwrap_err().errno(), Errno::EFBIG);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_a_file_is_not_waited_for() {
+        let (dir, own) = scratch("regular");
+        crate::file::make_fifo(own.as_fd(), OsStr::new("fifo"), 0o600).unwrap();
+        std::fs::write(dir.join("file"), "moss").unwrap();
+        let paths = ["fifo", "file"].map(|name| dir.join(name));
+        let (told, hears) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            paths.iter().for_each(|path| told.send(open_regular(path).unwrap().is_some()).unwrap());
+        });
+        let patience = std::time::Duration::from_secs(60);
+        assert_eq!([hears.recv_timeout(patience), hears.recv_timeout(patience)], [Ok(false), Ok(true)]);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_temporary_directory_is_the_callers_alone_and_of_a_new_name() {
+        let (dir, _) = scratch("temporary");
+        let prefix = dir.join("draft-");
+        let made = [make_temporary_dir(&prefix).unwrap(), make_temporary_dir(&prefix).unwrap()];
+        assert_ne!(made[0], made[1]);
+        for made in made {
+            let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&made).unwrap());
+            assert_eq!(mode & 0o777, 0o700);
+            assert!(made.file_name().unwrap().as_bytes().starts_with(b"draft-"));
+        }
+        assert_eq!(make_temporary_dir(&prefix.join("x")).unwrap_err().errno(), Errno::ENOENT);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

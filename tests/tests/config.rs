@@ -8,6 +8,7 @@ tests::claims! {
     a_value_that_a_key_does_not_take_changes_nothing: hybrid cell, needs Bryo;
     what_is_included_is_named_with_its_line: hybrid cell, needs Bryo;
     an_editor_changes_the_file_and_what_is_wrong_is_not_saved: hybrid cell, needs Bryo;
+    what_the_editor_wrote_is_kept_when_it_is_not_saved: hybrid cell, needs Bryo;
     a_change_of_a_running_container_holds_from_the_next_start_on: hybrid, needs Bryo, not cell INIT;
     a_check_tells_of_all_containers_what_becomes_of_them: hybrid, needs Bryo, not cell INIT;
     a_check_starts_and_leaves_nothing: hybrid, needs Bryo, not cell INIT;
@@ -105,13 +106,62 @@ fn an_editor_changes_the_file_and_what_is_wrong_is_not_saved(lab: &Lab) {
     let edit = |by: &str| ana.bryo(["config", "edit", "web"]).env("VISUAL", format!("sed -i {by}"));
     edit("'s/^lxc.uts.name = .*/lxc.uts.name = other/'").succeeds();
     assert_eq!(text(&ana, CONFIG), before.replace("lxc.uts.name = web", "lxc.uts.name = other"));
-    edit("'s/^lxc.uts.name/lxc.uts.nam/'").exits(1).stderr_contains("write lxc.uts.name");
     edit("--bogus").exits(1).stderr_contains("the editor");
+    edit("''").succeeds().stderr_contains("nothing has changed");
     ana.bryo(["config", "get", "web", "lxc.uts.name"]).succeeds().stdout_is("other\n");
     // Her own: in a cell the directory is everybody's.
     ana.sh("ls -A .local/share/lxc/web; find /tmp -maxdepth 1 -name 'bryo-config*' -user $(id -u)")
         .succeeds()
         .stdout_is("config\nrootfs\n");
+    let wrong = edit("'s/^lxc.uts.name/lxc.uts.nam/'").exits(1).stderr_contains("write lxc.uts.name");
+    let kept = draft(&wrong.stderr);
+    ana.sh(&format!("rm -r $(dirname {kept})")).succeeds();
+    ana.destroy("web");
+}
+
+/// The path of the draft that an edit says it has kept.
+fn draft(said: &str) -> String {
+    let kept = said.lines().find_map(|line| Some(line.split_once("your text is kept in ")?.1.trim()));
+    kept.unwrap_or_else(|| panic!("no draft is named:\n{said}")).to_owned()
+}
+
+fn what_the_editor_wrote_is_kept_when_it_is_not_saved(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    let before = text(&ana, CONFIG);
+    let edit = |by: &str| {
+        ana.write("editor", &format!("#!/bin/sh\ncd\n{by}\n"));
+        ana.sh("chmod +x editor").succeeds();
+        ana.bryo(["config", "edit", "web"]).env("VISUAL", ana.home().join("editor").display().to_string())
+    };
+    let changed = before.replace("lxc.uts.name = web", "lxc.uts.nam = web");
+    let sed = |by: &str| format!("sed -i 's/^lxc.uts.name/lxc.uts.nam/' \"$1\"; {by}");
+    let is_kept = |said: &str, wanted: &str| {
+        let kept = draft(said);
+        ana.sh(&format!("for file in {kept} $(dirname {kept}); do test -O $file && stat -c %a $file; done"))
+            .succeeds()
+            .stdout_is("600\n700\n");
+        assert_eq!(text(&ana, &kept), wanted);
+        assert_eq!(text(&ana, CONFIG), before);
+        ana.sh(&format!("rm -r $(dirname {kept})")).succeeds();
+        kept
+    };
+    // With nobody to ask.
+    let names = [1, 2].map(|_| is_kept(&edit(&sed("true")).exits(1).stderr, &changed));
+    assert_ne!(names[0], names[1], "the name of the draft can be foreseen");
+    // With "n".
+    let mut terminal = edit(&sed("true")).in_terminal(24, 200);
+    terminal.shows("edit again? [Y/n]").types("n\n");
+    let said = terminal.everything();
+    terminal.exits(1);
+    is_kept(&said, &changed);
+    // By an editor that gives up after it has written.
+    is_kept(&edit(&sed("exit 3")).exits(1).stderr, &changed);
+    // Where the file cannot be written.
+    let hostname = "sed -i 's/^lxc.uts.name.*/lxc.uts.name = other/' \"$1\"; chmod 500 .local/share/lxc/web";
+    let unsaved = edit(hostname).exits(1).stderr_contains("writing ");
+    ana.sh("chmod 710 .local/share/lxc/web").succeeds();
+    is_kept(&unsaved.stderr, &before.replace("lxc.uts.name = web", "lxc.uts.name = other"));
     ana.destroy("web");
 }
 

@@ -1,8 +1,7 @@
-//! `bryo config edit`: the file in the user's editor; what is wrong is not saved.
+//! `bryo config edit`: the file in the user's editor; what is wrong is not saved, and not lost.
 
-use std::fs::DirBuilder;
 use std::io::{BufRead, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,8 +15,8 @@ use crate::output;
 use crate::relay::Streams;
 use crate::rungs::Talk;
 
-/// A copy of the file for the editor, in a directory of the caller's alone: an editor writes to whatever its name leads to.
-/// Both go when this is dropped, unless they are kept.
+/// A copy of the file for the editor, in a new directory of the caller's alone: an editor writes to whatever its name leads
+/// to. Both go when this is dropped, unless they are kept.
 struct Draft {
     directory: PathBuf,
     kept: bool,
@@ -25,12 +24,27 @@ struct Draft {
 
 impl Draft {
     fn new(text: &Document) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("bryo-config-{}", std::process::id()));
-        // Fails where somebody else has made it before.
-        DirBuilder::new().mode(0o700).create(&directory).map_err(context::from_io)?;
+        let directory = sys::path::make_temporary_dir(&std::env::temp_dir().join("bryo-config-"))?;
         let draft = Self { directory, kept: false };
-        text.save(&draft.path(), 0o600).map_err(context::from_io)?;
-        Ok(draft)
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(draft.path())
+            .and_then(|mut file| file.write_all(&text.bytes()));
+        written.map_err(context::from_io).map(|()| draft)
+    }
+
+    /// Keeps what is not saved, if it is more than the file has, and says where it is.
+    fn keep(&mut self, before: &Document) {
+        self.kept = self.read().map_or(true, |text| text != *before);
+        if self.kept {
+            output::note(&self.place());
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("your text is kept in {}", self.path().display())
     }
 
     fn path(&self) -> PathBuf {
@@ -55,27 +69,39 @@ pub(super) fn run(context: &Context, name: &ContainerName, talk: Talk) -> Result
     let path = own(context, name)?;
     let (_, before) = hold(&path)?;
     let mut draft = Draft::new(&before).doing("making a copy for the editor")?;
+    match change(&path, &draft, &before) {
+        Ok(true) => remind(context, name, talk),
+        Ok(false) => {
+            output::say("nothing has changed");
+            Ok(0)
+        }
+        Err(e) => {
+            draft.keep(&before);
+            Err(e)
+        }
+    }
+}
+
+/// Lets the user change the draft, and saves it if it is another text that can be used. Tells whether it was saved.
+fn change(path: &Path, draft: &Draft, before: &Document) -> Result<bool> {
     let after = loop {
         run_editor(&draft.path())?;
         let after = draft.read()?;
-        match read(&after, &path) {
+        match read(&after, path) {
             Ok(_) => break after,
-            Err(problems) if wants_again(&problems)? => {}
+            Err(problems) if wants_again(&problems, draft)? => {}
             Err(problems) => return Err(Error::new(Kind::Config, problems.to_string())),
         }
     };
-    if after == before {
-        output::say("nothing has changed");
-        return Ok(0);
+    if after == *before {
+        return Ok(false);
     }
-    let (held, meanwhile) = hold(&path)?;
-    if meanwhile != before {
-        draft.kept = true;
-        let cause = format!("it was changed meanwhile; your text is in {}", draft.path().display());
-        return Err(Error::new(Kind::Busy, cause));
+    let (held, meanwhile) = hold(path)?;
+    if meanwhile != *before {
+        return Err(Error::new(Kind::Busy, "it was changed meanwhile"));
     }
-    save(&held, &after, &path)?;
-    remind(context, name, talk)
+    save(&held, &after, path)?;
+    Ok(true)
 }
 
 /// Runs the editor as others do: the variable is a command line for a shell, which gets the file as its last word.
@@ -93,11 +119,13 @@ fn run_editor(file: &Path) -> Result<()> {
 }
 
 /// Shows what is wrong, and asks whether to go on; where there is nobody to be asked, there is nobody who goes on.
-fn wants_again(problems: &config::Problems) -> Result<bool> {
+fn wants_again(problems: &config::Problems, draft: &Draft) -> Result<bool> {
     if !Streams::new().terminals()[0] {
         return Ok(false);
     }
     output::tell_line(problems);
+    // Whoever leaves by ^C is told, too.
+    output::say(&draft.place());
     output::tell("edit again? [Y/n] ");
     let _unheard = std::io::stderr().flush();
     let mut answer = String::new();
