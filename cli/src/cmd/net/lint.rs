@@ -77,13 +77,22 @@ impl Lint {
     fn read(&self) -> std::io::Result<(Vec<u8>, Metadata)> {
         let about = std::fs::symlink_metadata(&self.file)?;
         let mut text = Vec::new();
-        if !std::fs::metadata(&self.file)?.is_file() {
+        match self.open()? {
+            Some(file) => drop(file.take(FILE_CAP as u64 + 1).read_to_end(&mut text)?),
             // The helper does not use it either, which is told instead.
-            let is_told = self.file.as_os_str() == super::USERNET;
-            return if is_told { Ok((text, about)) } else { Err(std::io::Error::other("it is not a file")) };
+            None if self.file.as_os_str() == super::USERNET => {}
+            None => return Err(std::io::Error::other("it is not a file")),
         }
-        File::open(&self.file)?.take(FILE_CAP as u64 + 1).read_to_end(&mut text)?;
         Ok((text, about))
+    }
+
+    /// Opens the file, if it is one. Looked at first, since to open a device may do something; and what has taken its place
+    /// meanwhile is not waited for.
+    fn open(&self) -> std::io::Result<Option<File>> {
+        if !std::fs::metadata(&self.file)?.is_file() {
+            return Ok(None);
+        }
+        Ok(sys::path::open_regular(&self.file)?.map(File::from))
     }
 }
 
