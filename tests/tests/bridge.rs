@@ -20,6 +20,7 @@ tests::claims! {
     a_rogue_dhcp_server_and_a_rogue_router_change_nothing: hybrid, needs Bryo Bridge;
     nothing_of_another_users_is_heard_or_reached: hybrid, needs Bryo Bridge;
     nobody_gives_back_anothers_lease: hybrid, needs Bryo Bridge;
+    nobody_has_dhcp_answer_a_neighbour: hybrid, needs Bryo Bridge;
     no_user_keeps_root_from_setting_up: hybrid, needs Bryo Bridge;
     without_a_guard_none_of_an_earlier_setup_is_left: hybrid, needs Bryo Bridge;
     bridges_of_the_same_host_do_not_reach_each_other: hybrid, needs Bryo Bridge;
@@ -687,12 +688,40 @@ fn nothing_of_another_users_is_heard_or_reached(lab: &Lab) {
     assert_defeated(&told, &["detour"]);
 }
 
+/// Words for messages of DHCP, as printf takes them.
+const BYTES: &str = r#"
+    bytes() { printf '%s' "$1" | sed 's/:/ /g; s/\./ /g'; }
+    hex() { for byte in $(bytes $1); do printf '\\x%s' $byte; done; }
+    dotted() { for byte in $(bytes $1); do printf '\\x%02x' $byte; done; }
+    zeros() { for n in $(seq $1); do printf '\\x00'; done; }
+"#;
+
+/// A question that bears a neighbour's address as that of a relay, to which the answer goes.
+fn nobody_has_dhcp_answer_a_neighbour(lab: &Lab) {
+    let attack = r#"
+        listen bob $B "udp sport 67 udp dport 67"
+        ANA=$(ip_of ana $A)
+        # REQUEST for the address that ana has already.
+        ask() {
+            printf "\\x01\\x01\\x06\\x00\\x12\\x34\\x56\\x78$(zeros 16)$(dotted $1)$(hex $(mac_of ana $A))$(zeros 202)\
+\\x63\\x82\\x53\\x63\\x35\\x01\\x03\\x32\\x04$(dotted $ANA)\\xff" >/tmp/message
+            inside ana $A bash -c 'cat /tmp/message >/dev/udp/10.0.3.1/67'
+        }
+        for n in 1 2 3; do ask $BOB; sleep 0.5; done
+        say answered $(heard bob $B)
+        # One without a relay is answered, to her.
+        listen ana $A "udp sport 67 udp dport 68"
+        answered() { ask 0.0.0.0; [ $(heard ana $A) != 0 ]; }
+        await answered; say own_answered $?
+    "#;
+    let attack = format!("{BYTES}{attack}");
+    let told = both(lab, &attack);
+    assert_defeated(&told, &["answered"]);
+    told.0.is("own_answered", "0");
+}
+
 fn nobody_gives_back_anothers_lease(lab: &Lab) {
     let attack = r#"
-        bytes() { printf '%s' "$1" | sed 's/:/ /g; s/\./ /g'; }
-        hex() { for byte in $(bytes $1); do printf '\\x%s' $byte; done; }
-        dotted() { for byte in $(bytes $1); do printf '\\x%02x' $byte; done; }
-        zeros() { for n in $(seq $1); do printf '\\x00'; done; }
         message="\\x01\\x01\\x06\\x00\\x12\\x34\\x56\\x78$(zeros 4)$(dotted $BOB)$(zeros 12)$(hex $(mac_of bob $B))$(zeros 202)\
 \\x63\\x82\\x53\\x63\\x35\\x01\\x07\\x36\\x04$(dotted 10.0.3.1)\\xff"
         leases=/var/lib/bryo/net/lxcbr0.leases
@@ -720,7 +749,7 @@ fn nobody_gives_back_anothers_lease(lab: &Lab) {
         released() { ! grep -q $BOB $leases; }
         await released; say given_back $?
     "#;
-    let told = both(lab, attack);
+    let told = both(lab, &format!("{BYTES}{attack}"));
     assert_defeated(&told, &["lost", "lost_in_pieces"]);
     told.0.is("given_back", "0");
 }

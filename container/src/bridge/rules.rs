@@ -14,8 +14,8 @@
 //! | have the host pass a packet on to a neighbour | isolated ports do not reach each other by a detour either |
 //! | get what is for an address on the link of another user's | it is none of theirs |
 //! | wrap a packet into a VLAN | the rules would not see what is in it |
-//!
 //! | ask for addresses, or give them back, in another's name | the other would lose its own |
+//! | ask for addresses as a relay | the answer would go to whose address that is |
 //!
 //! An address of IPv4 is a user's while DHCP has leased it to a port of that user's. Others, and addresses of IPv6 and of the link,
 //! become a user's when a port of that user's first sends from them, and stay so until they were silent for half an hour; a user
@@ -51,9 +51,11 @@ mod at {
     pub(super) const IP: &str = "@nh,96,32";
     pub(super) const IP6: &str = "@nh,64,128";
     pub(super) const ADVERTISED: &str = "@th,64,128";
-    /// In DHCP, behind the eight bytes of UDP: the client's address, the one that it gets, and its address on the link.
+    /// In DHCP, behind the eight bytes of UDP: the client's address, the one that it gets, that of a relay, and the client's
+    /// address on the link.
     pub(super) const CLIENT: &str = "@th,160,32";
     pub(super) const LEASED: &str = "@th,192,32";
+    pub(super) const RELAY: &str = "@th,256,32";
     pub(super) const CLIENTS_MAC: &str = "@th,288,48";
     /// The first option's number, length and value: what kind of message it is. All clients and dnsmasq write it first.
     pub(super) const KIND: &str = "@th,1984,24";
@@ -270,11 +272,12 @@ fn own_ip6(settings: &Settings) -> Vec<Ipv6Addr> {
 }
 
 /// Messages of clients. dnsmasq believes what stands in them: whoever writes another's address on the link into one gives
-/// that one's lease back. Only what is known to be harmless passes: a rule about bytes that a packet does not have matches
+/// that one's lease back, and who writes an address into the place of a relay's has the answer sent there: the lease would be
+/// counted to the user who has that address. Only what is known to be harmless passes: a rule about bytes that a packet does not have matches
 /// never, so one that drops would let it pass.
 fn asks_dhcp() -> Vec<String> {
     let (kind, client) = (at::KIND, at::CLIENT);
-    let is_own = format!("meta iifgroup . {} @of_macs", at::CLIENTS_MAC);
+    let is_own = format!("{} 0 meta iifgroup . {} @of_macs", at::RELAY, at::CLIENTS_MAC);
     vec![
         // The host puts pieces together again behind these rules. The first piece of a message has its ports, and without it
         // the others come to nothing. Source: RFC 791.
