@@ -26,6 +26,7 @@ tests::claims! {
     info_and_ls_show_addresses: hybrid, needs Bryo, not cell INIT;
     without_a_line_the_network_is_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
     user_mode_in_a_bridges_place_keeps_what_it_can_and_names_the_rest: hybrid, needs Bryo, not cell INIT;
+    the_guide_to_networks_says_what_is_printed: hybrid, needs Bryo, not cell INIT;
     slirp4netns_takes_the_place_of_pasta: hybrid, needs Bryo, not cell INIT;
     a_command_without_configuration_reaches_the_network: hybrid, needs Bryo;
     the_program_for_user_mode_ends_with_a_killed_monitor: hybrid unified, needs Bryo, not cell INIT;
@@ -476,6 +477,48 @@ fn user_mode_in_a_bridges_place_keeps_what_it_can_and_names_the_rest(lab: &Lab) 
         ana.bryo(["stop", "-k", "web"]).succeeds();
     }
     ana.destroy("web");
+}
+
+/// Runs each command of the consoles in `docs/network.md`, and looks for the lines below it in what is printed; `...` is anything.
+fn the_guide_to_networks_says_what_is_printed(lab: &Lab) {
+    let file = tests::subject::source_root().join("docs/network.md");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let consoles = text.split("```console\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
+    let consoles: Vec<&str> = consoles.collect();
+    assert_eq!(consoles.len(), 4);
+    let ana = lab.user("ana");
+    ana.write(".config/lxc/default.conf", "");
+    ana.busybox("web");
+    for (number, console) in consoles.into_iter().enumerate() {
+        if number == 3 {
+            grant(lab, 1);
+        }
+        for command in console.split("$ ").skip(1) {
+            let (line, shown) = command.split_once('\n').unwrap_or((command, ""));
+            let said = ana.sh(&format!("{line} 2>&1")).succeeds().stdout;
+            let wrong = shown.lines().find(|wanted| !said.lines().any(|line| is_like(line, wanted)));
+            assert_eq!(wrong, None, "{line} prints\n{said}");
+        }
+    }
+    ana.destroy("web");
+}
+
+/// Tells whether a line is as the guide shows it.
+fn is_like(line: &str, shown: &str) -> bool {
+    let mut rest = line.trim_end();
+    let mut pieces = shown.split("...").peekable();
+    let begins = pieces.next().is_none_or(|first| {
+        let found = rest.strip_prefix(first);
+        rest = found.unwrap_or(rest);
+        found.is_some()
+    });
+    let has_more = pieces.peek().is_some();
+    let follows = pieces.all(|piece| {
+        let found = rest.split_once(piece);
+        rest = found.map_or(rest, |(_, after)| after);
+        found.is_some()
+    });
+    begins && follows && (has_more || rest.is_empty())
 }
 
 /// A host without pasta: its name leads to a device, which is no program.
