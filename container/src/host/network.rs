@@ -146,7 +146,10 @@ fn bridges(
         all.insert(name, BridgeFacts { exists, granted, ..BridgeFacts::default() });
     }
     if all.values().any(|bridge| bridge.exists && bridge.granted) {
-        used_up(&mut all, &usernet, &asker, place).doing("counting the devices on bridges")?;
+        // The helper counts again, so a count that is not had costs no network.
+        if let Err(e) = used_up(&mut all, &usernet, &asker, place) {
+            log::info!("counting the devices on bridges: {e}");
+        }
     }
     let wants_addresses = config.net.values().any(|device| device.asks_the_bridge());
     if wants_addresses {
@@ -193,12 +196,12 @@ fn used_up(
 ) -> sys::Result<()> {
     let links = sys::links::all()?;
     let mut quotas: BTreeMap<String, UsedUp> = BTreeMap::new();
-    let mut used = BTreeSet::new();
+    let mut used = BTreeMap::new();
     for quota in devices::quotas_of(usernet, asker, &links) {
         let of_bridge = quotas.entry(quota.bridge.to_string()).or_insert(UsedUp { used: 0, limit: 0 });
         of_bridge.used += quota.used.len();
         of_bridge.limit = of_bridge.limit.saturating_add(quota.limit);
-        used.extend(quota.used);
+        used.extend(quota.used.into_iter().map(|device| (device, quota.bridge.to_string())));
     }
     let is_full = |quota: &UsedUp| quota.used as u64 >= u64::from(quota.limit);
     if !quotas.values().any(is_full) {
@@ -211,10 +214,9 @@ fn used_up(
         Holder::Container(name) => name == OWN,
         _ => false,
     };
-    let own = devices::of(&links);
-    for device in own.iter().filter(|device| used.contains(&device.name)).filter(goes) {
-        let bridge = device.bridge.as_ref().and_then(|bridge| quotas.get_mut(bridge));
-        bridge.into_iter().for_each(|quota| quota.used -= 1);
+    for device in devices::of(&links).iter().filter(goes) {
+        let counted = used.get(&device.name).and_then(|bridge| quotas.get_mut(bridge));
+        counted.into_iter().for_each(|quota| quota.used -= 1);
     }
     for (name, bridge) in all {
         bridge.used_up = quotas.get(name).copied().filter(is_full);

@@ -37,7 +37,7 @@ impl Draft {
 
     /// Keeps what is not saved, if it is more than the file has, and says where it is.
     fn keep(&mut self, before: &Document) {
-        self.kept = self.read().map_or(true, |text| text != *before);
+        self.kept = self.read().map_or_else(|_| self.path().exists(), |text| text != *before);
         if self.kept {
             output::note(&self.place());
         }
