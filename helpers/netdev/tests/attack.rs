@@ -5,6 +5,7 @@ mod lab;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use ::policy::slots::{Owner, Slots};
 use lab::Install::{FileCapabilities, SetuidRoot};
@@ -148,7 +149,7 @@ fn a_helper_that_waits_for_a_file_that_is_served_holds_nobody_up() {
         &format!(
             "export SILENT=1\n{SERVED}\nspace bob; B=$REPLY\n\
              {} 3</dev/shm/served 2>/dev/shm/said & waits=$!\n\
-             until grep -qw 17 /dev/shm/asked; do sleep 0.02; done\n\
+             for n in $(seq 1500); do grep -qw 17 /dev/shm/asked && break; sleep 0.02; done\n\
              {} 3</proc/$B/ns/net; echo bobs=$?; [ -d /proc/$waits ]; echo waits=$?\n\
              kill -9 $SERVER; wait $waits; echo status=$?; echo ports=$(count); echo said=$(cat /dev/shm/said)",
             of_staff(61_001),
@@ -207,7 +208,7 @@ fn a_forged_proc_and_a_forged_policy_end_at_the_kernel() {
          for map in uid_map gid_map; do cat >/proc/$S/$map <<<$'0 100000 1\\n7 61001 1' || exit 99; done\n\
          nsenter -U -m --setuid 0 --setgid 0 -t $S bash -c '\n\
            own=\"setpriv --reuid 7 --regid 7 --clear-groups\"\n\
-           $own unshare -Un sleep 300 & N=$!; until grep -qs sleep /proc/$N/comm; do sleep 0.01; done; exec 3</proc/$N/ns/net\n\
+           $own unshare -Un sleep 300 & N=$!; for n in $(seq 1500); do grep -qs sleep /proc/$N/comm && break; sleep 0.02; done; exec 3</proc/$N/ns/net\n\
            mount -t tmpfs own /mnt; mkdir -p /mnt/etc/lxc /mnt/proc; cp /etc/passwd /etc/group /etc/nsswitch.conf /mnt/etc\n\
            echo \"7 veth br0 9\" >/mnt/etc/lxc/lxc-usernet; mount --bind /mnt/etc /etc; mount --rbind /proc /mnt/proc\n\
            mount -t tmpfs own /proc; mkdir -p /proc/self/ns; touch /proc/self/ns/user\n\
@@ -388,6 +389,9 @@ fn a_port_has_no_address_of_the_hosts_though_the_other_end_is_up_before_it() {
     if lacks(test, "strace") {
         return;
     }
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        return skip(test, "there is no IPv6 in this kernel");
+    }
     let up_first = stopped("$A", 4, "inside $A ip link set eth0 up; echo early=$?");
     let outcome = lab.ask(
         FileCapabilities,
@@ -397,6 +401,8 @@ fn a_port_has_no_address_of_the_hosts_though_the_other_end_is_up_before_it() {
     );
     assert_made(&outcome);
     assert_eq!((outcome.value("early"), outcome.value("carrier")), ("0", "1"), "{outcome:#?}");
+    // The bridge has one of the link: the kernel does make addresses here.
+    assert!(outcome.value("own").contains("inet6 fe80:"), "{outcome:#?}");
     assert_eq!(outcome.value("address"), "", "{outcome:#?}");
 }
 

@@ -25,8 +25,8 @@ pub const FULL_PIPE: &str =
 /// Every way into another process, by the name that [`INTRUDER`] gives it.
 const WAYS_IN: &str = "attach auxv cwd environ exe fd maps mem pidfd_getfd readv root seize";
 
-/// A program that starts another and tries each way into it, over and over from its exec on, until it has waited behind
-/// its filter for a while, or in a sleep. It says how often it has tried, and which way has led in. As the parent it may trace
+/// A program that starts another and tries each way into it, over and over from its exec on, until it has waited for a
+/// while in a mode of seccomp, or ended. It says how often it has tried, and which way has led in. As the parent it may trace
 /// its child under the usual limit of Yama too. The numbers are those of ptrace(2), process_vm_readv(2), pidfd_open(2) and
 /// pidfd_getfd(2).
 const INTRUDER: &str = r#"
@@ -51,7 +51,7 @@ const INTRUDER: &str = r#"
         (map { my $file = $_; $file => sub { open(my $opened, "<", "/proc/$pid/$file") } } qw(auxv environ maps mem)),
         (map { my $link = $_; $link => sub { defined readlink("/proc/$pid/$link") } } qw(cwd exe root)),
     );
-    1 until text("comm") eq "$name\n";
+    until (text("comm") eq "$name\n") { die "$name has not begun" if waitpid($pid, WNOHANG) }
     my (%got, $tried, $waited);
     while ($waited < 200 and !waitpid($pid, WNOHANG)) {
         $waited++ if text("status") =~ /^State:\tS.*^Seccomp:\t$wait/ms;
@@ -68,7 +68,7 @@ pub fn broken_into(prepare: &str, request: &str, target: &str) -> String {
          intrude() {{ {ana} perl -e '{INTRUDER}' \"$@\"; }}\n\
          intrude ${{HELPER##*/}} 2 $HELPER 7 {request} 7<{target} | tee /dev/shm/intruded; kill $sleeper\n\
          while [ -d /proc/$(sed -n s/pid=//p /dev/shm/intruded) ]; do sleep 0.05; done\n\
-         intrude sleep 0 sleep 60 | sed s/^/own_/ | tee /dev/shm/intruded; kill $(sed -n s/own_pid=//p /dev/shm/intruded)",
+         intrude sleep . sleep 60 | sed s/^/own_/ | tee /dev/shm/intruded; kill $(sed -n s/own_pid=//p /dev/shm/intruded)",
         ana = ANA.enter(),
     )
 }
