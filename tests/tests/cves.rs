@@ -6,7 +6,7 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 16] = [
+const SUITES: [(&str, &str); 20] = [
     ("bridge", "tests/tests/bridge.rs"),
     ("network", "tests/tests/network.rs"),
     ("publish", "tests/tests/publish.rs"),
@@ -23,10 +23,14 @@ const SUITES: [(&str, &str); 16] = [
     ("injection", "config/tests/injection.rs"),
     ("path::attack", "sys/src/path.rs"),
     ("handshake::attack", "container/src/start/handshake.rs"),
+    ("connection", "container/src/network/publish/connection.rs"),
+    ("datagrams", "container/src/network/publish/datagrams.rs"),
+    ("forward", "container/src/network/publish/forward.rs"),
+    ("inet", "sys/src/inet.rs"),
 ];
 
-/// Suites of which every test must be named. `bridge`, `network`, `publish`, `kernel`, `netdev`, `netlink` and `report` test more
-/// than holes.
+/// Suites of which every test must be named. `bridge`, `network`, `publish`, `kernel`, `netdev`, `netlink`, `report` and the units
+/// of published ports test more than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",
