@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sys::namespace;
 use sys::netlink::Connection;
 use sys::process::flags;
-use types::IdMap;
+use types::{HostUid, IdMap};
 
 use crate::error::Result;
 use crate::host::Caller;
@@ -99,15 +99,25 @@ fn printable(name: &str) -> String {
     name.chars().map(|c| if types::is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// Finds the host's ends of the devices of process `pid`: bryo-netdev has written on each to which network namespace the
-/// other end went.
+/// Finds the host's ends of the devices of process `pid`: bryo-netdev has written on each for whom it was made, and to which
+/// network namespace the other end went. The number of a namespace that is gone may be another's by now, so what was made for
+/// others is not shown to a user.
 pub fn host_ends(pid: i32) -> Result<Vec<HostEnd>> {
     let proc = namespace::proc_dir(pid)?;
     let Some(network) = own_network(proc.as_fd())? else { return Ok(Vec::new()) };
-    let mark = format!(" netns={} ", namespace::identity(network.as_fd())?);
-    let is_own = |alias: &str| alias.starts_with("bryo ") && alias.contains(&mark);
+    let (caller, network) = (sys::cred::real_uid(), namespace::identity(network.as_fd())?);
+    let is_own = |alias: &str| is_alias_of(alias, caller, network);
     let own = sys::links::all()?.into_iter().filter(|link| link.alias.as_deref().is_some_and(is_own));
     Ok(own.map(|link| HostEnd::of(link.name)).collect())
+}
+
+/// Tells whether what the helper has written on a device says that it was made for this user, or whoever root looks at, and
+/// this network namespace.
+fn is_alias_of(alias: &str, caller: HostUid, network: u64) -> bool {
+    let words = alias.strip_prefix("bryo uid=").and_then(|rest| rest.split_once(" netns="));
+    let Some((uid, rest)) = words else { return false };
+    let is_callers = caller.0 == 0 || uid.parse() == Ok(caller.0);
+    is_callers && rest.split(' ').next().is_some_and(|inode| inode.parse() == Ok(network))
 }
 
 impl HostEnd {
@@ -127,6 +137,16 @@ impl HostEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_was_made_for_another_user_is_not_shown_whatever_namespace_it_went_to() {
+        let alias = "bryo uid=1000 netns=4026532001 name=eth0";
+        assert!(is_alias_of(alias, HostUid(1000), 4_026_532_001));
+        assert!(is_alias_of(alias, HostUid(0), 4_026_532_001));
+        assert!(!is_alias_of(alias, HostUid(1001), 4_026_532_001));
+        assert!(!is_alias_of(alias, HostUid(1000), 402_653_200));
+        assert!(!is_alias_of("uid=1000 netns=4026532001 name=eth0", HostUid(1000), 4_026_532_001));
+    }
 
     #[test]
     fn the_loopback_device_alone_is_told_from_others() {
