@@ -84,7 +84,7 @@ impl Server {
             signals,
             clients: Clients::default(),
             state: State::Starting,
-            rungs: rungs(plan, &plan.network),
+            rungs: rungs(plan, &plan.network, &Listeners::default()),
             log,
             memory: ConsoleMemory::of(plan.console_memory),
             notes,
@@ -116,7 +116,7 @@ impl Server {
     ) -> Result<End> {
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
-        self.rungs = rungs(plan, running.network.network(plan));
+        self.rungs = rungs(plan, running.network.network(plan), &self.ports);
         self.tell(State::Running);
         self.report(plan, running, starter)?;
         cgroups.set_out();
@@ -146,11 +146,8 @@ impl Server {
     fn lead_again(&mut self, plan: &StartPlan, running: &mut Running) {
         let user = running.user.as_fd();
         if let Err(Closed) = running.network.lead_again(plan, &mut self.ports, user) {
-            let times = publish::MOST_ENDS + 1;
-            let why = format!("closed: the process for them has ended, or not begun, {times} times of late");
-            log::error!("the published ports are {why}; a restart of the container opens them again");
-            self.rungs.retain(|(need, _)| need != PUBLISHED);
-            self.rungs.push(("ports".to_owned(), why));
+            log::error!("the published ports are {}; bryo restart opens them again", closed());
+            self.rungs = rungs(plan, running.network.network(plan), &self.ports);
         }
     }
 
@@ -494,7 +491,12 @@ fn end_of(exit: Exit) -> End {
     }
 }
 
-fn rungs(plan: &StartPlan, network: &NetworkPlan) -> Vec<(String, String)> {
+/// What whoever looks at a container is told of ports that were closed.
+fn closed() -> String {
+    format!("closed: the process for them has ended, or not begun, {} times of late", publish::MOST_ENDS + 1)
+}
+
+fn rungs(plan: &StartPlan, network: &NetworkPlan, listeners: &Listeners) -> Vec<(String, String)> {
     let proc = match plan.proc {
         KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
         _ => "the kernel's",
@@ -507,7 +509,10 @@ fn rungs(plan: &StartPlan, network: &NetworkPlan) -> Vec<(String, String)> {
     ]);
     let rungs = ["ids", "cgroup", "network", "/proc"].iter().map(|n| ((*n).to_owned(), rungs[n].clone()));
     let ports: Vec<String> = plan.publish.iter().map(ToString::to_string).collect();
-    let published = (!ports.is_empty()).then(|| (PUBLISHED.to_owned(), ports.join(" ")));
+    let published = match listeners.are_closed() {
+        true => Some(("ports".to_owned(), closed())),
+        false => (!ports.is_empty()).then(|| (PUBLISHED.to_owned(), ports.join(" "))),
+    };
     rungs.chain(published).collect()
 }
 

@@ -38,6 +38,8 @@ pub struct Listeners {
     all: Vec<Listener>,
     /// When processes for them have ended before their time, of late.
     ends: Ends,
+    /// That has happened too often.
+    are_closed: bool,
 }
 
 #[derive(Debug)]
@@ -84,12 +86,17 @@ impl Listeners {
                 Err(e) => return Err(refused(&opening, &e)),
             }
         }
-        Ok(Self { all, ends: Ends::default() })
+        Ok(Self { all, ..Self::default() })
     }
 
     /// Tells whether nothing is published.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Tells whether they were closed for good, over reboots too.
+    pub fn are_closed(&self) -> bool {
+        self.are_closed
     }
 
     /// Starts the process that takes what comes, for one run, and waits until it does.
@@ -197,6 +204,7 @@ impl Lead {
         }
         if listeners.ends.are_too_many_with(now) {
             listeners.all.clear();
+            listeners.are_closed = true;
             return Err(Closed);
         }
         // Nobody waits for its word: if it ends before it is ready, that is one end more.
