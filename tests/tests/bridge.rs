@@ -9,6 +9,7 @@ tests::claims! {
     setup_makes_a_bridge_and_teardown_leaves_nothing_and_neither_touches_what_is_not_its_own: hybrid, needs Bryo Bridge;
     what_a_dry_run_shows_is_what_is_done: hybrid, needs Bryo Bridge Strace;
     a_setup_killed_at_any_step_is_finished_by_the_next: hybrid, needs Bryo Bridge Strace;
+    an_address_that_is_in_use_for_a_moment_is_waited_for: hybrid, needs Bryo Bridge;
     containers_get_addresses_names_and_a_way_into_the_world: hybrid, needs Bryo Bridge;
     the_defaults_of_lxc_net_are_honoured: hybrid, needs Bryo Bridge;
     what_is_in_the_way_is_named_and_left_alone: hybrid, needs Bryo Bridge;
@@ -186,6 +187,33 @@ fn a_setup_killed_at_any_step_is_finished_by_the_next(lab: &Lab) {
     told.is("wrong", "0");
     let killed: u32 = told.value("killed").parse().unwrap_or_default();
     assert!(killed > 40, "{told:?}");
+}
+
+/// As that of a dnsmasq which is about to be gone is.
+fn an_address_that_is_in_use_for_a_moment_is_waited_for(lab: &Lab) {
+    let told = story(
+        lab,
+        r#"
+        echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind
+        hold() {
+            perl -MSocket -e '$| = 1; socket S, PF_INET, SOCK_DGRAM, 17; bind S, pack_sockaddr_in(53, inet_aton "10.0.3.1") or die; \
+                print "held"; sleep $ARGV[0]' $1 >/tmp/held & HOLDER=$!
+            await grep -q held /tmp/held
+        }
+        hold 600
+        bryo net setup >/tmp/said 2>&1; say busy $? $(cat /tmp/said)
+        kill $HOLDER; wait $HOLDER 2>/dev/null
+        bryo net teardown 2>/dev/null
+        hold 600
+        (until grep -q 10.0.3.1 <(ip -4 address show dev lxcbr0 2>&1); do sleep 0.1; done; sleep 2; kill $HOLDER) &
+        bryo net setup 2>/dev/null; say setup $?
+        say servers $(pgrep -c dnsmasq)
+        "#,
+    );
+    let busy = told.value("busy");
+    assert!(busy.starts_with("1 ") && busy.contains("Address already in use"), "{told:?}");
+    told.is("setup", "0");
+    told.is("servers", "1");
 }
 
 fn containers_get_addresses_names_and_a_way_into_the_world(lab: &Lab) {

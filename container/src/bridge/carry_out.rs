@@ -17,6 +17,9 @@ use crate::error::{Doing, Error, Kind, Result};
 /// How long a dnsmasq may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an address may be in use that is to be free.
+const PATIENCE_FOR_ADDRESS: Duration = Duration::from_secs(5);
+
 /// Keeps others from setting up or tearing down at the same time, as long as it lives.
 #[derive(Debug)]
 pub struct Turn(#[allow(dead_code, reason = "it is the lock")] File);
@@ -62,6 +65,7 @@ pub fn carry_out(step: &Step, facts: &Facts) -> Result<()> {
             _ => Ok(()),
         },
         Act::Set { file, value } => set(file, value),
+        Act::Run { program: Program::Dnsmasq, arguments, .. } => serve(arguments, facts),
         Act::Run { program, arguments, input } => run(*program, arguments, input.as_deref(), facts),
         Act::End { pid, marked } => end(*pid, marked),
     };
@@ -82,6 +86,22 @@ fn set(file: &str, value: &str) -> Result<()> {
     let written =
         File::options().write(true).open(file).and_then(|mut file| file.write_all(value.as_bytes()));
     written.map_err(|error| io(&error).doing(format!("writing {value} to {file}")))
+}
+
+/// Starts dnsmasq. One of a setup that was killed may have begun only now, and has the address then; and the kernel closes what
+/// one that ends has had a little after nothing else is seen of it.
+fn serve(arguments: &[String], facts: &Facts) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE_FOR_ADDRESS;
+    loop {
+        match run(Program::Dnsmasq, arguments, None, facts) {
+            Err(e) if e.cause().contains("Address already in use") && Instant::now() < deadline => {}
+            done => return done,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        if facts::serves(arguments) {
+            return Ok(());
+        }
+    }
 }
 
 fn run(program: Program, arguments: &[String], input: Option<&str>, facts: &Facts) -> Result<()> {
@@ -123,7 +143,8 @@ fn end(pid: i32, marked: &str) -> Result<()> {
     if is_there() {
         sys::process::send_signal(process.as_fd(), Signal::TERM)?;
     }
-    while is_there() {
+    // Its arguments are gone before its sockets are.
+    while !sys::process::has_ended(process.as_fd()) {
         if Instant::now() > deadline {
             return Err(Error::new(Kind::TimedOut, format!("process {pid} does not end")));
         }

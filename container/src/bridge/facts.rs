@@ -302,6 +302,11 @@ fn servers() -> Vec<Server> {
     pids.filter_map(|pid| Some(Server { pid, arguments: arguments_of(pid)? })).collect()
 }
 
+/// Tells whether a dnsmasq with these arguments runs.
+pub(super) fn serves(arguments: &[String]) -> bool {
+    servers().iter().any(|server| server.arguments == arguments)
+}
+
 /// Returns the arguments of a process whose program is called dnsmasq, and that no ordinary user has started: anybody can
 /// call a program so, and give it any arguments.
 pub(super) fn arguments_of(pid: i32) -> Option<Vec<String>> {
