@@ -154,18 +154,18 @@ impl Place {
             path::make_dir(parent.as_fd(), &new, 0o700)?;
             let dir = path::open_dir_at(parent.as_fd(), Path::new(&new))?;
             path::make_dir(dir.as_fd(), OsStr::new(STATE), 0o700)?;
-            path::rename_new(parent.as_fd(), &new, name).map(|()| dir)
+            match path::rename_new(parent.as_fd(), &new, name) {
+                // Somebody else has made it meanwhile.
+                Err(e) if e.errno() == Errno::EEXIST => Ok(None),
+                renamed => renamed.map(|()| Some(dir)),
+            }
         };
         let made = make();
-        if made.is_err() {
+        if !matches!(made, Ok(Some(_))) {
             remove_remnant(parent.as_fd(), &new);
         }
-        match made {
-            // Somebody else has made it meanwhile.
-            Err(e) if e.errno() == Errno::EEXIST => path::open_dir_at(parent.as_fd(), Path::new(name)),
-            made => made,
-        }
-        .doing_with(doing)
+        let others = || path::open_dir_at(parent.as_fd(), Path::new(name));
+        made.and_then(|own| own.map_or_else(others, Ok)).doing_with(doing)
     }
 
     /// Returns the name of the container's directory before it is one, or after.

@@ -15,6 +15,7 @@ tests::claims! {
     without_configuration_a_full_quota_gives_user_mode_at_once: hybrid, needs Bryo, not cell INIT;
     a_place_that_others_take_meanwhile_is_made_up_for_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
     without_configuration_a_restart_at_the_quota_stays_on_its_bridge: hybrid, needs Bryo, not cell INIT;
+    at_a_full_quota_a_monitor_that_is_silent_keeps_no_start_waiting: hybrid, needs Bryo;
     each_user_has_a_quota_of_its_own: hybrid, needs Bryo, not cell INIT;
     quota_names_the_container_that_has_a_device: hybrid unified, needs Bryo, not cell INIT;
     scripts_are_told_as_lxc_tells_them: hybrid, needs Bryo, not cell INIT;
@@ -276,6 +277,17 @@ fn without_configuration_a_restart_at_the_quota_stays_on_its_bridge(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn at_a_full_quota_a_monitor_that_is_silent_keeps_no_start_waiting(lab: &Lab) {
+    let ana = without_configuration(lab, &["web"]);
+    ana.bryo(["start", "web"]).succeeds();
+    let monitors = ana.monitors();
+    monitors.iter().for_each(tests::Process::stop);
+    ana.bryo(["start", "web", "--dry-run"]).seconds(60).succeeds().stdout_contains("network       pasta\n");
+    monitors.iter().for_each(tests::Process::go_on);
+    ana.bryo(["start", "web", "--dry-run"]).succeeds().stdout_contains("network       veth on lxcbr0\n");
+    ana.destroy("web");
+}
+
 fn each_user_has_a_quota_of_its_own(lab: &Lab) {
     grant(lab, 1);
     let (ana, ben) = (lab.user("ana"), lab.user("ben"));
@@ -468,11 +480,13 @@ fn user_mode_in_a_bridges_place_keeps_what_it_can_and_names_the_rest(lab: &Lab) 
     let lines = "lxc.net.0.mtu = 1400\nlxc.net.0.hwaddr = 10:66:6a:01:02:03\nlxc.net.0.script.up = /bin/false\n\
                  lxc.net.0.ipv4.address = 10.0.3.7/24\n";
     on_the_bridge(&ana, "web", lines);
-    for without in ["true", NO_PASTA] {
+    for (without, hwaddr) in [("true", ""), (NO_PASTA, "lxc.net.0.hwaddr, ")] {
         let started = ana.bryo(["start", "web"]).amid(without).succeeds();
-        started.stderr_contains("not applied in user mode: lxc.net.0.ipv4.address, lxc.net.0.script.up\n");
+        let dropped = format!("{hwaddr}lxc.net.0.ipv4.address, lxc.net.0.script.up");
+        started.stderr_contains(&format!("not applied in user mode: {dropped}\n"));
         let device = inside(&ana, "ip addr show dev eth0");
-        assert!(device.contains("mtu 1400") && device.contains("10:66:6a:01:02:03"), "{device}");
+        assert_eq!(device.contains("10:66:6a:01:02:03"), hwaddr.is_empty(), "{device}");
+        assert!(device.contains("mtu 1400"), "{device}");
         assert!(!device.contains("10.0.3.7"), "{device}");
         ana.bryo(["stop", "-k", "web"]).succeeds();
     }

@@ -30,6 +30,7 @@ tests::claims! {
     a_process_for_ports_that_panics_is_replaced_and_says_why: hybrid, needs Bryo Strace, not cell INIT;
     ports_whose_process_dies_over_and_over_are_closed: hybrid, needs Bryo, not cell INIT;
     a_flood_of_connections_asks_for_no_addresses: hybrid, needs Bryo Strace, not cell INIT;
+    who_comes_while_the_last_hook_runs_is_refused: hybrid, needs Bryo;
     a_wrong_file_of_ports_is_no_matter_of_other_keys: hybrid, needs Bryo;
     absurd_ranges_are_counted_and_not_gone_through: hybrid, needs Bryo;
 }
@@ -689,6 +690,20 @@ fn a_flood_of_connections_asks_for_no_addresses(lab: &Lab) {
 }
 
 /// What can be told or done is; the rest says where the file is wrong, and what mends it.
+fn who_comes_while_the_last_hook_runs_is_refused(lab: &Lab) {
+    let ana = lab.user("ana");
+    make(&ana);
+    let tries = "{ (exec 3<>/dev/tcp/127.0.0.1/8080) 2>/dev/null && echo taken || echo refused; }";
+    ana.write("last", &format!("#!/bin/bash\n{tries} >>\"{}/said\"\n", ana.home().display()));
+    ana.sh("chmod +x last").succeeds();
+    let hook = format!("lxc.hook.post-stop={}/last", ana.home().display());
+    ana.bryo(["start", "web", "--define", &hook, "-p", "8080:80"]).succeeds();
+    ana.sh("./last").succeeds();
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.sh("cat said").succeeds().stdout_is("taken\nrefused\n");
+    ana.destroy("web");
+}
+
 fn a_wrong_file_of_ports_is_no_matter_of_other_keys(lab: &Lab) {
     let ana = lab.user("ana");
     ana.bryo(["create", "web", "-t", "none", "-p", "8080:80"]).succeeds();
@@ -705,6 +720,7 @@ fn a_wrong_file_of_ports_is_no_matter_of_other_keys(lab: &Lab) {
     assert_eq!(told["lxc.uts.name"], "moss", "{told:#}");
     assert!(told["publish"].is_null(), "{told:#}");
     ana.bryo(["config", "get", "web", "lxc.uts.name"]).succeeds().stdout_is("moss\n");
+    ana.bryo(["config", "get", "nosuch", "publish"]).exits(1).stdout_is("").stderr_contains("no container");
     let both = ana.bryo(["config", "get", "web", "publish", "lxc.uts.name"]).exits(1);
     both.stdout_is("lxc.uts.name = moss\n").stderr_contains(place);
     ana.bryo(["config", "set", "web", "lxc.uts.name", "fern"]).succeeds();

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::{Config, NetKind};
 use policy::usernet::{self, Asker, Group, Who};
@@ -14,7 +15,7 @@ use sys::netlink::Connection;
 
 use super::{HostFacts, Program, capability, in_path};
 use crate::command::Client;
-use crate::devices::{self, Device, Flaw, Holder, Holders};
+use crate::devices::{self, Device, Flaw, Holder, Holders, Quota};
 use crate::error::{Doing, Result};
 use crate::place::Place;
 
@@ -183,6 +184,9 @@ pub fn groups(usernet: &[u8]) -> Vec<Group> {
     own.iter().map(|gid| Group { gid: *gid, name: None }).chain(named).collect()
 }
 
+/// How long the monitor of a container that is just starting or stopping may take to say what its init is.
+const ANSWER: Duration = Duration::from_millis(200);
+
 /// The container that is to be started, among holders of devices: no container has such a name.
 const OWN: &str = "";
 
@@ -195,19 +199,12 @@ fn used_up(
     place: Option<&Place>,
 ) -> sys::Result<()> {
     let links = sys::links::all()?;
-    let mut quotas: BTreeMap<String, UsedUp> = BTreeMap::new();
-    let mut used = BTreeMap::new();
-    for quota in devices::quotas_of(usernet, asker, &links) {
-        let of_bridge = quotas.entry(quota.bridge.to_string()).or_insert(UsedUp { used: 0, limit: 0 });
-        of_bridge.used += quota.used.len();
-        of_bridge.limit = of_bridge.limit.saturating_add(quota.limit);
-        used.extend(quota.used.into_iter().map(|device| (device, quota.bridge.to_string())));
-    }
-    let is_full = |quota: &UsedUp| quota.used as u64 >= u64::from(quota.limit);
-    if !quotas.values().any(is_full) {
+    let mut quotas: Vec<Quota> = devices::quotas_of(usernet, asker, &links);
+    if !all.keys().any(|name| used_up_on(name, &quotas).is_some()) {
         return Ok(());
     }
-    let own_init = place.and_then(|place| Client::connect_at_once(place).ok()??.status().ok()?.init_pid);
+    let asked = |place| Client::connect_at_once(place).ok()??.status_within(ANSWER).ok()??.init_pid;
+    let own_init = place.and_then(asked);
     let holders = Holders::look(own_init.map(|pid| (pid, OWN.to_owned())));
     let goes = |device: &&Device| match holders.of(device) {
         Holder::Nobody => device.flaw != Some(Flaw::Foreign),
@@ -215,13 +212,23 @@ fn used_up(
         _ => false,
     };
     for device in devices::of(&links).iter().filter(goes) {
-        let counted = used.get(&device.name).and_then(|bridge| quotas.get_mut(bridge));
-        counted.into_iter().for_each(|quota| quota.used -= 1);
+        quotas.iter_mut().for_each(|quota| quota.used.retain(|name| *name != device.name));
     }
     for (name, bridge) in all {
-        bridge.used_up = quotas.get(name).copied().filter(is_full);
+        bridge.used_up = used_up_on(name, &quotas);
     }
     Ok(())
+}
+
+/// Tells whether all quotas of a bridge are used up. Each is its owner's, a user's or a group's: what is over one of them takes
+/// nothing of another.
+fn used_up_on(bridge: &str, quotas: &[Quota]) -> Option<UsedUp> {
+    let granted = || quotas.iter().filter(|quota| quota.bridge.as_str() == bridge && quota.limit > 0);
+    let is_full = |quota: &Quota| quota.used.len() as u64 >= u64::from(quota.limit);
+    (granted().next().is_some() && granted().all(is_full)).then(|| UsedUp {
+        used: granted().map(|quota| quota.used.len()).sum(),
+        limit: granted().fold(0, |sum, quota| sum.saturating_add(quota.limit)),
+    })
 }
 
 /// Fills in the first address of each family that each bridge has.
@@ -287,6 +294,8 @@ impl NetworkFacts {
 
 #[cfg(test)]
 mod tests {
+    use policy::slots::Owner;
+
     use super::*;
 
     #[test]
@@ -333,6 +342,25 @@ mod tests {
         assert_eq!(none.usable_bridges().count(), 0);
         assert_eq!(none.used_up().as_deref(), Some("the quota on lxcbr0 is used up, 2 of 2 used"));
         assert_eq!(NetworkFacts { helper: None, ..none }.used_up(), None);
+    }
+
+    #[test]
+    fn what_is_over_one_quota_takes_nothing_of_another() {
+        let quota = |owner, limit, used: usize| Quota {
+            bridge: "lxcbr0".parse().unwrap(),
+            owner,
+            limit,
+            used: (0..used).map(|number| format!("u{number}")).collect(),
+            is_there: true,
+            is_isolated: true,
+        };
+        let (own, staff) = (Owner::User(1000), Owner::Group(50));
+        assert_eq!(used_up_on("lxcbr0", &[quota(own, 2, 0), quota(staff, 0, 5)]), None);
+        assert_eq!(used_up_on("lxcbr0", &[quota(own, 2, 1), quota(staff, 3, 9)]), None);
+        let both = [quota(own, 2, 2), quota(staff, 3, 4), quota(staff, 0, 5)];
+        assert_eq!(used_up_on("lxcbr0", &both), Some(UsedUp { used: 6, limit: 5 }));
+        assert_eq!(used_up_on("br0", &both), None);
+        assert_eq!(used_up_on("lxcbr0", &[quota(staff, 0, 5)]), None, "nothing is granted");
     }
 
     #[test]

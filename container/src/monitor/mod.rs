@@ -29,6 +29,7 @@ use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::logging::{Logger, Syslog};
 use crate::network;
+use crate::network::publish::Listeners;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
 use crate::plan::StartPlan;
 use crate::start::{self, Begun, Running};
@@ -95,6 +96,8 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
         }),
         Err(failure) => Err(failure.clone()),
     };
+    // Hooks may give the ports to others, and who comes to them is refused.
+    server.iter_mut().for_each(|server| server.has_ports(Listeners::default()));
     let told = Told { init_pid: None, target: Some("stop") };
     let after = hooks::run(plan, Hook::PostStop, &told, &TakenHooks::default());
     if let Err(e) = after {

@@ -31,7 +31,7 @@ pub fn make(helper: &Path, pid: i32, bridge: &str, name: Option<&str>) -> Result
     let network = namespace::of_process(proc.as_fd(), "net").doing_with(doing)?;
     let present = sys::path::read_small(proc.as_fd(), Path::new("net/dev"), 1 << 20).doing_with(doing)?;
     let name = name.map_or_else(|| free_name(&String::from_utf8_lossy(&present)), str::to_owned);
-    let host = super::make(helper, bridge, &name, network.as_fd(), super::PATIENCE)?;
+    let host = super::make(helper, bridge, &name, network.as_fd())?;
     let links = sys::links::all()?;
     let gone = || Error::new(Kind::Network, format!("{host} is gone already"));
     let end = links.iter().find(|link| link.name == host).ok_or_else(gone)?;

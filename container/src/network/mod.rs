@@ -96,10 +96,8 @@ impl Wired {
         match network {
             NetworkPlan::Host | NetworkPlan::Loopback => Ok(()),
             NetworkPlan::Bridged { helper, devices, otherwise } => {
-                let patience = if otherwise.is_some() { PATIENCE_OTHERWISE } else { PATIENCE };
                 let mut devices = devices.iter();
-                let made =
-                    devices.try_for_each(|device| self.device(plan, helper, device, init.network, patience));
+                let made = devices.try_for_each(|device| self.device(plan, helper, device, init.network));
                 match (made, otherwise) {
                     (Err(e), Some(otherwise)) if e.kind() == Kind::Quota => {
                         self.take_otherwise(plan, &e, otherwise, init)
@@ -130,7 +128,10 @@ impl Wired {
         init: Init<'_>,
     ) -> Result<()> {
         self.is_otherwise = true;
-        self.notes.push(format!("{}: {} takes its place", full.cause(), otherwise.network.in_words()));
+        let note = format!("{}: {} takes its place", full.cause(), otherwise.network.in_words());
+        // At a reboot nobody waits for notes.
+        log::warn!("{note}");
+        self.notes.push(note);
         self.notes.extend_from_slice(&otherwise.notes);
         self.make(plan, &otherwise.network, init)
     }
@@ -159,9 +160,8 @@ impl Wired {
         helper: &Path,
         device: &DevicePlan,
         netns: BorrowedFd<'_>,
-        patience: Duration,
     ) -> Result<()> {
-        let host = make(helper, &device.bridge, &device.name, netns, patience)
+        let host = make(helper, &device.bridge, &device.name, netns)
             .doing_with(|| format!("making lxc.net.{}", device.index))?;
         let (index, name, bridge) = (device.index, device.name.clone(), device.bridge.clone());
         log::info!("{name} is on {bridge} by {host}");
@@ -234,25 +234,16 @@ impl Wired {
 const FULL: i32 = 3;
 
 /// How long a place in a quota is waited for: a device that has just gone keeps its place until the kernel has dismantled
-/// its namespace, mostly for some milliseconds.
+/// its namespace, mostly for some milliseconds. Where something else would take its place, too: the plan has found room or a
+/// device that was about to go, and a container that restarts stays on its bridge.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long where something else takes its place. The plan has found room, or a device that was about to go, so there is
-/// something to wait for unless others were faster; a container that restarts stays on its bridge.
-const PATIENCE_OTHERWISE: Duration = Duration::from_secs(2);
 
 /// Has the helper make a device, and returns the name of the host's end.
 ///
 /// # Errors
 /// [`Kind::Quota`] where the quota is used up for so long, else [`Kind::Network`].
-fn make(
-    helper: &Path,
-    bridge: &str,
-    name: &str,
-    netns: BorrowedFd<'_>,
-    patience: Duration,
-) -> Result<String> {
-    let deadline = Instant::now() + patience;
+fn make(helper: &Path, bridge: &str, name: &str, netns: BorrowedFd<'_>) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
     // The helper tells the system's log of each refusal, so it is not asked all the time.
     let mut pause = Duration::from_millis(20);
     loop {

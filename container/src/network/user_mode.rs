@@ -94,9 +94,9 @@ fn carried(mtu: u32) -> String {
 fn arguments(wanted: &UserModePlan, init: i32, ready: &Readiness) -> Vec<String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let init = init.to_string();
-    let hwaddr = wanted.hwaddr.map(|octets| octets.map(|octet| format!("{octet:02x}")).join(":"));
     match ready {
         Readiness::Fifo { path, .. } => {
+            let hwaddr = wanted.hwaddr.map(|octets| octets.map(|octet| format!("{octet:02x}")).join(":"));
             let resolver = resolver(UserModeKind::Pasta).to_string();
             let mut all = words(&["--foreground", "--quiet", "--config-net", "--no-map-gw"]);
             all.extend(words(&["-t", "none", "-u", "none", "-T", "none", "-U", "none"]));
@@ -109,10 +109,7 @@ fn arguments(wanted: &UserModePlan, init: i32, ready: &Readiness) -> Vec<String>
         Readiness::Pipe { writer, .. } => {
             let fd = format!("--ready-fd={}", writer.as_raw_fd());
             let mtu = format!("--mtu={}", carried(wanted.mtu.unwrap_or(MOST)));
-            let mut all = words(&["--configure", "--disable-host-loopback", &mtu, &fd]);
-            all.extend(hwaddr.map(|hwaddr| format!("--macaddress={hwaddr}")));
-            all.extend(words(&[&init, &wanted.name]));
-            all
+            words(&["--configure", "--disable-host-loopback", &mtu, &fd, &init, &wanted.name])
         }
     }
 }

@@ -106,7 +106,9 @@ pub(crate) fn stay(address: &str) -> io::Result<String> {
     let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     writeln!(&stream, "moss")?;
     let mut lines = BufReader::new(&stream).lines();
-    println!("{}", lines.next().transpose()?.unwrap_or_default());
+    // Whoever serves may end before the first answer.
+    let Some(Ok(answer)) = lines.next() else { return Ok("ended\n".to_owned()) };
+    println!("{answer}");
     io::stdout().flush()?;
     Ok(match lines.next() {
         None | Some(Err(_)) => "ended\n".to_owned(),

@@ -39,12 +39,8 @@ impl Draft {
     fn keep(&mut self, before: &Document) {
         self.kept = self.read().map_or_else(|_| self.path().exists(), |text| text != *before);
         if self.kept {
-            output::note(&self.place());
+            output::note(&format!("your text is kept in {}", self.path().display()));
         }
-    }
-
-    fn place(&self) -> String {
-        format!("your text is kept in {}", self.path().display())
     }
 
     fn path(&self) -> PathBuf {
@@ -89,7 +85,7 @@ fn change(path: &Path, draft: &Draft, before: &Document) -> Result<bool> {
         let after = draft.read()?;
         match read(&after, path) {
             Ok(_) => break after,
-            Err(problems) if wants_again(&problems, draft)? => {}
+            Err(problems) if wants_again(&problems, draft, after != *before)? => {}
             Err(problems) => return Err(Error::new(Kind::Config, problems.to_string())),
         }
     };
@@ -119,13 +115,15 @@ fn run_editor(file: &Path) -> Result<()> {
 }
 
 /// Shows what is wrong, and asks whether to go on; where there is nobody to be asked, there is nobody who goes on.
-fn wants_again(problems: &config::Problems, draft: &Draft) -> Result<bool> {
+fn wants_again(problems: &config::Problems, draft: &Draft, is_changed: bool) -> Result<bool> {
     if !Streams::new().terminals()[0] {
         return Ok(false);
     }
     output::tell_line(problems);
     // Whoever leaves by ^C is told, too.
-    output::say(&draft.place());
+    if is_changed {
+        output::say(&format!("your text is in {}", draft.path().display()));
+    }
     output::tell("edit again? [Y/n] ");
     let _unheard = std::io::stderr().flush();
     let mut answer = String::new();

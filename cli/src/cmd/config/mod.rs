@@ -132,11 +132,12 @@ impl Get {
     fn run(&self, context: &Context) -> Result<i32> {
         let is_ports = |key: &String| key == publish::KEY;
         // What is wrong with the ports is no matter of other keys, and the other way round.
+        let place = context.place(&self.name);
         let wants_ports = self.keys.is_empty() || self.keys.iter().any(is_ports);
         let ports = wants_ports.then(|| publish::get(context, &self.name)).transpose();
         let config = match !self.keys.is_empty() && self.keys.iter().all(is_ports) {
-            true => Values::default(),
-            false => context.config(&context.place(&self.name))?.config,
+            true => context.require_own_config(&place).map(|()| Values::default())?,
+            false => context.config(&place)?.config,
         };
         let known = ports.as_ref().ok().and_then(Option::as_deref);
         let published = known.filter(|ports| !ports.is_empty()).map(|_| publish::KEY.to_owned());

@@ -322,7 +322,7 @@ impl Decision<'_> {
     ) -> Option<(NetworkPlan, Vec<String>)> {
         let (name, first) = (names.first()?, veth.first()?);
         let plan = self.user_mode(name, Some(*first), self.is_asked_for())?;
-        let mut dropped = dropped(first.0, first.1);
+        let mut dropped = dropped(first.0, first.1, plan.user_mode()?.program.kind);
         dropped.extend(veth[1..].iter().map(|(index, _)| format!("lxc.net.{index}")));
         let keys = (!dropped.is_empty()).then(|| format!("not applied in user mode: {}", dropped.join(", ")));
         Some((plan, keys.into_iter().collect()))
@@ -377,9 +377,9 @@ impl Decision<'_> {
         let resolver = format!("nameserver {}\n", resolver(program.kind));
         let search: String = self.facts.search.iter().map(|line| format!("{line}\n")).collect();
         let (name, resolv_conf) = (name.to_owned(), resolver + &search);
-        let given = device.filter(|(_, device)| device.hwaddr.is_some());
+        let given = device.filter(|(_, device)| device.hwaddr.is_some() && takes_hwaddr(program.kind));
         let hwaddr = given.map(|(index, device)| self.hwaddr(index, device));
-        let mtu = device.and_then(|(_, device)| device.mtu);
+        let mtu = device.and_then(|(_, device)| device.mtu).filter(|mtu| *mtu >= LEAST_MTU);
         Some(NetworkPlan::UserMode(UserModePlan { program, name, hwaddr, mtu, resolv_conf, is_asked_for }))
     }
 
@@ -447,10 +447,21 @@ fn names(veth: &[(u32, &NetDevice)]) -> Vec<String> {
     veth.iter().map(name).collect()
 }
 
+/// The least MTU of a device that carries IPv4. Source: RFC 791.
+const LEAST_MTU: u32 = 68;
+
+/// Tells whether the program makes a device with an address on the link that it is told: versions of slirp4netns that
+/// distributions have do not know the option.
+fn takes_hwaddr(program: UserModeKind) -> bool {
+    program == UserModeKind::Pasta
+}
+
 /// The keys of a device that a network in user mode has no use for: its addresses are its own, and the host has no device
 /// for which a script could be run.
-fn dropped(index: u32, device: &NetDevice) -> Vec<String> {
+fn dropped(index: u32, device: &NetDevice, program: UserModeKind) -> Vec<String> {
     let asked = [
+        ("hwaddr", device.hwaddr.is_some() && !takes_hwaddr(program)),
+        ("mtu", device.mtu.is_some_and(|mtu| mtu < LEAST_MTU)),
         ("ipv4.address", !device.ipv4_addresses.is_empty()),
         ("ipv4.gateway", device.ipv4_gateway.is_some()),
         ("ipv6.address", !device.ipv6_addresses.is_empty()),

@@ -163,6 +163,16 @@ fn a_quota_that_others_use_up_meanwhile_has_something_in_its_place() {
 }
 
 #[test]
+fn slirp4netns_is_not_given_an_address_on_the_link() {
+    let mut ungranted = host(Some(BridgeFacts { granted: false, ..bridge() }), pasta());
+    ungranted.user_mode.as_mut().unwrap().kind = UserModeKind::Slirp;
+    let lines = [("lxc.net.0.hwaddr", "10:66:6a:01:02:03")];
+    let (plan, notes) = decide_with_notes(veth(&lines), &ungranted).unwrap();
+    assert_eq!(plan.user_mode().unwrap().hwaddr, None);
+    assert!(notes.iter().any(|note| note == "not applied in user mode: lxc.net.0.hwaddr"), "{notes:?}");
+}
+
+#[test]
 fn each_key_that_user_mode_drops_is_named_and_no_other() {
     let ungranted = host(Some(BridgeFacts { granted: false, ..bridge() }), pasta());
     let said = |lines: &[(&'static str, &'static str)]| {
@@ -195,6 +205,8 @@ fn each_key_that_user_mode_drops_is_named_and_no_other() {
         ("lxc.net.1.mtu", "1400"),
     ];
     assert_eq!(said(&two).1, "lxc.net.0.script.up, lxc.net.1");
+    let (plan, dropped) = said(&[("lxc.net.0.mtu", "67")]);
+    assert_eq!((plan.mtu, dropped.as_str()), (None, "lxc.net.0.mtu"), "pasta would not start");
 }
 
 #[test]
