@@ -11,11 +11,12 @@
 //!     -> place(self), make_with_controllers(payload)
 //!     -> apply(limits), hand_over(group), entrance() ... kill, remove
 //! ```
-//! [`Handle`] is a group written down: whoever cleans up after a monitor that was killed opens it again.
+//! [`view::View`] reads what a group may use and uses, again and again, for who tells its processes so. [`Handle`] is a group written down: whoever cleans up after a monitor that was killed opens it again.
 
 #![forbid(unsafe_code)]
 
 mod access;
+mod cpus;
 mod freeze;
 mod group;
 mod handle;
@@ -28,8 +29,10 @@ mod remove;
 mod take;
 mod tree;
 mod usage;
+pub mod view;
 
 pub use access::{Access, Host, Verdict};
+pub use cpus::CpuList;
 pub use freeze::FreezeError;
 pub use group::{Act, BaseGroup, Entrance, Error, Group, KeptBack, KeptBackWhy};
 pub use handle::{Handle, HandlePlace};

@@ -1,0 +1,149 @@
+//! Groups made of plain directories: what the kernel would write stands in their files.
+
+use std::fs;
+
+use super::*;
+
+/// A hierarchy in a directory, in which `cgroup.procs` makes a group of a directory.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn group(self, path: &str, files: &[(&str, &str)]) -> Self {
+        let dir = self.0.path().join(path);
+        fs::create_dir_all(&dir).unwrap();
+        for (name, text) in files.iter().chain(&[("cgroup.procs", "")]) {
+            fs::write(dir.join(name), text).unwrap();
+        }
+        self
+    }
+
+    fn directory(&self, version: Version, controllers: &[&str], path: &str) -> Directory {
+        let controllers = controllers.iter().map(|c| (*c).to_owned()).collect();
+        Directory { version, controllers, dir: path::open_dir(&self.0.path().join(path)).unwrap() }
+    }
+
+    fn v2(&self, path: &str) -> View {
+        View::new(vec![self.directory(Version::V2, &[], path)])
+    }
+
+    fn v1(&self, controllers: &[&str], path: &str) -> View {
+        View::new(vec![self.directory(Version::V1, controllers, path)])
+    }
+}
+
+fn memory(view: &View) -> (Limits, Option<MemoryUsage>) {
+    let (mut limits, mut usage) = (Limits::default(), Usage::default());
+    view.memory(&mut limits, &mut usage);
+    (limits, usage.memory)
+}
+
+#[test]
+fn the_least_limit_above_counts_on_v2() {
+    let own = [
+        ("memory.max", "max\n"),
+        ("memory.current", "4096\n"),
+        ("memory.stat", "anon 1\nfile 2\nfile_mapped 3\n"),
+    ];
+    let tree = Tree::new()
+        .group("a", &[("memory.max", "1000\n"), ("memory.swap.max", "max\n")])
+        .group("a/b", &[("memory.max", "3000\n"), ("memory.swap.max", "77\n")])
+        .group("a/b/c", &[&own[..], &[("memory.swap.max", "99\n"), ("memory.swap.current", "5\n")]].concat());
+    let (limits, usage) = memory(&tree.v2("a/b/c"));
+    assert_eq!((limits.memory, limits.swap), (Some(1000), Some(77)));
+    let usage = usage.unwrap();
+    assert_eq!((usage.total, usage.swap), (4096, Some(5)));
+    assert_eq!([Part::Anon, Part::File, Part::Mapped].map(|part| usage.parts.get(part)), [1, 2, 3]);
+}
+
+#[test]
+fn without_the_controller_nothing_is_told() {
+    let tree = Tree::new().group("a", &[("cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\n")]);
+    let view = tree.v2("a");
+    assert_eq!(memory(&view), (Limits::default(), None));
+    assert_eq!(view.cpu_time(), Some(CpuTime { user: 5000, system: 4000, each: None }));
+    assert_eq!((view.cpus(), view.disks()), (None, None));
+}
+
+#[test]
+fn v1_tells_the_least_limit_itself_and_swap_is_the_rest() {
+    let stat = "cache 1\nhierarchical_memory_limit 1000\nhierarchical_memsw_limit 1500\ntotal_cache 7\ntotal_swap 3\n";
+    let tree = Tree::new().group("a", &[("memory.stat", stat), ("memory.usage_in_bytes", "600\n")]);
+    let (limits, usage) = memory(&tree.v1(&["memory"], "a"));
+    assert_eq!((limits.memory, limits.swap), (Some(1000), Some(500)));
+    let usage = usage.unwrap();
+    assert_eq!((usage.total, usage.swap, usage.parts.get(Part::File)), (600, Some(3), 7));
+    let unlimited =
+        "hierarchical_memory_limit 9223372036854771712\nhierarchical_memsw_limit 9223372036854771712\n";
+    let free = Tree::new().group("a", &[("memory.stat", unlimited), ("memory.usage_in_bytes", "6\n")]);
+    assert_eq!(memory(&free.v1(&["memory"], "a")).0, Limits::default());
+    let plain =
+        Tree::new().group("a", &[("memory.stat", "total_swap 0\n"), ("memory.usage_in_bytes", "6\n")]);
+    let (limits, usage) = memory(&plain.v1(&["memory"], "a"));
+    assert_eq!((limits, usage.unwrap().swap), (Limits::default(), None));
+}
+
+#[test]
+fn on_a_hybrid_host_each_controller_is_asked_where_it_is() {
+    let v1 = Tree::new().group("a", &[("cpuacct.usage_all", "cpu user system\n0 10 1\n1 20 2\n")]);
+    let v2 = Tree::new()
+        .group("a", &[("cpu.stat", "user_usec 1\nsystem_usec 1\n"), ("io.stat", "8:0 rbytes=512 rios=1\n")]);
+    let view = View::new(vec![
+        v1.directory(Version::V1, &["cpu", "cpuacct"], "a"),
+        v2.directory(Version::V2, &[], "a"),
+    ]);
+    let time = view.cpu_time().unwrap();
+    assert_eq!((time.user, time.system, time.each.unwrap().len()), (30, 3, 2));
+    assert_eq!(view.disks().unwrap()[0].read, (512, 1));
+}
+
+#[test]
+fn processors_are_those_that_are_had_of_the_nearest_group_that_tells() {
+    let tree = Tree::new()
+        .group("a", &[("cpuset.cpus.effective", "0-1\n"), ("cpuset.cpus", "0-7\n")])
+        .group("a/b", &[("cpuset.cpus", "0-3\n")]);
+    assert_eq!(tree.v2("a/b").cpus().unwrap().to_string(), "0-1");
+    let v1 = Tree::new().group("a", &[("cpuset.effective_cpus", "1\n"), ("cpuset.cpus", "0-1\n")]);
+    assert_eq!(v1.v1(&["cpuset"], "a").cpus().unwrap().to_string(), "1");
+}
+
+#[test]
+fn disks_are_told_in_bytes_and_operations() {
+    let bytes = "8:0 Read 100\n8:0 Write 5\n8:0 Discard 9\n8:0 Total 114\n254:1 Read 1\nTotal 115\n";
+    let operations = "8:0 Read 3\n8:0 Write 2\n8:0 Discard 1\n";
+    let (read, written, discarded) = ((100, 3), (5, 2), (9, 1));
+    let found = disks_v1(bytes, operations);
+    assert_eq!(found[0], DiskUsage { device: (8, 0), read, written, discarded });
+    assert_eq!((found.len(), found[1].device, found[1].read), (2, (254, 1), (1, 0)));
+    let v2 = "8:0 rbytes=100 wbytes=5 rios=3 wios=2 dbytes=9 dios=1\n254:1 rbytes=1\nbroken\n";
+    assert_eq!(disks_v2(v2), found);
+}
+
+#[test]
+fn a_file_is_read_anew_each_time_and_whatever_its_length() {
+    let tree = Tree::new().group("a", &[("cpuset.cpus.effective", "0\n")]);
+    let view = tree.v2("a");
+    assert_eq!(view.cpus().unwrap().count(), 1);
+    let file = tree.0.path().join("a/cpuset.cpus.effective");
+    let many: Vec<String> = (0..4000).map(|n| (n * 2).to_string()).collect();
+    fs::write(&file, many.join(",")).unwrap();
+    assert_eq!(view.cpus().unwrap().count(), 4000);
+}
+
+#[test]
+fn what_is_above_the_hierarchy_is_no_group() {
+    let tree = Tree::new().group("a/b", &[]);
+    // `a` has no cgroup.procs: as if the mount ended there.
+    let Some(line) = tree.v2("a/b").unified else { panic!("it has a v2 line") };
+    assert_eq!(line.0.len(), 1);
+}
+
+#[test]
+fn each_part_has_its_place() {
+    assert!(PARTS.iter().enumerate().all(|(at, (part, ..))| *part as usize == at));
+    let one = MemoryParts::default().with(Part::Zswapped, 5);
+    assert_eq!((one.get(Part::Zswapped), one.get(Part::Zswap)), (5, 0));
+}
