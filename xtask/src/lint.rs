@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::shell::{cargo, has, read, root, step};
 
 /// Which crates of the tree each crate may import. A crate without a line here may not exist.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("types", &[]),
     ("rtnl", &[]),
     ("sys", &["types", "rtnl"]),
@@ -20,6 +20,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("cgroup", &["types", "sys"]),
     ("container", &["types", "sys", "config", "cgroup", "policy"]),
     ("image", &["types", "sys", "config"]),
+    ("lxcfs", &["types", "sys", "cgroup"]),
     ("bryo", &["types", "sys", "config", "cgroup", "policy", "container"]),
     ("helpers", &["types"]),
     ("idmap", &["types", "policy", "helpers"]),
