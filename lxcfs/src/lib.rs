@@ -1,6 +1,8 @@
 //! What a container sees of its own limits: files over those of /proc and /sys that know nothing of cgroups.
 //!
-//! [`files`] is one table; each file in it is a pure function of the host's text, the limits and what is used.
+//! [`files`] is one table; each file in it is a pure function of the host's text, the limits and what is used. [`fuse`] puts them
+//! into a file system, in which every container has a superblock of its own. Neither knows the other's contents.
 #![forbid(unsafe_code)]
 
 pub mod files;
+pub mod fuse;

@@ -1,0 +1,293 @@
+//! One superblock: what the kernel has been told, and what it is answered.
+//!
+//! A file is rendered when it is opened, and again whenever it is read from its beginning a second time; what is read further
+//! on is a part of that text. So each reader sees one moment, and top(1), which keeps its file open, each time a new one. An
+//! open of which nothing is known, because another process answered it, is rendered when it is read.
+//!
+//! Readers of two kinds must get exact bytes. read(2) asks here for each piece, since files are opened for direct I/O.
+//! sendfile(2) goes through the page cache, and up to the size that the kernel knows: it is told a size of whole pages, and
+//! cuts that to the text's when a read comes back short. Before a longer text is opened, the size must grow again
+//! ([`Answer::Grow`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::reply::{self, Bytes, Status};
+use super::request::{Operation, Request};
+use super::tree::{Kind, Tree};
+use crate::files::FILES;
+
+/// What a request leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing is written.
+    Nothing,
+    /// This is written.
+    Reply(Vec<u8>),
+    /// First the one, then the other is written, and not by who answers reads: the kernel waits with the first until nobody
+    /// reads the file's last page.
+    Grow(Vec<u8>, Vec<u8>),
+    /// The file system is gone.
+    Gone,
+}
+
+/// The unit in which sizes are told.
+const PAGE: u64 = 4096;
+
+/// The most texts that are kept for one container. Who opens more files gets a text of a later moment for the oldest.
+const OPEN: usize = 256;
+
+/// One superblock.
+#[derive(Debug)]
+pub struct Session {
+    tree: Arc<Tree>,
+    /// When it began, in seconds since the epoch.
+    time: u64,
+    next: u64,
+    texts: BTreeMap<u64, Text>,
+    sizes: [Size; FILES.len()],
+}
+
+/// The text of one open.
+#[derive(Debug)]
+struct Text {
+    bytes: Vec<u8>,
+    /// It has been read from its beginning.
+    is_read: bool,
+}
+
+impl Text {
+    fn new(text: String) -> Self {
+        Self { bytes: text.into_bytes(), is_read: false }
+    }
+}
+
+/// What the kernel knows of a file's size.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// What it is told.
+    told: u64,
+    /// The least that it may have cut that to.
+    known: u64,
+}
+
+/// Renders a file, by its place in the table.
+pub(crate) type Renderer<'a> = dyn FnMut(usize) -> String + 'a;
+
+impl Session {
+    /// Begins one for a superblock that was made at `time`, in seconds since the epoch.
+    pub fn new(tree: Arc<Tree>, time: u64) -> Self {
+        let sizes = [Size { told: PAGE, known: PAGE }; FILES.len()];
+        Self { tree, time, next: 1, texts: BTreeMap::new(), sizes }
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, request: &Request<'_>, render: &mut Renderer<'_>) -> Answer {
+        let Request { unique, node, operation } = *request;
+        let answered = match operation {
+            Operation::Unanswered => return Answer::Nothing,
+            Operation::Destroy => return Answer::Gone,
+            Operation::Init { version, flags, readahead } => init(version, flags, readahead),
+            Operation::Lookup(name) => self.lookup(node, name),
+            Operation::GetAttr => self.status(node).map(Status::attributes),
+            Operation::Open { flags } => return self.open(unique, node, flags, render),
+            Operation::Read { handle, offset, size } => self.read(node, handle, offset, size, render),
+            Operation::Release { handle } => {
+                self.texts.remove(&handle);
+                Ok(Bytes::default())
+            }
+            Operation::OpenDir => match self.tree.kind(node) {
+                Some(Kind::Directory) => Ok(Bytes::default().u64s(&[0]).u32s(&[0, 0])),
+                Some(Kind::File(_)) => Err(errno::NOTDIR),
+                None => Err(errno::NOENT),
+            },
+            Operation::ReadDir { offset, size } => self.read_dir(node, offset, size),
+            Operation::ReleaseDir => Ok(Bytes::default()),
+            Operation::ReadLink => Err(errno::INVAL),
+            Operation::StatFs => Ok(stat_fs()),
+            // The kernel remembers that, and asks no more.
+            Operation::Other(_) => Err(errno::NOSYS),
+        };
+        Answer::Reply(match answered {
+            Ok(body) => reply::done(unique, body),
+            Err(errno) => reply::failed(unique, errno),
+        })
+    }
+
+    fn status(&self, node: u64) -> Result<Status, i32> {
+        let kind = self.tree.kind(node).ok_or(errno::NOENT)?;
+        let size = match kind {
+            Kind::Directory => 0,
+            Kind::File(at) => self.sizes[at].told,
+        };
+        Ok(Status { node, kind, size, time: self.time })
+    }
+
+    fn lookup(&self, node: u64, name: &[u8]) -> Result<Bytes, i32> {
+        let found = self.tree.find(node, name).ok_or(errno::NOENT)?;
+        self.status(found).map(Status::entry)
+    }
+
+    fn open(&mut self, unique: u64, node: u64, flags: u32, render: &mut Renderer<'_>) -> Answer {
+        const ACCESS: u32 = 3;
+        const DIRECT: u32 = 1;
+        const NO_FLUSH: u32 = 1 << 5;
+        let at = match self.tree.kind(node) {
+            Some(Kind::File(at)) if flags & ACCESS == 0 => at,
+            Some(Kind::File(_)) => return Answer::Reply(reply::failed(unique, errno::ROFS)),
+            Some(Kind::Directory) => return Answer::Reply(reply::failed(unique, errno::ISDIR)),
+            None => return Answer::Reply(reply::failed(unique, errno::NOENT)),
+        };
+        let text = Text::new(render(at));
+        let grown = self.sizes[at].grow(text.bytes.len() as u64);
+        let handle = self.keep(text);
+        let opened = reply::done(unique, Bytes::default().u64s(&[handle]).u32s(&[DIRECT | NO_FLUSH, 0]));
+        match grown {
+            Some(size) => Answer::Grow(store_last_byte(node, size), opened),
+            None => Answer::Reply(opened),
+        }
+    }
+
+    /// Keeps a text and returns its handle.
+    fn keep(&mut self, text: Text) -> u64 {
+        if self.texts.len() >= OPEN {
+            self.texts.pop_first();
+        }
+        let handle = self.next;
+        self.next = handle.wrapping_add(1);
+        self.texts.insert(handle, text);
+        handle
+    }
+
+    fn read(
+        &mut self,
+        node: u64,
+        handle: u64,
+        offset: u64,
+        size: u32,
+        render: &mut Renderer<'_>,
+    ) -> Result<Bytes, i32> {
+        let at = match self.tree.kind(node) {
+            Some(Kind::File(at)) => at,
+            Some(Kind::Directory) => return Err(errno::ISDIR),
+            None => return Err(errno::NOENT),
+        };
+        let mut unkept;
+        if !self.texts.contains_key(&handle) && self.texts.len() < OPEN {
+            // Another process has answered the open.
+            self.next = self.next.max(handle.wrapping_add(1));
+            self.texts.insert(handle, Text::new(render(at)));
+        }
+        let text = match self.texts.get_mut(&handle) {
+            Some(text) => text,
+            None => {
+                unkept = Text::new(render(at));
+                &mut unkept
+            }
+        };
+        if offset == 0 {
+            if text.is_read {
+                text.bytes = render(at).into_bytes();
+            }
+            text.is_read = true;
+        }
+        let start = text.bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+        let part = &text.bytes[start..text.bytes.len().min(start + size as usize)];
+        if part.len() < size as usize {
+            self.sizes[at].cut(offset.saturating_add(part.len() as u64));
+        }
+        Ok(Bytes::default().raw(part))
+    }
+
+    fn read_dir(&self, node: u64, offset: u64, size: u32) -> Result<Bytes, i32> {
+        if self.tree.kind(node) != Some(Kind::Directory) {
+            return Err(errno::NOTDIR);
+        }
+        let dots = [(node, ".", Kind::Directory), (self.tree.parent(node), "..", Kind::Directory)];
+        let all = (1..).zip(dots.into_iter().chain(self.tree.children(node)));
+        let mut listed = Vec::new();
+        for (next, (number, name, kind)) in all.skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+            let entry = reply::directory_entry(number, next, kind, name.as_bytes());
+            if listed.len() + entry.len() > size as usize {
+                break;
+            }
+            listed.extend(entry);
+        }
+        Ok(Bytes::default().raw(&listed))
+    }
+}
+
+impl Size {
+    /// Returns the size that the kernel must be made to know before a text of `length` is opened, if that is more than it may
+    /// have cut it to.
+    fn grow(&mut self, length: u64) -> Option<u64> {
+        self.told = self.told.max(length.next_multiple_of(PAGE));
+        let told = self.told;
+        (self.known < length).then(|| {
+            self.known = told;
+            told
+        })
+    }
+
+    /// A read came back short at `end`.
+    fn cut(&mut self, end: u64) {
+        self.known = self.known.min(end);
+    }
+}
+
+/// Numbers of errors. Source: the kernel's include/uapi/asm-generic/errno{-base,}.h.
+mod errno {
+    pub(super) const NOENT: i32 = 2;
+    pub(super) const NOTDIR: i32 = 20;
+    pub(super) const ISDIR: i32 = 21;
+    pub(super) const INVAL: i32 = 22;
+    pub(super) const ROFS: i32 = 30;
+    pub(super) const NOSYS: i32 = 38;
+    pub(super) const PROTO: i32 = 71;
+}
+
+/// Answers the first request.
+fn init((major, minor): (u32, u32), offered: u64, readahead: u32) -> Result<Bytes, i32> {
+    /// The version that these messages are of, and the oldest whose are.
+    const VERSION: (u32, u32) = (7, 38);
+    const OLDEST: u32 = 23;
+    const ASYNC_READ: u64 = 1;
+    const BIG_WRITES: u64 = 1 << 5;
+    const PARALLEL_DIROPS: u64 = 1 << 18;
+    const INIT_EXT: u64 = 1 << 30;
+    const HAS_RESEND: u64 = 1 << 39;
+    const LARGEST_WRITE: u32 = 4096;
+    if major < VERSION.0 || (major == VERSION.0 && minor < OLDEST) {
+        return Err(errno::PROTO);
+    }
+    let wanted = ASYNC_READ | BIG_WRITES | PARALLEL_DIROPS | INIT_EXT | HAS_RESEND;
+    let flags =
+        if offered & INIT_EXT != 0 { wanted & offered } else { wanted & offered & u64::from(u32::MAX) };
+    let minor = if major == VERSION.0 { minor.min(VERSION.1) } else { VERSION.1 };
+    let (background, congested) = (64, 48);
+    Ok(Bytes::default()
+        .u32s(&[VERSION.0, minor, readahead, flags as u32])
+        .u16s(&[background, congested])
+        .u32s(&[LARGEST_WRITE, 1])
+        // Pages of a request, alignment of maps; then the other half of the flags, and what is not used.
+        .u16s(&[0, 0])
+        .u32s(&[(flags >> 32) as u32])
+        .u32s(&[0; 7]))
+}
+
+fn stat_fs() -> Bytes {
+    const LONGEST_NAME: u32 = 255;
+    Bytes::default().u64s(&[0; 5]).u32s(&[PAGE as u32, LONGEST_NAME, PAGE as u32, 0]).u32s(&[0; 6])
+}
+
+/// Puts a byte into the page cache, the last one of a file of `size`: that the kernel takes for its size then. Of no bytes it
+/// takes no notice. What is in the cache is dropped when the file is opened.
+fn store_last_byte(node: u64, size: u64) -> Vec<u8> {
+    const NOTIFICATION: u64 = 0;
+    const STORE: i32 = 4;
+    let body = Bytes::default().u64s(&[node, size - 1]).u32s(&[1, 0]).raw(&[0]);
+    reply::message(NOTIFICATION, STORE, body)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Requests as the kernel sends them, and what it reads of the answers.
+
+use super::*;
+use crate::fuse::ROOT;
+
+/// A session in which each file's text is what the test says at that moment.
+struct Told {
+    session: Session,
+    text: String,
+    rendered: usize,
+}
+
+impl Told {
+    fn new(text: &str) -> Self {
+        Self { session: Session::new(Arc::new(Tree::new()), 5), text: text.to_owned(), rendered: 0 }
+    }
+
+    fn ask(&mut self, node: u64, operation: Operation<'_>) -> Answer {
+        let (text, rendered) = (&self.text, &mut self.rendered);
+        let request = Request { unique: 9, node, operation };
+        self.session.answer(&request, &mut |_| {
+            *rendered += 1;
+            text.clone()
+        })
+    }
+
+    fn node(&self, path: &str) -> u64 {
+        let tree = &self.session.tree;
+        path.split('/').try_fold(ROOT, |parent, name| tree.find(parent, name.as_bytes())).unwrap()
+    }
+
+    fn open(&mut self, path: &str) -> u64 {
+        let answer = self.ask(self.node(path), Operation::Open { flags: 0 });
+        let (Answer::Reply(bytes) | Answer::Grow(_, bytes)) = answer else { panic!("{answer:?}") };
+        u64::from_ne_bytes(body(&bytes)[..8].try_into().unwrap())
+    }
+
+    fn read(&mut self, path: &str, handle: u64, offset: u64, size: u32) -> String {
+        let answer = self.ask(self.node(path), Operation::Read { handle, offset, size });
+        String::from_utf8(body(&replied(answer)).to_vec()).unwrap()
+    }
+}
+
+fn replied(answer: Answer) -> Vec<u8> {
+    let Answer::Reply(bytes) = answer else { panic!("{answer:?}") };
+    bytes
+}
+
+/// Returns what follows the header of a message that tells of no error.
+fn body(bytes: &[u8]) -> &[u8] {
+    assert_eq!(u32::from_ne_bytes(bytes[..4].try_into().unwrap()) as usize, bytes.len());
+    assert_eq!((error(bytes), &bytes[8..16]), (0, &9u64.to_ne_bytes()[..]));
+    &bytes[16..]
+}
+
+fn error(bytes: &[u8]) -> i32 {
+    -i32::from_ne_bytes(bytes[4..8].try_into().unwrap())
+}
+
+const MEMINFO: &str = "proc/meminfo";
+
+#[test]
+fn a_file_is_rendered_when_it_is_opened_and_read_in_pieces() {
+    let mut told = Told::new("abcdef");
+    let handle = told.open(MEMINFO);
+    told.text = "later".to_owned();
+    assert_eq!(told.read(MEMINFO, handle, 0, 4), "abcd");
+    assert_eq!(told.read(MEMINFO, handle, 4, 4), "ef");
+    assert_eq!(told.read(MEMINFO, handle, 6, 4), "");
+    assert_eq!(told.read(MEMINFO, handle, u64::MAX, 4), "");
+    assert_eq!(told.rendered, 1);
+}
+
+#[test]
+fn reading_from_the_beginning_again_shows_the_present() {
+    let mut told = Told::new("first");
+    let handle = told.open(MEMINFO);
+    assert_eq!(told.read(MEMINFO, handle, 0, 100), "first");
+    told.text = "second".to_owned();
+    assert_eq!(told.read(MEMINFO, handle, 0, 100), "second");
+    assert_eq!(told.read(MEMINFO, handle, 3, 100), "ond");
+}
+
+#[test]
+fn an_open_that_another_process_answered_is_read_all_the_same() {
+    let mut told = Told::new("abcdef");
+    assert_eq!(told.read(MEMINFO, 4711, 2, 100), "cdef");
+    assert_eq!(told.read(MEMINFO, 4711, 0, 100), "abcdef");
+    assert!(told.open(MEMINFO) > 4711, "the handle is had already");
+}
+
+#[test]
+fn many_opens_take_no_more_than_their_share_and_all_can_be_read() {
+    let mut told = Told::new("abc");
+    let handles: Vec<u64> = (0..OPEN + 50).map(|_| told.open(MEMINFO)).collect();
+    assert_eq!(told.session.texts.len(), OPEN);
+    for handle in &handles {
+        assert_eq!(told.read(MEMINFO, *handle, 0, 100), "abc");
+        assert!(told.session.texts.len() <= OPEN);
+    }
+    for handle in handles {
+        told.ask(ROOT, Operation::Release { handle });
+    }
+    assert!(told.session.texts.is_empty());
+}
+
+#[test]
+fn the_size_is_whole_pages_and_grows_before_a_longer_text_is_opened() {
+    let mut told = Told::new("abc");
+    let node = told.node(MEMINFO);
+    let size = |told: &mut Told| {
+        let status = replied(told.ask(node, Operation::GetAttr));
+        u64::from_ne_bytes(body(&status)[24..32].try_into().unwrap())
+    };
+    assert_eq!(size(&mut told), PAGE);
+    let handle = told.open(MEMINFO);
+    told.read(MEMINFO, handle, 0, 4096);
+    assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Reply(_)), "the same length");
+    told.text = "abcd".to_owned();
+    let answer = told.ask(node, Operation::Open { flags: 0 });
+    let Answer::Grow(store, _) = answer else { panic!("{answer:?}") };
+    let number = |at: usize| u64::from_ne_bytes(store[at..at + 8].try_into().unwrap());
+    assert_eq!((error(&store), number(8), number(16), number(24)), (-4, 0, node, PAGE - 1));
+    assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Reply(_)), "it has grown");
+    told.text = "x".repeat(5000);
+    assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Grow(..)));
+    assert_eq!(size(&mut told), 2 * PAGE);
+}
+
+#[test]
+fn directories_are_listed_however_little_room_there_is() {
+    let mut told = Told::new("");
+    let node = told.node("proc");
+    let list = |told: &mut Told, size| {
+        let mut names = Vec::new();
+        loop {
+            let offset = names.len() as u64;
+            let listed = replied(told.ask(node, Operation::ReadDir { offset, size }));
+            let mut rest = body(&listed);
+            if rest.is_empty() {
+                return names;
+            }
+            while !rest.is_empty() {
+                let length = u32::from_ne_bytes(rest[16..20].try_into().unwrap()) as usize;
+                names.push(String::from_utf8(rest[24..24 + length].to_vec()).unwrap());
+                rest = &rest[(24 + length).next_multiple_of(8)..];
+            }
+        }
+    };
+    let all = list(&mut told, 4096);
+    assert_eq!(all[..3], [".", "..", "cpuinfo"]);
+    assert!(all.contains(&"meminfo".to_owned()));
+    assert_eq!(list(&mut told, 40), all);
+}
+
+#[test]
+fn what_is_not_there_or_not_done_is_refused() {
+    let mut told = Told::new("");
+    let (file, dir) = (told.node(MEMINFO), told.node("proc"));
+    let read = Operation::Read { handle: 1, offset: 0, size: 1 };
+    let cases = [
+        (dir, Operation::Lookup(b"nothing"), errno::NOENT),
+        (file, Operation::Lookup(b"x"), errno::NOENT),
+        (99, Operation::GetAttr, errno::NOENT),
+        (dir, Operation::Open { flags: 0 }, errno::ISDIR),
+        (99, Operation::Open { flags: 0 }, errno::NOENT),
+        (file, Operation::Open { flags: 2 }, errno::ROFS),
+        (dir, read, errno::ISDIR),
+        (99, read, errno::NOENT),
+        (file, Operation::OpenDir, errno::NOTDIR),
+        (file, Operation::ReadDir { offset: 0, size: 100 }, errno::NOTDIR),
+        (file, Operation::ReadLink, errno::INVAL),
+        (file, Operation::Other(16), errno::NOSYS),
+        (0, Operation::Init { version: (6, 1), flags: 0, readahead: 0 }, errno::PROTO),
+    ];
+    for (node, operation, expected) in cases {
+        let answer = replied(told.ask(node, operation));
+        assert_eq!((error(&answer), answer.len()), (expected, 16), "{operation:?}");
+    }
+    assert_eq!(told.ask(ROOT, Operation::Unanswered), Answer::Nothing);
+    assert_eq!(told.ask(ROOT, Operation::Destroy), Answer::Gone);
+}
+
+#[test]
+fn messages_have_the_lengths_that_the_kernel_expects() {
+    let mut told = Told::new("");
+    let file = told.node(MEMINFO);
+    let lengths = [
+        (Operation::Init { version: (7, 45), flags: u64::MAX, readahead: 1 }, ROOT, 64),
+        (Operation::Lookup(b"proc"), ROOT, 128),
+        (Operation::GetAttr, file, 104),
+        (Operation::Open { flags: 0 }, file, 16),
+        (Operation::OpenDir, ROOT, 16),
+        (Operation::StatFs, ROOT, 80),
+    ];
+    for (operation, node, expected) in lengths {
+        assert_eq!(body(&replied(told.ask(node, operation))).len(), expected, "{operation:?}");
+    }
+}
+
+#[test]
+fn only_what_the_kernel_offers_is_taken() {
+    let flags = |offered| {
+        let bytes = reply::done(9, init((7, 31), offered, 0).ok().unwrap());
+        let word = |at: usize| u32::from_ne_bytes(body(&bytes)[at..at + 4].try_into().unwrap());
+        (word(4), word(12), word(32))
+    };
+    assert_eq!(flags(0), (31, 0, 0));
+    assert_eq!(flags(1 << 39), (31, 0, 0), "without INIT_EXT there is no other half");
+    assert_eq!(flags(1 << 39 | 1 << 30), (31, 1 << 30, 1 << 7));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_request_makes_a_session_panic(
+        requests in proptest::collection::vec(
+            (0..60u32, 0..20u64, proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)),
+            0..40,
+        ),
+    ) {
+        let mut told = Told::new("abcdef");
+        for (opcode, node, body) in requests {
+            let bytes = crate::fuse::request::tests::written(opcode, node, &body);
+            if let Ok(request) = Request::parse(&bytes) {
+                let _answer = told.session.answer(&request, &mut |_| "text".to_owned());
+            }
+        }
+        proptest::prop_assert!(told.session.texts.len() <= OPEN);
+    }
+}
