@@ -2,7 +2,11 @@
 //!
 //! [`files`] is one table; each file in it is a pure function of the host's text, the limits and what is used. [`fuse`] puts them
 //! into a file system, in which every container has a superblock of its own. Neither knows the other's contents.
+//! [`container`] is one that is served, [`server`] the loop over all of a user's.
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod files;
 pub mod fuse;
+pub mod host;
+pub mod server;

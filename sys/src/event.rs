@@ -1,6 +1,6 @@
 //! Waiting for several fds at once.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -49,4 +49,44 @@ pub fn wait(watched: &[(BorrowedFd<'_>, Ready)], timeout: Option<Duration>) -> R
 /// Tells whether an fd can be read (or has been closed by the other side) within the time.
 pub fn readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool> {
     Ok(wait(&[(fd, Ready::READ)], timeout)?[0].read)
+}
+
+/// Many fds that are waited for, each with a number by which it is told of.
+#[derive(Debug)]
+pub struct Watch {
+    epoll: OwnedFd,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub fn new() -> Result<Self> {
+        let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC);
+        Ok(Self { epoll: epoll.call(|| "epoll_create1(EPOLL_CLOEXEC)".to_owned())? })
+    }
+
+    /// Watches an fd until it is closed, for something to read or its end.
+    pub fn add(&self, fd: BorrowedFd<'_>, number: u64) -> Result<()> {
+        use rustix::event::epoll::{EventData, EventFlags, add};
+        add(&self.epoll, fd, EventData::new_u64(number), EventFlags::IN)
+            .call(|| format!("epoll_ctl({}, EPOLL_CTL_ADD, {})", self.epoll.as_raw_fd(), fd.as_raw_fd()))
+    }
+
+    /// Watches an fd no more. Closing it is not enough where another process, or another fd, has the same file.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        rustix::event::epoll::delete(&self.epoll, fd)
+            .call(|| format!("epoll_ctl({}, EPOLL_CTL_DEL, {})", self.epoll.as_raw_fd(), fd.as_raw_fd()))
+    }
+
+    /// Waits until at least one is ready or the time is over, and returns their numbers. A signal ends the wait early.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Vec<u64>> {
+        let mut events = Vec::with_capacity(64);
+        let limit =
+            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+        let space = rustix::buffer::spare_capacity(&mut events);
+        match rustix::event::epoll::wait(&self.epoll, space, limit.as_ref()) {
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            done => done.call(|| format!("epoll_wait({})", self.epoll.as_raw_fd()))?,
+        };
+        Ok(events.iter().map(|event| event.data.u64()).collect())
+    }
 }

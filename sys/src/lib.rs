@@ -5,12 +5,14 @@
 //! anything. The privileged helpers do not use this crate: they have a small `sys` module of their own.
 
 pub mod cap;
+pub mod clock;
 pub mod cred;
 pub mod error;
 pub mod event;
 pub mod exposed;
 pub mod file;
 pub mod filesystem;
+pub mod fuse;
 pub mod inet;
 pub mod keyring;
 pub mod landlock;

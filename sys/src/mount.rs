@@ -75,9 +75,11 @@ pub fn new_filesystem(fstype: &str, options: &[(&str, &str)], attrs: u64) -> Res
     let text = |what: &str| format!("{what} of a new {fstype}");
     let context =
         rustix::mount::fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).call(|| format!("fsopen({fstype:?})"))?;
-    // What the mount table shows in place of a device.
-    let source = rustix::mount::fsconfig_set_string(&context, "source", fstype);
-    source.call(|| text("fsconfig(\"source\")"))?;
+    // What the mount table shows in place of a device. It can be set once.
+    if !options.iter().any(|(key, _)| *key == "source") {
+        let source = rustix::mount::fsconfig_set_string(&context, "source", fstype);
+        source.call(|| text("fsconfig(\"source\")"))?;
+    }
     for (key, value) in options {
         let set = match *value {
             "" => rustix::mount::fsconfig_set_flag(&context, *key),

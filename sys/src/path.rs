@@ -486,6 +486,23 @@ pub fn reread(file: BorrowedFd<'_>, cap: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads an open kernel file from its beginning to its end, or to `cap` bytes: one of many lines comes in pieces.
+pub fn reread_all(file: BorrowedFd<'_>, cap: usize) -> Result<Vec<u8>> {
+    const PIECE: usize = 16 << 10;
+    let mut bytes = Vec::new();
+    while bytes.len() < cap {
+        let start = bytes.len();
+        bytes.resize(start + PIECE.min(cap - start), 0);
+        let got = rustix::io::pread(file, &mut bytes[start..], start as u64)
+            .call(|| format!("pread({}, {start})", file.as_raw_fd()))?;
+        bytes.truncate(start + got);
+        if got == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Waits until a kernel file (cgroup.events, mountinfo) tells of a change since it was last read through this fd;
 /// `Ok(false)` when the time is over first. A signal ends the wait early.
 pub fn wait_change(file: BorrowedFd<'_>, timeout: std::time::Duration) -> Result<bool> {

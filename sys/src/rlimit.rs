@@ -45,3 +45,9 @@ pub fn set(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let done = unsafe { libc::setrlimit(resource, &raw const limit) };
     cvt(done.into(), || format!("setrlimit({resource}, {soft}, {hard})")).map(drop)
 }
+
+/// Lets this process open as many files as its hard limit allows.
+pub fn raise_files() -> Result<()> {
+    let (_soft, hard) = get(libc::RLIMIT_NOFILE)?;
+    set(libc::RLIMIT_NOFILE, hard, hard)
+}

@@ -31,6 +31,13 @@ pub enum Answer {
     Gone,
 }
 
+impl Answer {
+    /// Answers a request that could not be dealt with.
+    pub(crate) fn failure(unique: u64) -> Self {
+        Self::Reply(reply::failed(unique, errno::IO))
+    }
+}
+
 /// The unit in which sizes are told.
 const PAGE: u64 = 4096;
 
@@ -238,6 +245,7 @@ impl Size {
 /// Numbers of errors. Source: the kernel's include/uapi/asm-generic/errno{-base,}.h.
 mod errno {
     pub(super) const NOENT: i32 = 2;
+    pub(super) const IO: i32 = 5;
     pub(super) const NOTDIR: i32 = 20;
     pub(super) const ISDIR: i32 = 21;
     pub(super) const INVAL: i32 = 22;

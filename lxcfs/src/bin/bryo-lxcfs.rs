@@ -1,0 +1,34 @@
+//! `bryo-lxcfs`: shows every container of a user its own limits in /proc and /sys. Started by `bryo-monitor` alone, with the
+//! number of an inherited socket and the directory that it is in.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lxcfs::server::{self, Server};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let started = match &arguments[..] {
+        [verb, listener, directory] if verb == "serve" => serve(listener, PathBuf::from(directory)),
+        _ => Err("bryo-lxcfs is started by bryo".to_owned()),
+    };
+    match started {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bryo-lxcfs: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(listener: &str, directory: PathBuf) -> Result<(), String> {
+    let number: i32 = listener.parse().map_err(|_| format!("{listener:?} is no fd"))?;
+    let prepared = || -> sys::Result<Server> {
+        sys::process::close_inherited_except(&[number])?;
+        let listener = sys::process::inherited(number)?;
+        server::detach()?;
+        sys::rlimit::raise_files()?;
+        Server::new(listener, directory)
+    };
+    prepared().and_then(Server::run).map_err(|e| e.to_string())
+}

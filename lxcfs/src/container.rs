@@ -1,0 +1,171 @@
+//! One container: its superblock, and where what it may use and uses is read.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use cgroup::CpuList;
+use cgroup::view::{Directory, Limits, Usage, View};
+use sys::fuse::Next;
+
+use crate::files::{FILES, Facts, Need};
+use crate::fuse::{Answer, Request, Session, Tree};
+use crate::host::Host;
+
+/// How many opens of one container may wait for the kernel to take note of a size. Who keeps it from that, by a process that is
+/// stopped while it reads, then gets the rest of his files without.
+const GROWING: usize = 4;
+
+/// When a container began.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// When its init began, in ticks since the boot.
+    pub born: u64,
+    /// How far its clock since the boot is ahead of the host's, in nanoseconds.
+    pub ahead: i64,
+}
+
+/// One container that is served.
+#[derive(Debug)]
+pub struct Container {
+    device: Arc<OwnedFd>,
+    session: Session,
+    view: View,
+    birth: Birth,
+    online: CpuList,
+    growing: Arc<AtomicUsize>,
+}
+
+/// Whether a container goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There can be more requests.
+    Lives,
+    /// Its superblock is gone.
+    Gone,
+}
+
+impl Container {
+    /// Begins to serve a superblock.
+    pub fn new(device: OwnedFd, tree: Arc<Tree>, directories: Vec<Directory>, birth: Birth) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            device: Arc::new(device),
+            session: Session::new(tree, now.map_or(0, |now| now.as_secs())),
+            view: View::new(directories),
+            birth,
+            online: Host::online(),
+            growing: Arc::default(),
+        }
+    }
+
+    /// Returns the device by which requests come.
+    pub fn device(&self) -> &OwnedFd {
+        &self.device
+    }
+
+    /// Answers the next request, if there is one.
+    pub fn serve(&mut self, host: &Host, buffer: &mut [u8]) -> State {
+        let length = match sys::fuse::next(self.device.as_fd(), buffer) {
+            Ok(Next::Message(length)) => length,
+            Ok(Next::Nothing) => return State::Lives,
+            // A device that cannot be read serves nobody; closed, it says so.
+            Ok(Next::Gone) | Err(_) => return State::Gone,
+        };
+        match self.answer(host, &buffer[..length]) {
+            Answer::Nothing => {}
+            Answer::Reply(message) => self.send(&message),
+            Answer::Grow(store, message) => self.grow(store, message),
+            Answer::Gone => return State::Gone,
+        }
+        State::Lives
+    }
+
+    fn answer(&mut self, host: &Host, bytes: &[u8]) -> Answer {
+        let request = match Request::parse(bytes) {
+            Ok(request) => request,
+            Err(broken) => return broken.unique.map_or(Answer::Nothing, Answer::failure),
+        };
+        let Self { session, view, birth, online, .. } = self;
+        let mut render = |at: usize| {
+            let file = &FILES[at];
+            (file.render)(&host.text(at), &facts(view, *birth, online, file.needs))
+        };
+        // Who reads gets an error then, and everybody else goes on.
+        let answered = catch_unwind(AssertUnwindSafe(|| session.answer(&request, &mut render)));
+        answered.unwrap_or_else(|_| Answer::failure(request.unique))
+    }
+
+    fn send(&self, message: &[u8]) {
+        // What the kernel does not take it has no use for.
+        let _unheard = sys::fuse::send(self.device.as_fd(), message);
+    }
+
+    /// Makes the kernel take note of a larger size, then answers the open. A thread does it: the kernel waits until nobody reads
+    /// the page of the file, and who reads waits for an answer of this one.
+    fn grow(&self, store: Vec<u8>, message: Vec<u8>) {
+        const STACK: usize = 64 << 10;
+        let (device, growing) = (Arc::clone(&self.device), Arc::clone(&self.growing));
+        let answer = message.clone();
+        let both = move || {
+            let _unheard = sys::fuse::send(device.as_fd(), &store);
+            let _unheard = sys::fuse::send(device.as_fd(), &answer);
+            growing.fetch_sub(1, Ordering::Relaxed);
+        };
+        let has_room = self.growing.fetch_add(1, Ordering::Relaxed) < GROWING;
+        if !has_room || thread::Builder::new().stack_size(STACK).spawn(both).is_err() {
+            self.growing.fetch_sub(1, Ordering::Relaxed);
+            self.send(&message);
+        }
+    }
+}
+
+/// Gathers what a file depends on.
+fn facts(view: &View, birth: Birth, online: &CpuList, needs: &[Need]) -> Facts {
+    let (mut limits, mut usage) = (Limits::default(), Usage::default());
+    for need in needs {
+        match need {
+            Need::Memory => view.memory(&mut limits, &mut usage),
+            Need::Cpus => limits.cpus = view.cpus(),
+            Need::CpuTime => usage.cpu = view.cpu_time(),
+            Need::Disks => usage.disks = view.disks(),
+        }
+    }
+    let (age, begun) = birth.age(sys::clock::since_boot());
+    Facts { limits, usage, online: online.clone(), age, begun, load: None }
+}
+
+impl Birth {
+    /// Returns how long the container has been running, and how much later than the host's its own clock began, if it has one.
+    fn age(self, since_boot: Duration) -> (Duration, Option<Duration>) {
+        if self.ahead != 0 {
+            let ahead = Duration::from_nanos(self.ahead.unsigned_abs());
+            return match self.ahead > 0 {
+                true => (since_boot.saturating_add(ahead), None),
+                false => (since_boot.saturating_sub(ahead), Some(ahead)),
+            };
+        }
+        let born = Duration::from_millis(self.born.saturating_mul(10));
+        (since_boot.saturating_sub(born), None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_as_old_as_its_init_unless_it_has_a_clock() {
+        let now = Duration::from_secs(1000);
+        let seconds = |seconds: u64| Duration::from_secs(seconds);
+        assert_eq!(Birth { born: 90_000, ahead: 0 }.age(now), (seconds(100), None));
+        let (ahead, behind) = (3_600_000_000_000, -400_000_000_000);
+        assert_eq!(Birth { born: 90_000, ahead }.age(now), (seconds(4600), None));
+        assert_eq!(Birth { born: 90_000, ahead: behind }.age(now), (seconds(600), Some(seconds(400))));
+        assert_eq!(Birth { born: u64::MAX, ahead: i64::MIN }.age(now).0, Duration::ZERO);
+        assert_eq!(Birth { born: u64::MAX, ahead: 0 }.age(now), (Duration::ZERO, None));
+    }
+}

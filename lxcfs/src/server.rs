@@ -1,0 +1,169 @@
+//! The process that serves all containers of one user: one loop over their superblocks and a command socket.
+//!
+//! A monitor binds the socket, starts this process if nobody listens, and sends it the device of a superblock; see
+//! [`types::Serve`]. Whoever connects holds the lock on the socket's directory until he is answered. So when the last
+//! superblock is gone and the lock can be had, nobody is coming: the process removes the directory and ends.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cgroup::Version;
+use cgroup::view::Directory;
+use sys::event::Watch;
+use sys::{Result, event, path, socket};
+use types::{Serve, Served};
+
+use crate::container::{Birth, Container, State};
+use crate::fuse::{BUFFER, Tree};
+use crate::host::Host;
+
+/// The name of the command socket in its directory.
+pub const SOCKET: &str = "command";
+
+/// The longest message of a monitor.
+const MESSAGE: usize = 16 << 10;
+
+/// By which number the listening socket is told of; others count on from there.
+const LISTENER: u64 = 0;
+
+/// How often who has nothing to serve tries whether it may end.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// The process's state.
+#[derive(Debug)]
+pub struct Server {
+    listener: OwnedFd,
+    directory: (PathBuf, OwnedFd),
+    watch: Watch,
+    host: Host,
+    tree: Arc<Tree>,
+    next: u64,
+    containers: BTreeMap<u64, Container>,
+    /// Connections that have not said anything yet.
+    connections: BTreeMap<u64, OwnedFd>,
+}
+
+impl Server {
+    /// Prepares to serve those who connect to `listener`, a socket in `directory`.
+    pub fn new(listener: OwnedFd, directory: PathBuf) -> Result<Self> {
+        let opened = path::open_dir(&directory)?;
+        let watch = Watch::new()?;
+        watch.add(listener.as_fd(), LISTENER)?;
+        Ok(Self {
+            listener,
+            directory: (directory, opened),
+            watch,
+            host: Host::default(),
+            tree: Arc::new(Tree::new()),
+            next: LISTENER + 1,
+            containers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        })
+    }
+
+    /// Serves until nothing is left to be served.
+    ///
+    /// # Errors
+    /// The kernel does not let it wait.
+    pub fn run(mut self) -> Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let idle = self.containers.is_empty() && self.connections.is_empty();
+            for number in self.watch.wait(idle.then_some(IDLE))? {
+                self.ready(number, &mut buffer);
+            }
+            if self.containers.is_empty() && self.connections.is_empty() && self.may_end() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ready(&mut self, number: u64, buffer: &mut [u8]) {
+        if number == LISTENER {
+            self.accept();
+        } else if let Some(container) = self.containers.get_mut(&number) {
+            // One request at a time, so that no container waits for another's many.
+            if container.serve(&self.host, buffer) == State::Gone {
+                let _closed_anyway = self.watch.remove(container.device().as_fd());
+                self.containers.remove(&number);
+            }
+        } else if let Some(connection) = self.connections.remove(&number) {
+            let _closed_anyway = self.watch.remove(connection.as_fd());
+            let served = self.hear(&connection).unwrap_or_else(Served::Refused);
+            // Who has gone meanwhile has closed the superblock too.
+            let _unheard = socket::send_now(connection.as_fd(), served.text().as_bytes(), &[]);
+        }
+    }
+
+    /// Takes a connection of the same user's; others cannot reach the socket, and are not listened to if they do.
+    fn accept(&mut self) {
+        let Ok(connection) = socket::accept(self.listener.as_fd()) else { return };
+        if socket::peer_uid(connection.as_fd()).is_ok_and(|uid| uid == sys::cred::real_uid()) {
+            let number = self.number();
+            if self.watch.add(connection.as_fd(), number).is_ok() {
+                self.connections.insert(number, connection);
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Hears what a monitor says, and begins to serve its container.
+    fn hear(&mut self, connection: &OwnedFd) -> std::result::Result<Served, String> {
+        let failed = |e: sys::Error| e.to_string();
+        let message = socket::receive(connection.as_fd(), MESSAGE).map_err(failed)?;
+        let text = String::from_utf8_lossy(&message.bytes);
+        let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
+        let mut fds = message.fds.into_iter();
+        let device = fds.next().ok_or("no device came along")?;
+        if fds.len() != serve.directories.len() {
+            return Err("not every directory came along".to_owned());
+        }
+        let directory = |(controllers, dir): (Vec<String>, OwnedFd)| {
+            let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
+            Directory { version, controllers, dir }
+        };
+        let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
+        sys::file::set_nonblocking(device.as_fd()).map_err(failed)?;
+        let number = self.number();
+        self.watch.add(device.as_fd(), number).map_err(failed)?;
+        let birth = Birth { born: serve.born, ahead: serve.ahead };
+        let container = Container::new(device, Arc::clone(&self.tree), directories, birth);
+        self.containers.insert(number, container);
+        Ok(Served::Files(self.tree.paths().map(str::to_owned).collect()))
+    }
+
+    /// Removes the directory if nobody is coming.
+    fn may_end(&self) -> bool {
+        let (name, directory) = &self.directory;
+        // Opened anew, since it is this that holds a lock that is had.
+        let Ok(lock) = path::open_dir_at(directory.as_fd(), Path::new(".")) else { return false };
+        let is_alone = path::try_lock(lock.as_fd()).unwrap_or(false)
+            && !event::readable(self.listener.as_fd(), Some(Duration::ZERO)).unwrap_or(true);
+        if is_alone {
+            let _gone = path::remove_file(directory.as_fd(), SOCKET.as_ref());
+            let _not_empty = std::fs::remove_dir(name);
+        }
+        is_alone
+    }
+}
+
+/// Leaves the caller's session, and becomes a process that nobody waits for.
+///
+/// # Errors
+/// The kernel refuses a step.
+pub fn detach() -> Result<()> {
+    if let sys::process::Cloned::Parent { .. } = sys::process::fork()? {
+        sys::process::exit_now(0);
+    }
+    sys::process::new_session()?;
+    sys::process::set_name("bryo-lxcfs")?;
+    sys::process::set_umask(0o077);
+    path::change_dir(path::open_dir(Path::new("/"))?.as_fd())
+}

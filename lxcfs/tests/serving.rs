@@ -1,0 +1,170 @@
+//! The whole server, with a socket in place of the device and plain directories in place of cgroups.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use lxcfs::server::{SOCKET, Server};
+use sys::{event, path, socket};
+use tempfile::TempDir;
+use types::{Serve, Served};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Running {
+    dir: TempDir,
+    /// As a monitor holds it, so that the server does not end before the first word.
+    lock: OwnedFd,
+    thread: JoinHandle<sys::Result<()>>,
+}
+
+impl Running {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("run");
+        fs::create_dir(&place).unwrap();
+        let listener = socket::listen_at(path::open_dir(&place).unwrap().as_fd(), SOCKET).unwrap();
+        let lock = path::open_dir(&place).unwrap();
+        assert!(path::try_lock(lock.as_fd()).unwrap());
+        let server = Server::new(listener, place).unwrap();
+        Self { dir, lock, thread: thread::spawn(move || server.run()) }
+    }
+
+    fn place(&self) -> std::path::PathBuf {
+        self.dir.path().join("run")
+    }
+
+    fn say(&self, text: &str, fds: &[BorrowedFd<'_>]) -> Served {
+        let connection = socket::connect_at(path::open_dir(&self.place()).unwrap().as_fd(), SOCKET).unwrap();
+        socket::send(connection.as_fd(), text.as_bytes(), fds).unwrap();
+        let message = receive(connection.as_fd());
+        String::from_utf8(message).unwrap().parse().unwrap()
+    }
+
+    /// Has a container served whose limit is so many bytes.
+    fn serve(&self, device: OwnedFd, limit: u64) -> Served {
+        let group = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let files = [
+            ("memory.max", format!("{limit}\n")),
+            ("memory.current", "4096\n".to_owned()),
+            ("memory.stat", "anon 4096\n".to_owned()),
+            ("cgroup.procs", String::new()),
+        ];
+        for (name, text) in files {
+            fs::write(group.path().join(name), text).unwrap();
+        }
+        let serve = Serve { born: 0, ahead: 0, directories: vec![Vec::new()] };
+        let directory = path::open_dir(&group.keep()).unwrap();
+        self.say(&serve.text(), &[device.as_fd(), directory.as_fd()])
+    }
+
+    /// Waits until the server has ended, which nothing keeps any more.
+    fn ended(self) {
+        drop(self.lock);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !self.thread.is_finished() {
+            assert!(std::time::Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.thread.join().unwrap().unwrap();
+        assert!(!self.dir.path().join("run").exists(), "its directory is left");
+    }
+}
+
+fn receive(from: BorrowedFd<'_>) -> Vec<u8> {
+    assert!(event::readable(from, Some(PATIENCE)).unwrap(), "no answer");
+    socket::receive(from, 1 << 17).unwrap().bytes
+}
+
+/// Sends a request and returns what follows the header of the answer.
+fn ask(kernel: &OwnedFd, opcode: u32, node: u64, body: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    request.extend((40 + body.len() as u32).to_ne_bytes());
+    request.extend(opcode.to_ne_bytes());
+    request.extend(2u64.to_ne_bytes());
+    request.extend(node.to_ne_bytes());
+    request.extend([0; 16]);
+    request.extend(body);
+    socket::send(kernel.as_fd(), &request, &[]).unwrap();
+    let answer = receive(kernel.as_fd());
+    assert_eq!(answer[4..8], [0; 4], "an error in answer to {opcode}");
+    answer[16..].to_vec()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_ne_bytes(bytes[..8].try_into().unwrap())
+}
+
+/// Reads a file as the kernel does for cat(1).
+fn cat(kernel: &OwnedFd, file: &str) -> String {
+    const LOOKUP: u32 = 1;
+    const OPEN: u32 = 14;
+    const READ: u32 = 15;
+    let node = file
+        .split('/')
+        .fold(1, |parent, name| number(&ask(kernel, LOOKUP, parent, &[name.as_bytes(), &[0]].concat())));
+    let handle = number(&ask(kernel, OPEN, node, &[0; 8]));
+    let mut text = Vec::new();
+    loop {
+        let mut body = [handle.to_ne_bytes(), (text.len() as u64).to_ne_bytes()].concat();
+        body.extend(4096u32.to_ne_bytes());
+        body.extend([0; 20]);
+        let part = ask(kernel, READ, node, &body);
+        if part.is_empty() {
+            return String::from_utf8(text).unwrap();
+        }
+        text.extend(part);
+    }
+}
+
+#[test]
+fn two_containers_see_each_their_own_limit_and_the_server_ends_after_the_last() {
+    let running = Running::start();
+    let (first_device, first) = socket::pair().unwrap();
+    let (second_device, second) = socket::pair().unwrap();
+    let Served::Files(files) = running.serve(first_device, 64 << 20) else { panic!("refused") };
+    assert!(files.contains(&"proc/meminfo".to_owned()), "{files:?}");
+    running.serve(second_device, 32 << 20);
+    assert!(cat(&first, "proc/meminfo").starts_with("MemTotal:          65536 kB\n"));
+    assert!(cat(&second, "proc/meminfo").starts_with("MemTotal:          32768 kB\n"));
+    drop(first);
+    assert!(cat(&second, "proc/meminfo").contains("MemFree:           32764 kB\n"));
+    assert!(cat(&second, "proc/cpuinfo").starts_with("processor"));
+    drop(second);
+    running.ended();
+}
+
+#[test]
+fn what_is_no_message_is_refused_and_the_others_go_on() {
+    let running = Running::start();
+    let (device, kernel) = socket::pair().unwrap();
+    running.serve(device, 64 << 20);
+    assert!(matches!(running.say("hello", &[]), Served::Refused(_)));
+    let serve = Serve { born: 0, ahead: 0, directories: vec![Vec::new()] };
+    assert!(matches!(running.say(&serve.text(), &[]), Served::Refused(_)));
+    assert!(matches!(running.say(&serve.text(), &[kernel.as_fd()]), Served::Refused(_)));
+    // A request that is none has no answer, and the next one has.
+    socket::send(kernel.as_fd(), b"x", &[]).unwrap();
+    assert!(cat(&kernel, "proc/uptime").contains('.'));
+    // Who connects and says nothing is not waited for.
+    let silent = socket::connect_at(path::open_dir(&running.place()).unwrap().as_fd(), SOCKET).unwrap();
+    assert!(cat(&kernel, "proc/stat").starts_with("cpu"));
+    drop((kernel, silent));
+    running.ended();
+}
+
+#[test]
+fn whoever_holds_the_lock_keeps_the_server() {
+    let running = Running::start();
+    let (device, kernel) = socket::pair().unwrap();
+    running.serve(device, 64 << 20);
+    drop(kernel);
+    thread::sleep(Duration::from_millis(500));
+    assert!(!running.thread.is_finished(), "it has ended under the lock");
+    let (device, kernel) = socket::pair().unwrap();
+    running.serve(device, 32 << 20);
+    assert!(cat(&kernel, "proc/meminfo").starts_with("MemTotal:          32768 kB\n"));
+    drop(kernel);
+    running.ended();
+}

@@ -1,0 +1,73 @@
+//! File systems of a process: the device, the superblock, and messages.
+//!
+//! Source: the kernel's Documentation/filesystems/fuse/fuse.rst; fuse(4).
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Call, Errno, Result};
+use crate::mount::{self, attr};
+
+/// Opens the device, without waiting in reads. A superblock takes it only from the user namespace in which it was opened.
+pub fn open() -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(Path::new("/dev/fuse"), flags, Mode::empty())
+        .call(|| "open(\"/dev/fuse\", O_RDWR|O_NONBLOCK)".to_owned())
+}
+
+/// Makes a read-only superblock whose files are those of whoever answers at `device`, as a detached mount of the type
+/// `fuse.SUBTYPE`. The kernel checks modes, and lets in everybody of this user namespace.
+pub fn new_superblock(device: BorrowedFd<'_>, subtype: &str) -> Result<OwnedFd> {
+    let device = device.as_raw_fd().to_string();
+    let options = [
+        ("source", subtype),
+        ("subtype", subtype),
+        ("fd", &device),
+        ("rootmode", "40000"),
+        ("user_id", "0"),
+        ("group_id", "0"),
+        ("allow_other", ""),
+        ("default_permissions", ""),
+        ("ro", ""),
+    ];
+    mount::new_filesystem("fuse", &options, attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+}
+
+/// What reading the device gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A message of so many bytes.
+    Message(usize),
+    /// None for now.
+    Nothing,
+    /// The superblock is gone.
+    Gone,
+}
+
+/// Reads the next message. Several processes may: each message is had by one.
+pub fn next(device: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Next> {
+    match rustix::io::read(device, buffer) {
+        // Not even the shortest message is empty: it is a test's end of a socket that has closed.
+        Ok(0) => Ok(Next::Gone),
+        Ok(length) => Ok(Next::Message(length)),
+        // ENOENT: who asked was killed just before.
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NOENT) => {
+            Ok(Next::Nothing)
+        }
+        Err(rustix::io::Errno::NODEV) => Ok(Next::Gone),
+        Err(e) => Err(e).call(|| format!("read({})", device.as_raw_fd())),
+    }
+}
+
+/// Writes an answer or a notification. Nobody may wait for it any more, which is no error.
+pub fn send(device: BorrowedFd<'_>, message: &[u8]) -> Result<()> {
+    match rustix::io::write(device, message) {
+        Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => Ok(()),
+        Err(e) => Err(crate::Error::new(
+            format!("write({}, {} bytes)", device.as_raw_fd(), message.len()),
+            Errno::from_raw(e.raw_os_error()),
+        )),
+    }
+}

@@ -1,0 +1,134 @@
+//! What a monitor tells `bryo-lxcfs` of a container, and what that answers: lines of text, beside fds.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+/// The first line, which changes with what follows.
+const FIRST: &str = "bryo-lxcfs 1";
+
+/// The most directories that come with one message.
+const DIRECTORIES: usize = 15;
+
+/// A container whose files are to be served. With it come the fds of its superblock's device and of its cgroup directories,
+/// in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// When its init began, in ticks since the boot.
+    pub born: u64,
+    /// How far its clock since the boot is ahead of the host's, in nanoseconds; 0 without a clock of its own.
+    pub ahead: i64,
+    /// The v1 controllers of each directory's hierarchy; none for v2.
+    pub directories: Vec<Vec<String>>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// The files that there are now, as paths from the root of the superblock and of the container.
+    Files(Vec<String>),
+    /// Why there are none.
+    Refused(String),
+}
+
+/// Text that is none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown;
+
+impl Serve {
+    /// Writes it down.
+    pub fn text(&self) -> String {
+        let mut text = format!("{FIRST}\nborn {}\nahead {}\n", self.born, self.ahead);
+        for controllers in &self.directories {
+            let _to_a_string = writeln!(text, "directory {}", controllers.join(","));
+        }
+        text
+    }
+}
+
+impl FromStr for Serve {
+    type Err = Unknown;
+
+    fn from_str(text: &str) -> Result<Self, Unknown> {
+        let mut lines = text.lines();
+        if lines.next() != Some(FIRST) {
+            return Err(Unknown);
+        }
+        let mut value = |key: &str| lines.next().and_then(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let born = value("born").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let controllers = |line: &str| {
+            let names = line.strip_prefix("directory ")?;
+            Some(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        };
+        let directories: Vec<_> = lines.map(controllers).collect::<Option<_>>().ok_or(Unknown)?;
+        if directories.len() > DIRECTORIES { Err(Unknown) } else { Ok(Self { born, ahead, directories }) }
+    }
+}
+
+impl Served {
+    /// Writes it down.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Files(paths) => format!("files\n{}", paths.join("\n")),
+            Self::Refused(why) => format!("refused\n{}", why.replace('\n', " ")),
+        }
+    }
+}
+
+impl FromStr for Served {
+    type Err = Unknown;
+
+    fn from_str(text: &str) -> Result<Self, Unknown> {
+        match text.split_once('\n') {
+            Some(("files", paths)) => {
+                // What is mounted inside of a container is inside of it.
+                let is_inside = |path: &&str| path.split('/').all(|name| !matches!(name, "" | "." | ".."));
+                let paths: Vec<&str> = paths.lines().collect();
+                if !paths.iter().all(is_inside) {
+                    return Err(Unknown);
+                }
+                Ok(Self::Files(paths.into_iter().map(str::to_owned).collect()))
+            }
+            Some(("refused", why)) => Ok(Self::Refused(why.to_owned())),
+            _ => Err(Unknown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve() -> Serve {
+        let directories = vec![vec!["cpu".to_owned(), "cpuacct".to_owned()], Vec::new()];
+        Serve { born: 12_345, ahead: -5_000_000_000, directories }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        assert_eq!(serve().text().parse(), Ok(serve()));
+        let bare = Serve { directories: Vec::new(), ..serve() };
+        assert_eq!(bare.text().parse(), Ok(bare));
+        for served in [
+            Served::Files(vec!["proc/meminfo".to_owned(), "proc/stat".to_owned()]),
+            Served::Files(Vec::new()),
+            Served::Refused("there is no room".to_owned()),
+        ] {
+            assert_eq!(served.text().parse(), Ok(served));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let other = serve().text().replace("bryo-lxcfs 1", "bryo-lxcfs 2");
+        let many = serve().text() + &"directory x\n".repeat(14);
+        for text in ["", "bryo-lxcfs 1", &other, &many, "bryo-lxcfs 1\nborn x\nahead 0\n"] {
+            assert_eq!(text.parse::<Serve>(), Err(Unknown), "{text:?}");
+        }
+        for text in
+            ["", "files", "files\n/etc/passwd", "files\nproc/../etc", "files\nproc//x", "files\n.", "x\ny"]
+        {
+            assert_eq!(text.parse::<Served>(), Err(Unknown), "{text:?}");
+        }
+    }
+}
