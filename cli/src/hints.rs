@@ -44,6 +44,8 @@ pub(crate) const IDS: &[&str] =
     &["helper.", "idmap.", "newuidmap.", "userns.map", "subid.absent", "subid.foreign"];
 /// The ids of what may be missing when a cgroup is wanted.
 pub(crate) const CGROUPS: &[&str] = &["cgroup.none"];
+/// How the ids of findings about /dev/fuse begin.
+pub(crate) const FUSE: &str = "fuse.";
 
 /// A file or program is not there.
 const ENOENT: i32 = Errno::ENOENT as i32;

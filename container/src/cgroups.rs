@@ -1,6 +1,7 @@
 //! A container's cgroups: those of its monitor and of its payload, made through the crate `cgroup`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use cgroup::{Applied, BaseGroup, Entrance, Group, Host, Layout, Limit, Names, Settings, Version};
@@ -262,6 +263,20 @@ impl Cgroups {
         }
     }
 
+    /// Makes the cgroup of the process that shows containers their limits, and opens the way into it. It is that of no
+    /// container and no monitor, which are removed while it serves others.
+    pub(crate) fn entrance_of_lxcfs(&self) -> Result<Entrance> {
+        self.base.make(Path::new(LXCFS)).and_then(|group| group.entrance()).map_err(failed)
+    }
+
+    /// Removes that cgroup, which the process is about to leave by its end.
+    pub(crate) fn await_end_of_lxcfs(&self) {
+        if let Ok(group) = self.base.open(Path::new(LXCFS)) {
+            group.wait_empty(REMOVE_PATIENCE);
+        }
+        remove_idle_lxcfs(&self.base);
+    }
+
     /// Leaves the monitor's cgroup and removes it.
     pub fn release(mut self) {
         self.finish_moving();
@@ -274,6 +289,20 @@ impl Cgroups {
             log::warn!("leaving the monitor's cgroup: {e}");
         }
         remove_ways(&self.base, &self.names);
+        remove_idle_lxcfs(&self.base);
+    }
+}
+
+/// The cgroup of the process that shows containers their limits.
+const LXCFS: &str = "bryo.lxcfs";
+
+/// Removes it if nothing is in it. Whoever is about to start the process holds its directory's lock, and makes it again.
+fn remove_idle_lxcfs(base: &BaseGroup) {
+    if let Ok(group) = base.open(Path::new(LXCFS))
+        && !group.is_nowhere()
+        && group.is_empty()
+    {
+        let _in_use_again = group.remove(Duration::ZERO);
     }
 }
 
@@ -336,6 +365,11 @@ impl Payload {
     /// Returns the directories that [`hand_over`](Self::hand_over) gives away.
     pub fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.inner.directories()
+    }
+
+    /// Returns the directories in which its limits and usage are read.
+    pub(crate) fn directories_to_view(&self) -> Result<Vec<cgroup::view::Directory>> {
+        Ok(self.limited.directories_to_view()?)
     }
 
     /// Sets limits; the first that cannot be had is the error, with what to do about it.
@@ -455,7 +489,14 @@ pub fn clean_up(
             remove(&group, inside)?;
         }
     }
-    remove_ways(&BaseGroup::open_base(host.clone()).map_err(failed)?, names);
+    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+    remove_ways(&base, names);
+    // Its last container has just been ended, or it serves others.
+    const NOTICED: Duration = Duration::from_secs(2);
+    if let Ok(group) = base.open(Path::new(LXCFS)) {
+        group.wait_empty(NOTICED);
+    }
+    remove_idle_lxcfs(&base);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod init;
 mod leftovers;
 pub mod list;
 pub mod logging;
+pub mod lxcfs;
 pub mod monitor;
 pub mod network;
 pub mod place;

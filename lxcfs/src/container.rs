@@ -37,6 +37,7 @@ pub struct Container {
     birth: Birth,
     online: CpuList,
     growing: Arc<AtomicUsize>,
+    monitor: Option<OwnedFd>,
 }
 
 /// Whether a container goes on.
@@ -54,12 +55,31 @@ impl Container {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             device: Arc::new(device),
-            session: Session::new(tree, now.map_or(0, |now| now.as_secs())),
+            session: Session::new(tree, now.map_or(0, |now| now.as_secs()), first_handle()),
             view: View::new(directories),
             birth,
             online: Host::online(),
             growing: Arc::default(),
+            monitor: None,
         }
+    }
+
+    /// Takes over from a process that has died. What that had read and not answered, the kernel asks once more; one before 6.9
+    /// does not, and who asked then waits until he is killed.
+    pub fn take_over(&mut self) {
+        let message = self.session.take_over();
+        self.send(&message);
+    }
+
+    /// Keeps the connection of its monitor, who is told of the end by it.
+    #[must_use]
+    pub fn told_to(self, monitor: OwnedFd) -> Self {
+        Self { monitor: Some(monitor), ..self }
+    }
+
+    /// Returns the connection of its monitor.
+    pub fn monitor(&self) -> Option<&OwnedFd> {
+        self.monitor.as_ref()
     }
 
     /// Returns the device by which requests come.
@@ -121,6 +141,11 @@ impl Container {
             self.send(&message);
         }
     }
+}
+
+/// Returns a number from which opens are counted that no process before has come to: each opens fewer than one in a nanosecond.
+fn first_handle() -> u64 {
+    u64::try_from(sys::clock::since_boot().as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 /// Gathers what a file depends on.

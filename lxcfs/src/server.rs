@@ -5,7 +5,7 @@
 //! superblock is gone and the lock can be had, nobody is coming: the process removes the directory and ends.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,14 +87,24 @@ impl Server {
         } else if let Some(container) = self.containers.get_mut(&number) {
             // One request at a time, so that no container waits for another's many.
             if container.serve(&self.host, buffer) == State::Gone {
-                let _closed_anyway = self.watch.remove(container.device().as_fd());
-                self.containers.remove(&number);
+                self.forget(number);
             }
         } else if let Some(connection) = self.connections.remove(&number) {
             let _closed_anyway = self.watch.remove(connection.as_fd());
-            let served = self.hear(&connection).unwrap_or_else(Served::Refused);
-            // Who has gone meanwhile has closed the superblock too.
-            let _unheard = socket::send_now(connection.as_fd(), served.text().as_bytes(), &[]);
+            if let Err(why) = self.hear(connection.as_fd()).and_then(|heard| self.begin(heard, &connection)) {
+                let _unheard =
+                    socket::send_now(connection.as_fd(), Served::Refused(why).text().as_bytes(), &[]);
+            }
+        }
+    }
+
+    /// Lets go of a container whose superblock is gone, and tells its monitor.
+    fn forget(&mut self, number: u64) {
+        let Some(container) = self.containers.remove(&number) else { return };
+        let _closed_anyway = self.watch.remove(container.device().as_fd());
+        let word = if self.containers.is_empty() { types::LAST } else { types::GONE };
+        if let Some(monitor) = container.monitor() {
+            let _unheard = socket::send_now(monitor.as_fd(), word.as_bytes(), &[]);
         }
     }
 
@@ -114,10 +124,9 @@ impl Server {
         self.next
     }
 
-    /// Hears what a monitor says, and begins to serve its container.
-    fn hear(&mut self, connection: &OwnedFd) -> std::result::Result<Served, String> {
-        let failed = |e: sys::Error| e.to_string();
-        let message = socket::receive(connection.as_fd(), MESSAGE).map_err(failed)?;
+    /// Hears what a monitor says.
+    fn hear(&self, connection: BorrowedFd<'_>) -> std::result::Result<Heard, String> {
+        let message = socket::receive(connection, MESSAGE).map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&message.bytes);
         let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
         let mut fds = message.fds.into_iter();
@@ -130,13 +139,27 @@ impl Server {
             Directory { version, controllers, dir }
         };
         let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
+        let birth = Birth { born: serve.born, ahead: serve.ahead };
+        Ok(Heard { device, directories, birth, again: serve.again })
+    }
+
+    /// Begins to serve a container, and says so to its monitor, who then listens for the end.
+    fn begin(&mut self, heard: Heard, monitor: &OwnedFd) -> std::result::Result<(), String> {
+        let failed = |e: sys::Error| e.to_string();
+        let Heard { device, directories, birth, again } = heard;
+        let monitor = monitor.try_clone().map_err(|e| e.to_string())?;
         sys::file::set_nonblocking(device.as_fd()).map_err(failed)?;
         let number = self.number();
         self.watch.add(device.as_fd(), number).map_err(failed)?;
-        let birth = Birth { born: serve.born, ahead: serve.ahead };
-        let container = Container::new(device, Arc::clone(&self.tree), directories, birth);
-        self.containers.insert(number, container);
-        Ok(Served::Files(self.tree.paths().map(str::to_owned).collect()))
+        let mut container = Container::new(device, Arc::clone(&self.tree), directories, birth);
+        if again {
+            container.take_over();
+        }
+        let files = Served::Files(self.tree.paths().map(str::to_owned).collect());
+        // Who has gone meanwhile has closed the superblock too.
+        let _unheard = socket::send_now(monitor.as_fd(), files.text().as_bytes(), &[]);
+        self.containers.insert(number, container.told_to(monitor));
+        Ok(())
     }
 
     /// Removes the directory if nobody is coming.
@@ -152,6 +175,14 @@ impl Server {
         }
         is_alone
     }
+}
+
+/// What a monitor has said.
+struct Heard {
+    device: OwnedFd,
+    directories: Vec<Directory>,
+    birth: Birth,
+    again: bool,
 }
 
 /// Leaves the caller's session, and becomes a process that nobody waits for.

@@ -1,5 +1,7 @@
 //! The whole server, with a socket in place of the device and plain directories in place of cgroups.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
@@ -54,7 +56,7 @@ impl Running {
         for (name, text) in files {
             fs::write(group.path().join(name), text).unwrap();
         }
-        let serve = Serve { born: 0, ahead: 0, directories: vec![Vec::new()] };
+        let serve = Serve { born: 0, ahead: 0, again: false, directories: vec![Vec::new()] };
         let directory = path::open_dir(&group.keep()).unwrap();
         self.say(&serve.text(), &[device.as_fd(), directory.as_fd()])
     }
@@ -141,7 +143,7 @@ fn what_is_no_message_is_refused_and_the_others_go_on() {
     let (device, kernel) = socket::pair().unwrap();
     running.serve(device, 64 << 20);
     assert!(matches!(running.say("hello", &[]), Served::Refused(_)));
-    let serve = Serve { born: 0, ahead: 0, directories: vec![Vec::new()] };
+    let serve = Serve { born: 0, ahead: 0, again: false, directories: vec![Vec::new()] };
     assert!(matches!(running.say(&serve.text(), &[]), Served::Refused(_)));
     assert!(matches!(running.say(&serve.text(), &[kernel.as_fd()]), Served::Refused(_)));
     // A request that is none has no answer, and the next one has.

@@ -17,11 +17,13 @@ pub struct Serve {
     pub born: u64,
     /// How far its clock since the boot is ahead of the host's, in nanoseconds; 0 without a clock of its own.
     pub ahead: i64,
+    /// Another process has served it before, which died.
+    pub again: bool,
     /// The v1 controllers of each directory's hierarchy; none for v2.
     pub directories: Vec<Vec<String>>,
 }
 
-/// The answer.
+/// The answer. The connection then stands until the container's superblock is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Served {
     /// The files that there are now, as paths from the root of the superblock and of the container.
@@ -30,6 +32,12 @@ pub enum Served {
     Refused(String),
 }
 
+/// What is said to a monitor when its container's superblock is gone, and then if that was the last one. A connection that
+/// ends without a word has ended by the death of the process.
+pub const GONE: &str = "gone";
+/// See [`GONE`].
+pub const LAST: &str = "last";
+
 /// Text that is none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;
@@ -37,7 +45,8 @@ pub struct Unknown;
 impl Serve {
     /// Writes it down.
     pub fn text(&self) -> String {
-        let mut text = format!("{FIRST}\nborn {}\nahead {}\n", self.born, self.ahead);
+        let Self { born, ahead, again, .. } = self;
+        let mut text = format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\n");
         for controllers in &self.directories {
             let _to_a_string = writeln!(text, "directory {}", controllers.join(","));
         }
@@ -56,12 +65,17 @@ impl FromStr for Serve {
         let mut value = |key: &str| lines.next().and_then(|line| line.strip_prefix(key)?.strip_prefix(' '));
         let born = value("born").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let again = value("again").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let controllers = |line: &str| {
             let names = line.strip_prefix("directory ")?;
             Some(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
         };
         let directories: Vec<_> = lines.map(controllers).collect::<Option<_>>().ok_or(Unknown)?;
-        if directories.len() > DIRECTORIES { Err(Unknown) } else { Ok(Self { born, ahead, directories }) }
+        if directories.len() > DIRECTORIES {
+            Err(Unknown)
+        } else {
+            Ok(Self { born, ahead, again, directories })
+        }
     }
 }
 
@@ -101,7 +115,7 @@ mod tests {
 
     fn serve() -> Serve {
         let directories = vec![vec!["cpu".to_owned(), "cpuacct".to_owned()], Vec::new()];
-        Serve { born: 12_345, ahead: -5_000_000_000, directories }
+        Serve { born: 12_345, ahead: -5_000_000_000, again: true, directories }
     }
 
     #[test]
@@ -122,7 +136,7 @@ mod tests {
     fn anything_else_is_refused() {
         let other = serve().text().replace("bryo-lxcfs 1", "bryo-lxcfs 2");
         let many = serve().text() + &"directory x\n".repeat(14);
-        for text in ["", "bryo-lxcfs 1", &other, &many, "bryo-lxcfs 1\nborn x\nahead 0\n"] {
+        for text in ["", "bryo-lxcfs 1", &other, &many, "bryo-lxcfs 1\nborn x\nahead 0\nagain false\n"] {
             assert_eq!(text.parse::<Serve>(), Err(Unknown), "{text:?}");
         }
         for text in

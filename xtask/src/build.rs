@@ -63,12 +63,13 @@ pub(crate) struct Program {
 }
 
 /// Every program that is installed.
-pub(crate) const PROGRAMS: [Program; 6] = [
+pub(crate) const PROGRAMS: [Program; 7] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
     program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-netdev", Place::Libexec, "netdev", "small", Linked::Dynamically),
+    program("bryo-lxcfs", Place::Libexec, "lxcfs", "release", Linked::Dynamically),
     program("bryo-init", Place::Libexec, "init", "small", Linked::Statically),
 ];
 

@@ -200,6 +200,7 @@ mod tests {
             cores_are_piped: false,
             surroundings: Surroundings::free(),
             cgroups: cgroup::Layout::default(),
+            lxcfs: None,
             programs: Programs::beside("/usr/bin/bryo".as_ref()),
         }
     }

@@ -42,12 +42,14 @@ fn healthy() -> Survey {
         no_new_privs: false,
         cores_are_piped: false,
         cgroups: cgroup::Layout::default(),
+        lxcfs: None,
         programs: Programs {
             monitor: "/p/libexec/bryo/bryo-monitor".into(),
             image: "/p/libexec/bryo/bryo-image".into(),
             init: "/p/libexec/bryo/bryo-init".into(),
             idmap: "/p/libexec/bryo/bryo-idmap".into(),
             netdev: "/p/libexec/bryo/bryo-netdev".into(),
+            lxcfs: "/p/libexec/bryo/bryo-lxcfs".into(),
         },
     };
     let everything = ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec();

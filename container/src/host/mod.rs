@@ -102,8 +102,38 @@ pub struct HostFacts {
     pub surroundings: Surroundings,
     /// The cgroups.
     pub cgroups: cgroup::Layout,
+    /// How containers could see their own limits in /proc.
+    pub lxcfs: Option<Lxcfs>,
     /// Where Bryo's own programs are.
     pub programs: Programs,
+}
+
+/// What shows containers their own limits in /proc: where the program is, and a device for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lxcfs {
+    /// The program.
+    pub program: PathBuf,
+    /// The session's directory for sockets, where there is one that is the caller's alone.
+    pub runtime: Option<PathBuf>,
+}
+
+impl Lxcfs {
+    fn look(programs: &Programs, caller: &Caller) -> Option<Self> {
+        let is_there = programs.lxcfs.is_file() && sys::path::open_device(Path::new("/dev/fuse")).is_ok();
+        is_there.then(|| Self { program: programs.lxcfs.clone(), runtime: runtime_dir(caller) })
+    }
+}
+
+/// Returns the directory of the session, which `XDG_RUNTIME_DIR` names or systemd would.
+/// Source: the XDG Base Directory Specification, which says who may own and enter it.
+pub(crate) fn runtime_dir(caller: &Caller) -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let usual = PathBuf::from(format!("/run/user/{}", caller.uid));
+    let is_own = |dir: &PathBuf| {
+        let found = sys::path::take(dir).and_then(|fd| sys::path::status(fd.as_fd()));
+        found.is_ok_and(|found| found.st_uid == caller.uid.0 && found.st_mode & 0o077 == 0)
+    };
+    named.into_iter().chain([usual]).find(is_own)
 }
 
 /// The programs that write id maps, as they are installed.
@@ -153,6 +183,8 @@ pub struct Programs {
     pub idmap: PathBuf,
     /// The helper for network devices.
     pub netdev: PathBuf,
+    /// What shows containers their own limits.
+    pub lxcfs: PathBuf,
 }
 
 impl Programs {
@@ -168,6 +200,7 @@ impl Programs {
             init: base.join("bryo-init"),
             idmap: base.join("bryo-idmap"),
             netdev: base.join("bryo-netdev"),
+            lxcfs: base.join("bryo-lxcfs"),
         }
     }
 
@@ -200,6 +233,7 @@ impl HostFacts {
             cores_are_piped: cores_are_piped(),
             surroundings: Surroundings::ask()?,
             cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
+            lxcfs: Lxcfs::look(&programs, &caller),
             programs,
             caller,
         })

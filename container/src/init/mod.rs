@@ -18,6 +18,7 @@
 //! | send the network namespace | an own one, in which something is made from outside | - |
 //! | attach the rootfs, /proc, /sys, /dev, entries | the host's /proc to be visible | - |
 //! | wait for the network's devices, set them up; the resolv.conf of user mode | CAP_NET_ADMIN over the namespace | - |
+//! | cover files of /proc and /sys | the host's /dev/fuse; all of /proc, /sys and the entries mounted | - |
 //! | mount and autodev hooks | - | - |
 //! | sysctls | an own procfs | - |
 //! | send the terminals, wait for the rest of the world | devpts | be started half |
@@ -41,6 +42,7 @@ use crate::cgroups::Payload;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::logging;
+use crate::lxcfs::{self, Superblock};
 use crate::network::inside;
 use crate::plan::{NetworkPlan, StartPlan, Stdio};
 use crate::rootfs::{self, Rootfs, Terminals};
@@ -92,10 +94,11 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     rootfs.mount_entries(plan, taken.sources)?;
     rootfs.mount_cgroups(plan)?;
     set_up_network(plan, channel, &rootfs, taken.resolv_conf)?;
+    let notes = cover_files(plan, &rootfs, channel)?;
     run_hooks(Hook::Mount)?;
     run_hooks(Hook::Autodev)?;
     rootfs.write_sysctls(plan)?;
-    send_terminals(channel, &terminals)?;
+    send_terminals(channel, &terminals, notes)?;
     channel.expect(FromMonitor::Wired)?;
     // From here on programs of the container run: this process still has fds of the host.
     process::set_dumpable(false)?;
@@ -248,13 +251,31 @@ fn set_up_network(
     }
 }
 
+/// Covers the files of /proc and /sys that know nothing of the container's limits. Returns what is in the way of that.
+fn cover_files(plan: &StartPlan, rootfs: &Rootfs, channel: &Channel) -> Result<Vec<String>> {
+    if plan.lxcfs.is_none() {
+        return Ok(Vec::new());
+    }
+    let superblock = match Superblock::new() {
+        Ok(superblock) => superblock,
+        Err(e) => {
+            channel.send(&FromChild::Files, &[])?;
+            return Ok(vec![lxcfs::missing(&e)]);
+        }
+    };
+    channel.send(&FromChild::Files, &[superblock.device()])?;
+    let covered = superblock.cover(rootfs.fd(), &channel.files()?);
+    Ok(covered.err().iter().map(lxcfs::missing).collect())
+}
+
 /// Sends the terminals up, as many as fit in a message at a time.
-fn send_terminals(channel: &Channel, terminals: &Terminals) -> Result<()> {
+fn send_terminals(channel: &Channel, terminals: &Terminals, notes: Vec<String>) -> Result<()> {
     let masters = |pairs: &[tty::Pair]| pairs.len() as u32;
     let message = FromChild::RootMounted {
         devpts: terminals.devpts.is_some(),
         console: terminals.console.is_some(),
         ttys: masters(&terminals.ttys),
+        notes,
     };
     let devpts = terminals.devpts.iter().map(AsFd::as_fd);
     let console = terminals.console.iter().map(|pair| pair.master.as_fd());

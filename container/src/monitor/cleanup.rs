@@ -10,6 +10,7 @@ use crate::cgroups;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, IdWriter};
 use crate::leftovers;
+use crate::lxcfs;
 use crate::place::{Place, StateDir};
 use crate::plan::StartPlan;
 
@@ -30,6 +31,7 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
         taken => taken?,
     };
     let left = clean(&state, writer, caller)?;
+    lxcfs::tidy_all(place, caller);
     // One that was to live only once, and has.
     if let Some(run) = left.filter(|run| run.ephemeral && run.has_run) {
         crate::destroy::remove_files(place, &run.idmap, writer, caller)?;

@@ -28,6 +28,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::MappedNamespace;
 use crate::leftovers;
 use crate::logging::{Logger, Syslog};
+use crate::lxcfs;
 use crate::network;
 use crate::network::publish::Listeners;
 use crate::place::{COMMAND_SOCKET, Lock, Place, StateDir};
@@ -103,6 +104,7 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     if let Err(e) = after {
         log::warn!("{e}");
     }
+    plan.lxcfs.iter().for_each(|lxcfs| lxcfs::tidy(&lxcfs.directory));
     let cleaned = finish(plan, &held.state);
     let status = result?;
     cleaned?;
@@ -218,7 +220,7 @@ fn run_until_stopped(
         let target = if matches!(end, Ok(End::Reboot)) { "reboot" } else { "stop" };
         log::info!("init has ended: {end:?}");
         server.tell(State::Stopping);
-        wind_down(plan, running, target);
+        wind_down(plan, running, &cgroups, target);
         server.finish_attached();
         match end {
             // Whoever asked for the end meanwhile means that of the next run too.
@@ -252,7 +254,7 @@ fn take_cgroups(plan: &StartPlan, state: &StateDir) -> Result<(RunFile, Cgroups)
 }
 
 /// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.
-fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
+fn wind_down(plan: &StartPlan, running: Running, cgroups: &Cgroups, target: &'static str) {
     if !process::has_ended(running.pidfd.as_fd()) {
         thaw(plan, &running);
         let killed = process::send_signal(running.pidfd.as_fd(), types::Signal::KILL);
@@ -269,6 +271,7 @@ fn wind_down(plan: &StartPlan, running: Running, target: &'static str) {
     {
         log::warn!("{e}");
     }
+    running.serving.iter().for_each(|serving| serving.end(cgroups));
     running.network.end(plan);
     let told = Told { init_pid: None, target: Some(target) };
     if let Err(e) = hooks::run(plan, Hook::Stop, &told, &TakenHooks::default()) {

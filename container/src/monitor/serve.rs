@@ -18,9 +18,10 @@ use crate::command::{Reply, Request, Status};
 use crate::console_log::{ConsoleLog, ConsoleMemory};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::list::PUBLISHED;
+use crate::lxcfs::{Groups, Serving};
 use crate::network::publish::{self, Closed, Listeners};
 use crate::place::COMMAND_SOCKET;
-use crate::plan::{KernelFiles, NetworkPlan, StartPlan};
+use crate::plan::{KernelFiles, StartPlan};
 use crate::start::Running;
 
 /// Signals that mean something to the monitor; the rest keep their default.
@@ -62,6 +63,8 @@ enum Source {
     Console,
     Client(u64),
     Starter,
+    /// The process that serves the container's files.
+    Lxcfs,
     /// Nothing; the time was over.
     Nothing,
 }
@@ -84,7 +87,7 @@ impl Server {
             signals,
             clients: Clients::default(),
             state: State::Starting,
-            rungs: rungs(plan, &plan.network, &Listeners::default()),
+            rungs: rungs(plan, None, &Listeners::default()),
             log,
             memory: ConsoleMemory::of(plan.console_memory),
             notes,
@@ -116,7 +119,7 @@ impl Server {
     ) -> Result<End> {
         // While nobody has the console open its master side would report a hang-up over and over.
         let _keeps_open = running.console.as_ref().map(|c| tty::slave_of(c.as_fd()));
-        self.rungs = rungs(plan, running.network.network(plan), &self.ports);
+        self.rungs = rungs(plan, Some(running), &self.ports);
         self.tell(State::Running);
         self.report(plan, running, starter)?;
         cgroups.set_out();
@@ -132,6 +135,10 @@ impl Server {
                     Source::Listener => self.hears = self.clients.accept(held.listener.as_fd()),
                     Source::Console => self.drain_console(running),
                     Source::Client(id) => self.client(id, plan, running),
+                    Source::Lxcfs => {
+                        let groups = Groups { payload: &running.cgroup, cgroups };
+                        running.serving.iter().for_each(|serving| serving.hear(groups));
+                    }
                     Source::Starter => self.starter_is_gone(plan, running, starter),
                     Source::Nothing if self.halting => self.halt_again(plan, running),
                     Source::Nothing => {}
@@ -147,7 +154,7 @@ impl Server {
         let user = running.user.as_fd();
         if let Err(Closed) = running.network.lead_again(plan, &mut self.ports, user) {
             log::error!("the published ports are {}; bryo restart opens them again", closed());
-            self.rungs = rungs(plan, running.network.network(plan), &self.ports);
+            self.rungs = rungs(plan, Some(running), &self.ports);
         }
     }
 
@@ -168,11 +175,13 @@ impl Server {
     /// Init comes first: nothing is asked of a container that has ended. The console comes before the clients: one of them
     /// may take it, and what it reads is no longer there to be drained.
     fn next(&self, running: &Running, starter: &Starter, held: &Held) -> Result<Vec<Source>> {
+        let lxcfs = running.serving.as_ref().and_then(Serving::connection);
         let mut watched: Vec<(Source, BorrowedFd<'_>)> =
             vec![(Source::Init, running.pidfd.as_fd()), (Source::Signal, self.signals.as_fd())];
         if let Some(console) = running.console.as_ref().filter(|_| !self.console_is_taken(starter)) {
             watched.push((Source::Console, console.as_fd()));
         }
+        watched.extend(lxcfs.iter().map(|fd| (Source::Lxcfs, fd.as_fd())));
         watched.extend(starter.fd().map(|fd| (Source::Starter, fd)));
         watched.extend(self.clients.fds().map(|(id, fd)| (Source::Client(id), fd)));
         if self.hears {
@@ -496,9 +505,12 @@ fn closed() -> String {
     format!("closed: the process for them has ended, or not begun, {} times of late", publish::MOST_ENDS + 1)
 }
 
-fn rungs(plan: &StartPlan, network: &NetworkPlan, listeners: &Listeners) -> Vec<(String, String)> {
+/// Returns the rungs that the plan takes, and with a container that runs those that it got.
+fn rungs(plan: &StartPlan, running: Option<&Running>, listeners: &Listeners) -> Vec<(String, String)> {
+    let network = running.map_or(&plan.network, |running| running.network.network(plan));
     let proc = match plan.proc {
         KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
+        _ if running.is_some_and(|running| running.sees_limits) => "with its own limits",
         _ => "the kernel's",
     };
     let rungs: BTreeMap<&str, String> = BTreeMap::from([

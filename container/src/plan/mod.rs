@@ -6,6 +6,7 @@
 mod app;
 mod clocks;
 mod kernel_files;
+mod lxcfs;
 mod mounts;
 mod network;
 mod publish;
@@ -22,6 +23,8 @@ use types::{IdMap, Published, Signal};
 pub use app::AppCommand;
 pub use clocks::Clocks;
 pub use kernel_files::KernelFiles;
+pub use lxcfs::LxcfsPlan;
+pub(crate) use lxcfs::directory as lxcfs_directory;
 pub use mounts::{Create, EntryPlan, EntrySource};
 pub use network::{
     AddressPlan, DevicePlan, GatewayPlan, NetChoice, NetworkPlan, Otherwise, Refused, UserModePlan,
@@ -109,6 +112,8 @@ pub struct StartPlan {
     pub scoped_signals: bool,
     /// Where its /sys comes from.
     pub sys: KernelFiles,
+    /// It sees its own limits in /proc and /sys.
+    pub lxcfs: Option<LxcfsPlan>,
     /// `lxc.mount.fstab` and `lxc.mount.entry`, in order.
     pub entries: Vec<EntryPlan>,
     /// What lies over its /etc/resolv.conf once its network is in user mode.
@@ -265,6 +270,11 @@ impl StartPlan {
         self.namespaces & flags::NEWPID == 0
     }
 
+    /// Tells whether the container would see its own limits in /proc, if the host had what that takes.
+    pub fn lacks_lxcfs(&self) -> bool {
+        self.lxcfs.is_none() && lxcfs::may_cover(self.auto.proc, self.proc)
+    }
+
     /// Writes the plan for the monitor, stamped with the build.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let stamped = (env!("BRYO_BUILD"), self);
@@ -337,6 +347,7 @@ pub fn plan(
         proc: kernel_files.proc,
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
+        lxcfs: lxcfs::decide(config.mount_auto.proc, facts.lxcfs.as_ref(), kernel_files.proc, &request.place),
         entries,
         resolv_conf,
         hooks: hooks(config)?,

@@ -5,6 +5,8 @@
 //!                           <- IdsWritten  the id map stands
 //! Network + fd ->                          its namespace, where something is made in it from outside
 //!                           <- DevicesMade the devices are there, or OtherwiseMade: what takes their place
+//! Files + fd ->                            the device of a superblock, where it sees its own limits; no fd: none
+//!                           <- Files       the files in it; none: nobody serves them
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
 //! Exec ->                                  the next thing is execve
@@ -29,6 +31,8 @@ const CAP: usize = 16 * 1024;
 pub enum FromChild {
     /// It is root of the container now; comes with its network namespace.
     Network,
+    /// A superblock for the files that show the container its limits; comes with its device, or without: there is none.
+    Files,
     /// The root file system stands; comes with the fds it names, in this order.
     RootMounted {
         /// The root of the container's devpts.
@@ -37,6 +41,8 @@ pub enum FromChild {
         console: bool,
         /// How many terminals follow in [`FromChild::Ttys`].
         ttys: u32,
+        /// What it could not do, a sentence each.
+        notes: Vec<String>,
     },
     /// Some master sides of /dev/ttyN, in order.
     Ttys,
@@ -55,6 +61,8 @@ pub enum FromMonitor {
     DevicesMade,
     /// What the plan has for a quota that is used up is made in their place.
     OtherwiseMade,
+    /// The files that are served, as paths from the root.
+    Files(Vec<String>),
     /// Everything outside is ready.
     Wired,
 }
@@ -126,6 +134,14 @@ impl Channel {
         socket::end_sending(self.socket.as_fd()).ok()?;
         let said = sys::event::readable(self.socket.as_fd(), Some(PATIENCE)).unwrap_or(false);
         if said { self.receive().ok().flatten().map(|(message, _)| message) } else { None }
+    }
+
+    /// Waits, as the child, for the files that are served.
+    pub fn files(&self) -> Result<Vec<String>> {
+        match self.expect_any()? {
+            FromMonitor::Files(files) => Ok(files),
+            got => Err(Error::new(Kind::Died, format!("expected files, got {got:?}"))),
+        }
     }
 
     /// Waits, as the child, for one message of the monitor.
@@ -205,12 +221,13 @@ mod attack {
         let cause = Error::new(Kind::Hook, "x".repeat((chance.next() % 300) as usize));
         let messages = [
             FromChild::Network,
-            FromChild::RootMounted { devpts: true, console: true, ttys: 6 },
+            FromChild::Files,
+            FromChild::RootMounted { devpts: true, console: true, ttys: 6, notes: vec!["x".to_owned()] },
             FromChild::Ttys,
             FromChild::Exec,
             FromChild::Failed(cause.doing("starting")),
         ];
-        let mut bytes = postcard::to_stdvec(&messages[(chance.next() % 5) as usize]).unwrap();
+        let mut bytes = postcard::to_stdvec(&messages[(chance.next() % 6) as usize]).unwrap();
         let at = (chance.next() % bytes.len() as u64) as usize;
         match chance.next() % 3 {
             0 => bytes[at] = chance.next() as u8,
@@ -236,9 +253,9 @@ mod attack {
 
     #[test]
     fn a_length_that_a_message_only_claims_takes_no_memory() {
-        // Variant 4 is a failure, whose clauses are a list: of 2^64 - 1 strings, or of one string of that length.
+        // Variant 5 is a failure, whose clauses are a list: of 2^64 - 1 strings, or of one string of that length.
         let claims = |prefix: &[u8]| [prefix, &[0xff; 9], &[0x01]].concat();
-        for bytes in [claims(&[4, 0]), claims(&[4, 0, 1]), claims(&[4, 19])] {
+        for bytes in [claims(&[5, 0]), claims(&[5, 0, 1]), claims(&[5, 19]), claims(&[2, 0, 0, 0])] {
             assert!(postcard::from_bytes::<FromChild>(&bytes).is_err());
         }
         for prefix in [&[3u8][..], &[0, 0], &[3, 0], &[0]] {

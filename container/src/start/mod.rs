@@ -9,6 +9,7 @@ mod handshake;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use config::Hook;
+use sys::event::{self, Ready};
 use sys::namespace;
 use sys::process::{self, Cloned, flags};
 
@@ -20,6 +21,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::leftovers::{self, Mark};
+use crate::lxcfs::{self, Groups, Serving};
 use crate::network::publish::Listeners;
 use crate::network::{self, Init, Wired};
 use crate::plan::StartPlan;
@@ -28,6 +30,7 @@ use crate::plan::StartPlan;
 #[derive(Debug)]
 pub struct Prepared<'a> {
     plan: &'a StartPlan,
+    cgroups: &'a Cgroups,
     listeners: &'a Listeners,
     stdio: Option<&'a [OwnedFd; 3]>,
     cgroup: Payload,
@@ -45,6 +48,7 @@ pub struct Spawned<'a> {
 #[derive(Debug)]
 pub struct Mapped<'a> {
     spawned: Spawned<'a>,
+    serving: Option<Serving>,
 }
 
 /// The container runs.
@@ -68,6 +72,10 @@ pub struct Running {
     pub console: Option<OwnedFd>,
     /// Master sides of /dev/tty1 and on.
     pub ttys: Vec<OwnedFd>,
+    /// The files that show it its limits, while they are served.
+    pub serving: Option<Serving>,
+    /// It sees them all.
+    pub sees_limits: bool,
     /// What the start could not do, a sentence each.
     pub notes: Vec<String>,
 }
@@ -111,13 +119,13 @@ pub fn start(
 impl<'a> Prepared<'a> {
     fn prepare(
         plan: &'a StartPlan,
-        cgroups: &Cgroups,
+        cgroups: &'a Cgroups,
         listeners: &'a Listeners,
         stdio: Option<&'a [OwnedFd; 3]>,
     ) -> Result<Self> {
         hooks::run(plan, Hook::PreStart, &Told::default(), &TakenHooks::default())?;
         let cgroup = cgroups.payload().doing("making the cgroups")?;
-        Ok(Self { plan, listeners, stdio, cgroup })
+        Ok(Self { plan, cgroups, listeners, stdio, cgroup })
     }
 
     fn spawn(self) -> Result<Spawned<'a>> {
@@ -160,6 +168,10 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    fn groups(&self) -> Groups<'_> {
+        Groups { payload: &self.cgroup, cgroups: self.cgroups }
+    }
+
     fn undo(&self) {
         let mapped = || MappedNamespace::new(&self.plan.idmap, &self.plan.id_writer, &self.plan.caller);
         if let Err(e) = self.cgroup.remove(mapped) {
@@ -176,7 +188,7 @@ impl<'a> Spawned<'a> {
     /// Has the child's map written.
     fn map(self) -> Result<Mapped<'a>> {
         match self.write_map() {
-            Ok(()) => Ok(Mapped { spawned: self }),
+            Ok(()) => Ok(Mapped { spawned: self, serving: None }),
             Err(e) => Err(self.fail(e)),
         }
     }
@@ -239,12 +251,13 @@ struct Sent {
     devpts: Option<OwnedFd>,
     console: Option<OwnedFd>,
     ttys: Vec<OwnedFd>,
+    sees_limits: bool,
     notes: Vec<String>,
 }
 
 impl Mapped<'_> {
     /// Lets the child finish, and sees it exec.
-    fn run(self, record: &Record<'_>) -> Result<Running> {
+    fn run(mut self, record: &Record<'_>) -> Result<Running> {
         let network = match self.wire(record) {
             Ok(network) => network,
             Err(e) => return Err(self.spawned.fail(e)),
@@ -256,7 +269,10 @@ impl Mapped<'_> {
             }
             Err(e) => {
                 network.end(self.spawned.prepared.plan);
-                Err(self.spawned.fail(e))
+                let (serving, cgroups) = (self.serving.take(), self.spawned.prepared.cgroups);
+                let cause = self.spawned.fail(e);
+                serving.iter().for_each(|serving| serving.end(cgroups));
+                Err(cause)
             }
         }
     }
@@ -288,10 +304,13 @@ impl Mapped<'_> {
         }
     }
 
-    fn finish(&self) -> Result<Sent> {
+    fn finish(&mut self) -> Result<Sent> {
+        let unserved = self.serve_files()?;
         let Spawned { prepared, child, channel, .. } = &self.spawned;
         let mut sent = self.root_mounted()?;
-        sent.notes = prepared.cgroup.apply(&prepared.plan.cgroup.limits)?;
+        sent.sees_limits = self.serving.is_some() && sent.notes.is_empty();
+        sent.notes.extend(unserved);
+        sent.notes.extend(prepared.cgroup.apply(&prepared.plan.cgroup.limits)?);
         let told = Told { init_pid: Some(child.pid), target: None };
         hooks::run(prepared.plan, Hook::StartHost, &told, &TakenHooks::default())?;
         channel.send(&FromMonitor::Wired, &[])?;
@@ -299,9 +318,28 @@ impl Mapped<'_> {
         Ok(sent)
     }
 
+    /// Has the files served that show the container its limits. Returns why they are not.
+    fn serve_files(&mut self) -> Result<Option<String>> {
+        let Spawned { prepared, child, channel, .. } = &self.spawned;
+        let Some(lxcfs) = &prepared.plan.lxcfs else { return Ok(None) };
+        let (message, fds) = self.next()?;
+        if !matches!(message, FromChild::Files) {
+            let cause = format!("the container's init said {message:?} in place of a superblock");
+            return Err(Error::new(Kind::Died, cause));
+        }
+        // Without one the child says why, and waits for nothing.
+        let Some(device) = fds.into_iter().next() else { return Ok(None) };
+        let serving = Serving::begin(lxcfs, device, child.pid, prepared.groups());
+        let files = serving.as_ref().map(|serving| serving.files.clone()).unwrap_or_default();
+        channel.send(&FromMonitor::Files(files), &[])?;
+        let unserved = serving.as_ref().err().map(lxcfs::missing);
+        self.serving = serving.ok();
+        Ok(unserved)
+    }
+
     fn root_mounted(&self) -> Result<Sent> {
         let (message, fds) = self.next()?;
-        let FromChild::RootMounted { devpts, console, ttys } = message else {
+        let FromChild::RootMounted { devpts, console, ttys, notes } = message else {
             return Err(Error::new(
                 Kind::Died,
                 format!("the container's init said {message:?} before its root stood"),
@@ -312,7 +350,8 @@ impl Mapped<'_> {
             devpts: if devpts { fds.next() } else { None },
             console: if console { fds.next() } else { None },
             ttys: self.spawned.channel.receive_ttys(ttys)?,
-            notes: Vec::new(),
+            sees_limits: false,
+            notes,
         })
     }
 
@@ -341,11 +380,28 @@ impl Mapped<'_> {
     }
 
     fn next(&self) -> Result<(FromChild, Vec<OwnedFd>)> {
+        self.keep_serving()?;
         match self.spawned.channel.receive::<FromChild>()? {
             Some((FromChild::Failed(cause), _)) => Err(cause),
             Some(message) => Ok(message),
             None => Err(Error::new(Kind::Died, "the container's init died before it was ready")),
         }
+    }
+
+    /// Waits for a message. The child reads the files as well, and so waits for whoever serves them.
+    fn keep_serving(&self) -> Result<()> {
+        let Spawned { prepared, channel, .. } = &self.spawned;
+        while let Some(serving) = &self.serving
+            && let Some(connection) = serving.connection()
+        {
+            let both = [(channel.fd(), Ready::READ), (connection.as_fd(), Ready::READ)];
+            match event::wait(&both, None)?[..] {
+                [Ready { read: true, .. }, _] => break,
+                [_, Ready { read: true, .. }] => serving.hear(prepared.groups()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn into_running(self, sent: Sent, network: Wired) -> Running {
@@ -360,6 +416,8 @@ impl Mapped<'_> {
             devpts: sent.devpts,
             console: sent.console,
             ttys: sent.ttys,
+            serving: self.serving,
+            sees_limits: sent.sees_limits,
             notes: sent.notes,
         }
     }

@@ -82,10 +82,19 @@ struct Size {
 pub(crate) type Renderer<'a> = dyn FnMut(usize) -> String + 'a;
 
 impl Session {
-    /// Begins one for a superblock that was made at `time`, in seconds since the epoch.
-    pub fn new(tree: Arc<Tree>, time: u64) -> Self {
+    /// Begins one for a superblock that was made at `time`, in seconds since the epoch. Its opens are counted from `first`.
+    pub fn new(tree: Arc<Tree>, time: u64, first: u64) -> Self {
         let sizes = [Size { told: PAGE, known: PAGE }; FILES.len()];
-        Self { tree, time, next: 1, texts: BTreeMap::new(), sizes }
+        Self { tree, time, next: first, texts: BTreeMap::new(), sizes }
+    }
+
+    /// Goes on with a superblock that another process has served, which told the kernel of sizes that nobody knows any more.
+    /// Returns what makes the kernel ask once more what that process has read and not answered.
+    pub fn take_over(&mut self) -> Vec<u8> {
+        const NOTIFICATION: u64 = 0;
+        const RESEND: i32 = 7;
+        self.sizes.iter_mut().for_each(|size| size.known = 0);
+        reply::message(NOTIFICATION, RESEND, Bytes::default())
     }
 
     /// Answers a request.

@@ -12,7 +12,7 @@ struct Told {
 
 impl Told {
     fn new(text: &str) -> Self {
-        Self { session: Session::new(Arc::new(Tree::new()), 5), text: text.to_owned(), rendered: 0 }
+        Self { session: Session::new(Arc::new(Tree::new()), 5, 1), text: text.to_owned(), rendered: 0 }
     }
 
     fn ask(&mut self, node: u64, operation: Operation<'_>) -> Answer {
@@ -87,6 +87,16 @@ fn an_open_that_another_process_answered_is_read_all_the_same() {
     assert_eq!(told.read(MEMINFO, 4711, 2, 100), "cdef");
     assert_eq!(told.read(MEMINFO, 4711, 0, 100), "abcdef");
     assert!(told.open(MEMINFO) > 4711, "the handle is had already");
+}
+
+#[test]
+fn who_takes_over_asks_for_what_was_not_answered_and_trusts_no_size() {
+    let mut told = Told::new("abc");
+    let resend = told.session.take_over();
+    assert_eq!((resend.len(), error(&resend), &resend[8..]), (16, -7, &[0; 8][..]));
+    let node = told.node(MEMINFO);
+    assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Grow(..)));
+    assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Reply(_)));
 }
 
 #[test]

@@ -1,0 +1,373 @@
+//! The files that show a container its own limits: from inside, a superblock and its mounts; from outside, the process that
+//! serves them (`bryo-lxcfs`, see [`types::Serve`]).
+//!
+//! The kernel takes a device for FUSE only from the user namespace in which it was opened. So the child opens it, as root of the
+//! container, makes the superblock and sends the device up; the monitor hands it on, and neither keeps it. Whatever goes wrong,
+//! the container starts with the kernel's files.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sys::mount::{self, Depth};
+use sys::path::{self, Links};
+use sys::process::{Cloned, Exit};
+use sys::{Errno, event, process, socket};
+use types::{Serve, Served};
+
+use crate::cgroups::{Cgroups, Payload};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::Caller;
+use crate::place::Place;
+use crate::plan::{LxcfsPlan, lxcfs_directory};
+
+/// The name of the command socket in its directory.
+const SOCKET: &str = "command";
+
+/// How long another monitor's word with the process, and the process's own, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to notice that a container is gone. A mount namespace that somebody holds keeps the superblock.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// The longest answer.
+const ANSWER: usize = 16 << 10;
+
+/// A superblock, made by the child.
+#[derive(Debug)]
+pub(crate) struct Superblock {
+    mount: OwnedFd,
+    device: OwnedFd,
+}
+
+impl Superblock {
+    /// Makes it, as root of the container.
+    pub(crate) fn new() -> Result<Self> {
+        let device = sys::fuse::open()?;
+        let mount = sys::fuse::new_superblock(device.as_fd(), "lxcfs")?;
+        Ok(Self { mount, device })
+    }
+
+    /// Returns the device, to be sent up.
+    pub(crate) fn device(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// Puts the files over those below `root` that are there. A file that the kernel has not, the container has not either.
+    ///
+    /// # Errors
+    /// Nobody serves the files; those before are in place then.
+    pub(crate) fn cover(self, root: BorrowedFd<'_>, files: &[String]) -> Result<()> {
+        // With a copy here the superblock would wait for an answer for ever when nobody else has one.
+        drop(self.device);
+        for file in files {
+            let doing = || format!("mounting /{file}");
+            let place = match path::take_in(root, Path::new(file), Links::Refuse) {
+                Err(e) if e.errno() == Errno::ENOENT => continue,
+                place => place.doing_with(doing)?,
+            };
+            let mount = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
+            mount::attach(mount.as_fd(), place.as_fd()).doing_with(doing)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says that a container has no files of its own limits.
+pub(crate) fn missing(why: &Error) -> String {
+    format!("/proc shows the host's memory and processors: {why}")
+}
+
+/// The cgroups of a container that is served, and of its monitor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups<'a> {
+    /// The container's.
+    pub(crate) payload: &'a Payload,
+    /// The monitor's.
+    pub(crate) cgroups: &'a Cgroups,
+}
+
+/// A container that is served. Its device stays with the monitor as well: so it outlives the process that serves, and what is
+/// asked meanwhile waits for the next one.
+#[derive(Debug)]
+pub struct Serving {
+    plan: LxcfsPlan,
+    born: u64,
+    ahead: i64,
+    /// The files that there are.
+    pub(crate) files: Vec<String>,
+    device: RefCell<Option<OwnedFd>>,
+    connection: RefCell<Option<OwnedFd>>,
+    /// The process has said that it serves nobody any more.
+    was_last: Cell<bool>,
+    /// When the process that serves was last replaced, and how long that waited.
+    renewed: Cell<(Instant, Duration)>,
+}
+
+impl Serving {
+    /// Hands the device of a superblock that process `init` has made to the process that serves, which is started if there is none.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not answer.
+    pub(crate) fn begin(plan: &LxcfsPlan, device: OwnedFd, init: i32, groups: Groups<'_>) -> Result<Self> {
+        let mut serving = Self {
+            plan: plan.clone(),
+            born: process::start_time(init).unwrap_or(0),
+            ahead: ahead(init),
+            files: Vec::new(),
+            device: RefCell::default(),
+            connection: RefCell::default(),
+            was_last: Cell::new(false),
+            renewed: Cell::new((Instant::now(), Duration::ZERO)),
+        };
+        let (files, connection) = serving.hand_over(device.as_fd(), false, groups)?;
+        serving.files = files;
+        serving.device.replace(Some(device));
+        serving.connection.replace(Some(connection));
+        Ok(serving)
+    }
+
+    fn hand_over(
+        &self,
+        device: BorrowedFd<'_>,
+        again: bool,
+        Groups { payload, cgroups }: Groups<'_>,
+    ) -> Result<(Vec<String>, OwnedFd)> {
+        let directories = payload.directories_to_view()?;
+        let controllers = directories.iter().map(|directory| directory.controllers.clone()).collect();
+        let serve = Serve { born: self.born, ahead: self.ahead, again, directories: controllers };
+        let fds: Vec<BorrowedFd<'_>> =
+            [device].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
+        let (directory, _lock) = lock(&self.plan.directory)?;
+        let connection = connect(&self.plan, directory.as_fd(), cgroups)?;
+        socket::send(connection.as_fd(), serve.text().as_bytes(), &fds)?;
+        Ok((answer(connection.as_fd())?, connection))
+    }
+
+    /// Returns the connection, to be waited for: a copy.
+    pub(crate) fn connection(&self) -> Option<OwnedFd> {
+        self.connection.borrow().as_ref().and_then(|connection| connection.try_clone().ok())
+    }
+
+    /// Hears what comes by the connection: that the superblock is gone, or without a word that the process has died, which then is
+    /// replaced.
+    pub(crate) fn hear(&self, groups: Groups<'_>) {
+        let Some(connection) = self.connection.take() else { return };
+        let word =
+            socket::receive(connection.as_fd(), ANSWER).map(|message| message.bytes).unwrap_or_default();
+        if word.is_empty() {
+            return self.renew(groups);
+        }
+        self.device.take();
+        self.was_last.set(word == types::LAST.as_bytes());
+    }
+
+    /// Has another process serve. It may die as the one before; one that cannot live at all is given up after some seconds.
+    fn renew(&self, groups: Groups<'_>) {
+        const TRIES: u32 = 8;
+        let Some(device) = self.device.take() else { return };
+        for left in (0..TRIES).rev() {
+            std::thread::sleep(self.pause());
+            match self.hand_over(device.as_fd(), true, groups) {
+                Ok((_files, connection)) => {
+                    log::warn!("bryo-lxcfs has died, and another one serves");
+                    self.device.replace(Some(device));
+                    self.connection.replace(Some(connection));
+                    return;
+                }
+                Err(e) if left > 0 => log::info!("bryo-lxcfs is tried once more: {e}"),
+                // The device is closed: who reads gets an error in place of no answer.
+                Err(e) => {
+                    log::error!("bryo-lxcfs has died, and /proc/meminfo and its kin cannot be read: {e}")
+                }
+            }
+        }
+    }
+
+    /// Returns how long to wait before the next try: the longer, the more often one was needed.
+    fn pause(&self) -> Duration {
+        const RARE: Duration = Duration::from_secs(1);
+        const FIRST: Duration = Duration::from_millis(10);
+        let (last, waited) = self.renewed.get();
+        let pause = if last.elapsed() > RARE { Duration::ZERO } else { (waited * 2).clamp(FIRST, RARE / 2) };
+        self.renewed.set((Instant::now(), pause));
+        pause
+    }
+
+    /// Waits until the process has noticed that the container is gone, and removes its cgroup if that was the last one.
+    pub(crate) fn end(&self, cgroups: &Cgroups) {
+        self.device.take();
+        if let Some(connection) = self.connection.take() {
+            let said = event::readable(connection.as_fd(), Some(NOTICED)).unwrap_or(false);
+            let word = if said { socket::receive(connection.as_fd(), ANSWER).ok() } else { None };
+            self.was_last.set(word.is_some_and(|word| word.bytes == types::LAST.as_bytes()));
+        }
+        if self.was_last.get() {
+            cgroups.await_end_of_lxcfs();
+        }
+    }
+}
+
+fn answer(connection: BorrowedFd<'_>) -> Result<Vec<String>> {
+    if !event::readable(connection, Some(PATIENCE))? {
+        return Err(Error::new(Kind::TimedOut, format!("no answer within {} seconds", PATIENCE.as_secs())));
+    }
+    let message = socket::receive(connection, ANSWER)?;
+    match String::from_utf8_lossy(&message.bytes).parse() {
+        Ok(Served::Files(files)) => Ok(files),
+        Ok(Served::Refused(why)) => Err(Error::new(Kind::Build, why)),
+        Err(_) => Err(Error::new(Kind::Died, "it has ended")),
+    }
+}
+
+/// Takes the lock on the directory, which is made where it is missing: who starts the process, speaks to it, or ends as it,
+/// does so alone.
+fn lock(directory: &Path) -> Result<(OwnedFd, OwnedFd)> {
+    let doing = || format!("taking {}", directory.display());
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let opened = open(directory).doing_with(doing)?;
+        let lock = path::open_dir_at(opened.as_fd(), Path::new(".")).doing_with(doing)?;
+        // The last process removes the directory with the lock on it.
+        if path::try_lock(lock.as_fd())? && path::status(opened.as_fd())?.st_nlink > 0 {
+            return Ok((opened, lock));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(Error::new(Kind::Busy, "another start does not let go of it")).doing_with(doing)
+}
+
+/// Opens the directory, or makes it.
+///
+/// # Errors
+/// It is another user's, or open to others: who connects there would be told what nobody else should know.
+fn open(directory: &Path) -> Result<OwnedFd> {
+    if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) {
+        let parent = path::open_dir(parent)?;
+        match path::make_dir(parent.as_fd(), name, 0o700) {
+            Err(e) if e.errno() != Errno::EEXIST => return Err(e.into()),
+            _ => {}
+        }
+    }
+    let opened = path::open_dir(directory)?;
+    let found = path::status(opened.as_fd())?;
+    if found.st_uid == sys::cred::real_uid().0 && found.st_mode & 0o077 == 0 {
+        return Ok(opened);
+    }
+    Err(Error::new(Kind::Busy, "it is open to others, or belongs to somebody else"))
+}
+
+/// Connects, and starts the process if nobody listens.
+fn connect(plan: &LxcfsPlan, directory: BorrowedFd<'_>, cgroups: &Cgroups) -> Result<OwnedFd> {
+    match socket::connect_at_once(directory, SOCKET) {
+        Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ECONNREFUSED) => {}
+        connected => return Ok(connected?),
+    }
+    let listener = socket::listen_at(directory, SOCKET)?;
+    start(plan, listener.as_fd(), cgroups).doing_with(|| format!("running {}", plan.program.display()))?;
+    Ok(socket::connect_at_once(directory, SOCKET)?)
+}
+
+/// Starts the process, which becomes nobody's child.
+fn start(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> Result<()> {
+    let entrance = cgroups.entrance_of_lxcfs()?;
+    let mut command = Command::new(&plan.program);
+    command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
+    command.env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match process::fork()? {
+        Cloned::Child => {
+            // Where it cannot go there, it stays with the monitor, and is gone before that if it serves nobody else.
+            let _stays = entrance.enter();
+            let _failed = process::keep_on_exec(listener).map(|()| command.exec());
+            process::exit_now(127)
+        }
+        Cloned::Parent { pidfd, .. } => match process::wait(pidfd.as_fd())? {
+            Exit::Code(0) => Ok(()),
+            exit => Err(Error::new(Kind::Died, format!("it has ended: {exit:?}"))),
+        },
+    }
+}
+
+/// Removes what a monitor or a process that were killed have left, wherever a container's start would look for it.
+pub(crate) fn tidy_all(place: &Place, caller: &Caller) {
+    let runtime = crate::host::runtime_dir(caller);
+    for runtime in [runtime.as_deref(), None] {
+        tidy(&lxcfs_directory(place, runtime));
+    }
+}
+
+/// Removes the directory if nobody serves by it.
+pub(crate) fn tidy(directory: &Path) {
+    let Ok(opened) = path::open_dir(directory) else { return };
+    let Ok(lock) = path::open_dir_at(opened.as_fd(), Path::new(".")) else { return };
+    if !path::try_lock(lock.as_fd()).unwrap_or(false) {
+        return;
+    }
+    if let Err(e) = socket::connect_at_once(opened.as_fd(), SOCKET)
+        && matches!(e.errno(), Errno::ECONNREFUSED | Errno::ENOENT)
+    {
+        let _none = path::remove_file(opened.as_fd(), OsStr::new(SOCKET));
+        let _not_empty = std::fs::remove_dir(directory);
+    }
+}
+
+/// Returns how far a process's clock since the boot is ahead of the host's, in nanoseconds.
+fn ahead(pid: i32) -> i64 {
+    let offsets = std::fs::read_to_string(format!("/proc/{pid}/timens_offsets")).unwrap_or_default();
+    read_ahead(&offsets).unwrap_or(0)
+}
+
+/// Source: time_namespaces(7).
+fn read_ahead(offsets: &str) -> Option<i64> {
+    let mut words = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_ascii_whitespace();
+    let (seconds, part) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_clock_is_read() {
+        assert_eq!(
+            read_ahead("monotonic           1         0\nboottime          -2 500000000\n"),
+            Some(-1_500_000_000)
+        );
+        assert_eq!(read_ahead("monotonic 0 0\nboottime 0 0\n"), Some(0));
+        assert_eq!(
+            [read_ahead(""), read_ahead("boottime x 0"), read_ahead("boottime 9223372036854775807 0")],
+            [None; 3]
+        );
+    }
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("bryo-lxcfs");
+        drop(lock(&directory).unwrap());
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711)).unwrap();
+        assert!(lock(&directory).unwrap_err().to_string().contains("open to others"));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("bryo-lxcfs");
+        let (directory, lock) = lock(&path).unwrap();
+        let listener = socket::listen_at(directory.as_fd(), SOCKET).unwrap();
+        tidy(&path);
+        drop(lock);
+        tidy(&path);
+        assert!(path.join(SOCKET).exists());
+        drop(listener);
+        tidy(&path);
+        assert!(!path.exists());
+    }
+}
