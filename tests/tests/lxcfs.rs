@@ -107,15 +107,12 @@ fn every_way_to_read_gets_the_same_bytes(lab: &Lab) {
             format!("head -c 100000 <{file}"),
             format!("while read -r line; do printf '%s\\n' \"$line\"; done <{file}"),
         ];
-        let texts = ways.map(|way| {
-            inside(&ana, "web", &way)
-                .replace("cpu MHz", "")
-                .split('\n')
-                .filter(|line| !line.contains("MHz") && !line.contains(": 2"))
-                .collect::<Vec<_>>()
-                .join("\n")
-        });
-        assert!(!texts[0].trim().is_empty(), "{file}");
+        // The clock of a processor is another one at each look.
+        let lasting = |text: String| -> Vec<String> {
+            text.lines().filter(|line| !line.contains("MHz")).map(str::to_owned).collect()
+        };
+        let texts = ways.map(|way| lasting(inside(&ana, "web", &way)));
+        assert!(!texts[0].is_empty(), "{file}");
         texts.iter().for_each(|text| assert_eq!(text, &texts[0], "{file}"));
     }
     ana.destroy("web");
