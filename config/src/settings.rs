@@ -25,6 +25,7 @@ pub struct Settings {
     pub default_config: Option<PathBuf>,
     pub color: Option<Color>,
     pub create: Create,
+    pub start: Start,
     pub run: Run,
     pub stop: Stop,
     pub console: Console,
@@ -36,6 +37,14 @@ pub struct Settings {
 #[allow(missing_docs)]
 pub struct Create {
     pub image: Option<String>,
+}
+
+/// What each start of a container does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Start {
+    pub lxcfs: Option<bool>,
 }
 
 /// What `bryo run` does.
@@ -103,7 +112,7 @@ pub struct Setting {
 }
 
 /// All settings.
-pub static SETTINGS: [Setting; 8] = [
+pub static SETTINGS: [Setting; 9] = [
     Setting {
         name: "lxcpath",
         example: "\"~/containers\"",
@@ -135,6 +144,14 @@ pub static SETTINGS: [Setting; 8] = [
         default: "none: an image or a template must be named",
         over: "an image or --template",
         show: |settings| settings.create.image.clone(),
+    },
+    Setting {
+        name: "start.lxcfs",
+        example: "true",
+        doc: "Whether containers see their own limits in `/proc` and `/sys`, which costs the first of them some milliseconds.",
+        default: "false",
+        over: "",
+        show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
     },
     Setting {
         name: "run.image",
@@ -214,6 +231,7 @@ impl Settings {
             default_config: self.default_config.or(other.default_config),
             color: self.color.or(other.color),
             create: Create { image: self.create.image.or(other.create.image) },
+            start: Start { lxcfs: self.start.lxcfs.or(other.start.lxcfs) },
             run: Run {
                 image: self.run.image.or(other.run.image),
                 timeout: self.run.timeout.or(other.run.timeout),

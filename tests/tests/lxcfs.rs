@@ -12,6 +12,7 @@ tests::claims! {
     every_way_to_read_gets_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
     the_files_cannot_be_written: hybrid, needs Bryo, not cell INIT;
     one_process_serves_all_and_ends_with_the_last: hybrid unified, needs Bryo, not cell INIT;
+    nobody_serves_where_it_is_not_wished: hybrid, needs Bryo, not cell INIT;
     without_the_device_a_container_starts_and_says_so: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
@@ -20,7 +21,13 @@ tests::claims! {
 
 const CONFIG: &str = ".local/share/lxc/web/config";
 
+/// Has containers of the user see their own limits.
+fn wish(user: &User<'_>) {
+    user.write(".config/bryo/config.toml", "[start]\nlxcfs = true\n");
+}
+
 fn with(user: &User<'_>, lines: &str) {
+    wish(user);
     user.busybox("web");
     user.append(CONFIG, lines);
     user.lxc("start", ["-n", "web"]).succeeds();
@@ -155,8 +162,20 @@ fn one_process_serves_all_and_ends_with_the_last(lab: &Lab) {
 const CLOSED: &str =
     "mount -t tmpfs own /mnt; mknod -m 600 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse";
 
+fn nobody_serves_where_it_is_not_wished(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    let said = ana.bryo(["--verbose", "start", "web"]).succeeds().stderr;
+    assert!(!said.contains("limits in /proc"), "{said}");
+    assert!(kilobytes(&inside(&ana, "web", "cat /proc/meminfo"), "MemTotal") > 96 * 1024);
+    assert_eq!(serving(&ana), 0);
+    ana.destroy("web");
+}
+
 fn without_the_device_a_container_starts_and_says_so(lab: &Lab) {
     let ana = lab.user("ana");
+    wish(&ana);
     ana.busybox("web");
     ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let started = ana.bryo(["start", "web"]).amid(CLOSED).succeeds();

@@ -218,6 +218,7 @@ mod tests {
             network: None,
             network_by_default: false,
             publish: Vec::new(),
+            lxcfs: false,
         };
         plan(request, &config, &ana(), &NetworkFacts::default()).unwrap()
     }

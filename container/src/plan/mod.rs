@@ -59,6 +59,8 @@ pub struct StartRequest {
     pub network_by_default: bool,
     /// Ports of the host that are to lead into it.
     pub publish: Vec<Published>,
+    /// It is to see its own limits in /proc and /sys.
+    pub lxcfs: bool,
 }
 
 /// What runs in the container.
@@ -347,7 +349,12 @@ pub fn plan(
         proc: kernel_files.proc,
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
-        lxcfs: lxcfs::decide(config.mount_auto.proc, facts.lxcfs.as_ref(), kernel_files.proc, &request.place),
+        lxcfs: lxcfs::decide(
+            config.mount_auto.proc,
+            facts.lxcfs.as_ref().filter(|_| request.lxcfs),
+            kernel_files.proc,
+            &request.place,
+        ),
         entries,
         resolv_conf,
         hooks: hooks(config)?,

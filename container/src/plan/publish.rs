@@ -124,6 +124,7 @@ mod tests {
             network: None,
             network_by_default: false,
             publish: published(texts),
+            lxcfs: false,
         };
         decide(&request, network)
     }
