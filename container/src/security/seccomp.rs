@@ -3,7 +3,7 @@
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::path::Path;
 
-use config::seccomp::{Action, ArgTest, Call, Comparison, Profile, Rule, Section};
+use config::seccomp::{Action, ArgTest, Call, Profile, Rule, Section};
 use config::{Config, share};
 use serde::{Deserialize, Serialize};
 use sys::seccomp::Instruction;
@@ -63,24 +63,22 @@ fn stored(i: &Instruction) -> (u16, u8, u8, u32) {
     (i.code, i.jump_true, i.jump_false, i.operand)
 }
 
-/// Returns a filter for a process of Bryo's own, under which these calls are made, those of `some` with this first argument alone,
-/// and all others answer EPERM.
+/// Returns a filter for a process of Bryo's own, under which these calls are made, those of `some` where all conditions on their
+/// arguments hold, and all others answer EPERM.
 ///
 /// # Errors
 /// As [`compile`].
-pub(crate) fn allow_only(calls: &[&str], some: &[(&str, u64)]) -> Result<Filter> {
+pub(crate) fn allow_only(calls: &[&str], some: &[(&str, &[ArgTest])]) -> Result<Filter> {
     const EPERM: u16 = 1;
-    let first = |value| ArgTest { index: 0, comparison: Comparison::Equal, value };
-    let all = calls.iter().map(|call| (*call, None));
-    let of_some = some.iter().map(|(call, value)| (*call, Some(first(*value))));
-    let allowed = |(at, (call, test)): (usize, (&str, Option<ArgTest>))| Rule {
+    let all = calls.iter().map(|call| (*call, &[][..]));
+    let allowed = |(at, (call, tests)): (usize, (&str, &[ArgTest]))| Rule {
         line: at + 1,
         section: Section::All,
         call: Call::Name(call.to_owned()),
-        args: test.into_iter().collect(),
+        args: tests.to_vec(),
         action: Action::Allow,
     };
-    let rules = all.chain(of_some).enumerate().map(allowed).collect();
+    let rules = all.chain(some.iter().copied()).enumerate().map(allowed).collect();
     let profile = Profile { default: Action::Errno(EPERM), rules };
     let program = compile(&[&profile], Abi::native())?;
     Ok(Filter { profile: "own".to_owned(), one_id: false, program: program.iter().map(stored).collect() })

@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use config::seccomp::{ArgTest, Comparison};
 use sys::event::{self, Ready};
 use sys::process::{self, flags};
 use sys::{cap, landlock, namespace, rlimit};
@@ -84,8 +85,6 @@ const CALLS: &[&str] = &[
     "getsockopt",
     "recvfrom",
     "recvmsg",
-    "sendmsg",
-    "sendto",
     "setsockopt",
     "shutdown",
     // What is read and written of them.
@@ -122,17 +121,45 @@ const CALLS: &[&str] = &[
     "tgkill",
 ];
 
-/// The families of sockets that it makes: AF_INET, AF_INET6, and AF_NETLINK, by which it learns the container's addresses.
-const SOCKETS: &[(&str, u64)] = &[("socket", 2), ("socket", 10), ("socket", 16)];
+/// The calls of which it makes some.
+///
+/// Sockets are of AF_INET, AF_INET6, and AF_NETLINK, by which it learns the container's addresses, and of the protocol that is the
+/// kernel's choice: Landlock watches TCP, and not what is TCP on the wire under another name (MPTCP). What is sent has no
+/// MSG_FASTOPEN, by which a socket is connected and Landlock is not asked (landlock-lsm/linux issue 41).
+const SOME: &[(&str, &[ArgTest])] = &[
+    ("socket", &[equal(0, 2), equal(2, 0)]),
+    ("socket", &[equal(0, 10), equal(2, 0)]),
+    ("socket", &[equal(0, 16), equal(2, 0)]),
+    ("sendmsg", &[without(2, MSG_FASTOPEN)]),
+    ("sendto", &[without(3, MSG_FASTOPEN)]),
+];
+
+/// Source: linux/socket.h.
+const MSG_FASTOPEN: u64 = 0x2000_0000;
+
+/// The condition that an argument, counted from 0, has a value.
+const fn equal(index: u8, value: u64) -> ArgTest {
+    ArgTest { index, comparison: Comparison::Equal, value }
+}
+
+/// The condition that an argument has none of some bits.
+const fn without(index: u8, mask: u64) -> ArgTest {
+    ArgTest { index, comparison: Comparison::Masked { mask }, value: 0 }
+}
 
 fn give_up_rights(parent: i32, inside: &[u16]) -> Result<()> {
     cap::limit_bounding_set(0)?;
     cap::limit_own(0)?;
     process::set_no_new_privs()?;
     process::die_with_parent(parent)?;
+    keep_to_sockets(inside)
+}
+
+/// Leaves sockets and their use, and connections by TCP to these ports, for good.
+fn keep_to_sockets(inside: &[u16]) -> Result<()> {
     // The sockets of the host that it has been given could be connected elsewhere. Kernels before 6.7 cannot keep it from that.
     let _where_it_can_be_had = landlock::connect_only_to(inside);
-    seccomp::allow_only(CALLS, SOCKETS)?.install()
+    seccomp::allow_only(CALLS, SOME)?.install()
 }
 
 /// A listener for TCP.
@@ -345,8 +372,13 @@ fn most_askers(files: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::IoSlice;
+    use std::net::SocketAddr;
+
+    use rustix::net::{SendAncillaryBuffer, SendFlags};
     use sys::netlink::{Changes, Connection as Netlink};
+
+    use super::*;
 
     #[test]
     fn connections_never_take_the_last_files() {
@@ -372,15 +404,61 @@ mod tests {
         assert!(doors[0].lets_in(all(&doors), 1024));
     }
 
-    #[test]
-    fn sockets_are_of_ip_and_netlink_alone() {
-        let made = std::thread::spawn(|| {
+    /// Does something in a thread that has kept itself to sockets, and to connections to one port.
+    fn kept_to_sockets<T: Send + 'static>(inside: u16, act: impl FnOnce() -> T + Send + 'static) -> T {
+        let kept = std::thread::spawn(move || {
             process::set_no_new_privs().unwrap();
-            seccomp::allow_only(CALLS, SOCKETS).unwrap().install().unwrap();
+            keep_to_sockets(&[inside]).unwrap();
+            act()
+        });
+        kept.join().unwrap()
+    }
+
+    #[test]
+    fn sockets_are_of_ip_and_netlink_alone_and_of_no_protocol_by_choice() {
+        use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+        let (ip, unix, chosen) = kept_to_sockets(1, || {
             let v4 = std::net::UdpSocket::bind("127.0.0.1:0").is_ok();
             let unix = std::os::unix::net::UnixDatagram::unbound().map(drop).map_err(|e| e.kind());
-            (v4, Netlink::open().is_ok() && Changes::open().is_ok(), unix)
+            let chosen = [ipproto::MPTCP, ipproto::TCP]
+                .map(|chosen| socket(AddressFamily::INET, SocketType::STREAM, Some(chosen)).map(drop));
+            ((v4, Netlink::open().is_ok() && Changes::open().is_ok()), unix, chosen)
         });
-        assert_eq!(made.join().unwrap(), (true, true, Err(ErrorKind::PermissionDenied)));
+        assert_eq!((ip, unix), ((true, true), Err(ErrorKind::PermissionDenied)));
+        assert_eq!(chosen, [Err(rustix::io::Errno::PERM); 2]);
+    }
+
+    /// Connects by TCP as connect(2) does, and by the two calls that send and connect at once.
+    const WAYS_TO_CONNECT: [fn(&SocketAddr) -> rustix::io::Result<()>; 3] = [
+        |to| rustix::net::connect(stream()?, to),
+        |to| rustix::net::sendto(stream()?, b"x", fast_open(), to).map(drop),
+        |to| {
+            let (bytes, mut no_fds) = ([IoSlice::new(b"x")], SendAncillaryBuffer::default());
+            rustix::net::sendmsg_addr(stream()?, to, &bytes, &mut no_fds, fast_open()).map(drop)
+        },
+    ];
+
+    fn stream() -> rustix::io::Result<OwnedFd> {
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)
+    }
+
+    fn fast_open() -> SendFlags {
+        SendFlags::from_bits_retain(MSG_FASTOPEN as u32)
+    }
+
+    #[test]
+    fn a_port_that_is_not_published_is_connected_to_by_no_call() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [inside, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let tried = |to| kept_to_sockets(inside.port(), move || WAYS_TO_CONNECT.map(|connect| connect(&to)));
+        let (acces, perm) = (Err(rustix::io::Errno::ACCESS), Err(rustix::io::Errno::PERM));
+        assert_eq!(tried(inside), [Ok(()), perm, perm]);
+        let has_landlock = std::thread::spawn(move || {
+            process::set_no_new_privs().unwrap();
+            landlock::connect_only_to(&[]).is_ok()
+        });
+        // Before Linux 6.7 connect(2) cannot be kept from it.
+        let plain = if has_landlock.join().unwrap() { acces } else { Ok(()) };
+        assert_eq!(tried(other), [plain, perm, perm]);
     }
 }
