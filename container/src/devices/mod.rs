@@ -59,7 +59,7 @@ pub struct Quota {
     pub used: Vec<String>,
     /// The bridge is there.
     pub is_there: bool,
-    /// The ports of the bridge do not reach each other.
+    /// The ports of users on the bridge do not reach each other; where there is none, the next ones will not.
     pub is_isolated: bool,
 }
 
@@ -153,8 +153,23 @@ fn quota((bridge, owner, limit): (IfName, Owner, u32), text: &[u8], links: &[Lin
         links.iter().flat_map(names).filter(|name| slots.number(name).is_some()).map(str::to_owned).collect();
     used.sort();
     let is_there = links.iter().any(|link| link.name == bridge.as_str() && link.kind == "bridge");
-    let is_isolated = usernet::isolates(text, &bridge);
+    let is_isolated = is_isolated(&bridge, &slots, text, links);
     Quota { bridge, owner, limit, used, is_there, is_isolated }
+}
+
+/// Tells whether the ports of users on a bridge are kept apart. They are what was made of them: the file may have changed since,
+/// and the helper keeps apart, beside what the file says, who meets ports of others.
+fn is_isolated(bridge: &IfName, slots: &Slots, text: &[u8], links: &[Link]) -> bool {
+    let bridges = links.iter().filter(|link| link.name == bridge.as_str() && link.kind == "bridge");
+    let master = bridges.map(|link| link.index).next();
+    let mut ports = links
+        .iter()
+        .filter(|link| link.master.is_some() && link.master == master && slots.has_neighbour(&link.name))
+        .peekable();
+    match ports.peek() {
+        Some(_) => ports.all(|link| link.port.is_some_and(|port| port.is_isolated)),
+        None => usernet::isolates(text, bridge),
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +280,25 @@ mod tests {
         let quotas = quotas_of(text, &ana(), &links);
         assert_eq!(counted(&quotas), [("br9", ANA, 0, 4), ("lxcbr0", ANA, 2, 2), ("br1", ANA, 1, 0)]);
         let flags: Vec<_> = quotas.iter().map(|q| (q.is_there, q.is_isolated)).collect();
-        assert_eq!(flags, [(false, false), (true, true), (true, false)]);
+        assert_eq!(flags, [(false, false), (true, false), (true, false)]);
+    }
+
+    #[test]
+    fn ports_are_isolated_that_the_kernel_keeps_apart_whatever_the_file_says_now() {
+        let (br, bob) = (bridge(3, "lxcbr0"), Owner::User(1001));
+        let says = |text: &str, ports: [Option<bool>; 2]| {
+            let made = [ANA, bob].into_iter().zip(ports).filter_map(|(owner, is_isolated)| {
+                let is_isolated = is_isolated?;
+                Some(Link { port: Some(Port { is_guarded: true, is_isolated }), ..port(owner, &br, 0) })
+            });
+            let foreign = Link { name: "wan0".into(), port: Some(Port::default()), ..port(ANA, &br, 9) };
+            let links: Vec<Link> = [br.clone(), foreign].into_iter().chain(made).collect();
+            quotas_of(text.as_bytes(), &ana(), &links)[0].is_isolated
+        };
+        let (alone, shared) = ("ana veth lxcbr0 2\n", "ana veth lxcbr0 2\nbob veth lxcbr0 9\n");
+        assert!(says(alone, [Some(true), Some(true)]) && says(alone, [Some(true), None]));
+        assert!(!says(shared, [Some(false), Some(true)]) && !says(alone, [Some(false), None]));
+        assert!(says(shared, [None, None]) && !says(alone, [None, None]));
     }
 
     #[test]

@@ -34,7 +34,7 @@ struct Row {
     bridge: String,
     /// The bridge is there.
     present: bool,
-    /// Its ports do not reach each other.
+    /// Its ports do not reach each other; where there is none, the next ones will not.
     isolated: bool,
     owner: Named,
     used: usize,
