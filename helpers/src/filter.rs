@@ -28,6 +28,9 @@ impl Call {
     }
 }
 
+/// The flags of openat(2), its third argument, with which a file can be written, made or emptied.
+pub const OPENED_TO_CHANGE: u64 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
+
 /// What every helper still does: write a line, send one to the log, manage memory, end.
 const COMMON: [Call; 19] = [
     Call::any(libc::SYS_write),

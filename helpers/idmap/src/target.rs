@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use helpers::filter::Call;
+use helpers::filter::{Call, OPENED_TO_CHANGE};
 use helpers::rights::{Capability, Rights};
 use helpers::sys;
 
@@ -33,9 +33,6 @@ pub const CALLS: &[Call] = &[
     Call::any(libc::SYS_readlink),
     Call::any(libc::SYS_capset),
 ];
-
-/// The flags of openat(2), its third argument, with which a file can be written, made or emptied.
-const OPENED_TO_CHANGE: u64 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
 
 /// The inode number of a procfs's root. Source: linux/proc_ns.h, PROC_ROOT_INO.
 const PROC_ROOT: u64 = 1;

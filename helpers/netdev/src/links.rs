@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use helpers::filter::Call;
+use helpers::filter::{Call, OPENED_TO_CHANGE};
 use helpers::rights::{Capability, Rights};
 use libc::{c_int, c_ushort};
 use rtnl::{Builder, Head, Message};
@@ -11,9 +11,11 @@ use types::IfName;
 
 use crate::sys;
 
-/// The system calls that this helper makes beside the common ones. It opens nothing more, and sends only where its
-/// sockets are connected: without an address, the fifth argument.
+/// The system calls that this helper makes beside the common ones. It opens files to read alone, as the policy is once more, and
+/// sends only where its sockets are connected: without an address, the fifth argument.
 pub const CALLS: &[Call] = &[
+    Call::any(libc::SYS_openat).without(2, OPENED_TO_CHANGE),
+    Call::any(libc::SYS_read),
     Call::any(libc::SYS_sendto).without(4, u64::MAX),
     Call::any(libc::SYS_recvfrom),
     Call::any(libc::SYS_capset),
@@ -75,7 +77,8 @@ pub struct Pair<'a> {
 pub struct Port<'a> {
     /// Its number.
     pub index: u32,
-    /// Whether it reaches no other port of its kind.
+    /// Whether it is to reach no other port of its kind. Where not it stays as it is: somebody else's helper may have kept it
+    /// apart since it was made.
     pub isolated: bool,
     /// What the administrator reads about it.
     pub alias: &'a str,
@@ -190,8 +193,8 @@ impl<'a> Links<'a> {
             .text(libc::IFLA_IFALIAS, port.alias)
             .nested(libc::IFLA_LINKINFO, |info| {
                 info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge").nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
-                    data.bytes(IFLA_BRPORT_GUARD, &[1])
-                        .bytes(IFLA_BRPORT_ISOLATED, &[u8::from(port.isolated)])
+                    let data = data.bytes(IFLA_BRPORT_GUARD, &[1]);
+                    if port.isolated { data.bytes(IFLA_BRPORT_ISOLATED, &[1]) } else { data }
                 })
             });
         if ipv6 {

@@ -13,7 +13,7 @@ use helpers::caller::Caller;
 use helpers::report::FailureKind;
 
 use crate::links::{Link, Links, Pair, Port};
-use crate::policy::{Policy, Shown};
+use crate::policy::{self, Policy, Ports, Shown};
 use crate::request::Request;
 use crate::target::Target;
 
@@ -112,8 +112,7 @@ impl Wanted<'_> {
                     tried = true;
                     let slot = slots.name(number);
                     if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
-                        let apart = is_apart(self.policy, &present, &bridge, &slots);
-                        self.finish(links, &bridge, &slots, index, apart)?;
+                        self.finish(links, &bridge, &slots, index)?;
                         return Ok(Placed { slot, index });
                     }
                 }
@@ -176,33 +175,38 @@ impl Wanted<'_> {
         bridge: &Link,
         slots: &Slots,
         index: u32,
-        apart: bool,
     ) -> Result<(), PlaceError> {
-        let others = if apart { self.isolate_others(links, bridge, slots, index) } else { Ok(()) };
-        let done = others.and_then(|()| self.raise(links, index, apart));
+        let apart = self.keep_apart(links, bridge, slots, index);
+        let done = apart.and_then(|apart| self.raise(links, index, apart));
         if done.is_err() {
             let _ = links.remove(index);
         }
         done
     }
 
-    /// Keeps apart those ports that were made when the file said otherwise: one that is not reaches all of them.
-    fn isolate_others(
+    /// Tells whether a port that stands is kept apart. Then those are, too, that were made when the file said otherwise: one that
+    /// is not reaches all of them.
+    ///
+    /// The file and the ports are looked at now that it stands, however long ago that was begun: its owner can have stopped this
+    /// program meanwhile. So of two who make ports each sees the other's, or the later one sees both and isolates them.
+    fn keep_apart(
         &self,
         links: &mut Links<'_>,
         bridge: &Link,
         slots: &Slots,
         own: u32,
-    ) -> Result<(), PlaceError> {
+    ) -> Result<bool, PlaceError> {
+        let file = policy::ports(&self.request.bridge);
         let present = self.present(links)?;
-        for index in reached(&present, bridge, slots).filter(|index| *index != own) {
+        let apart = is_apart(file, &present, bridge, slots);
+        for index in reached(&present, bridge, slots).filter(|index| apart && *index != own) {
             match links.isolate(index) {
                 // It was removed or unplugged meanwhile.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => {}
                 result => result.map_err(kernel("keeping the ports apart"))?,
             }
         }
-        Ok(())
+        Ok(apart)
     }
 
     fn raise(&self, links: &mut Links<'_>, index: u32, apart: bool) -> Result<(), PlaceError> {
@@ -237,11 +241,16 @@ fn own(found: Option<Link>, uid: u32, bridge: &Link) -> Own {
     }
 }
 
-/// Tells whether a new port in one of `slots` is kept apart: where the file says so, and where others still have ports on the
-/// bridge which it gives to one user alone by now.
-fn is_apart(policy: &Policy, present: &[Link], bridge: &Link, slots: &Slots) -> bool {
-    let others = || ports(present, bridge, slots).any(|link| slots.number(&link.name).is_none());
-    policy.isolates || !policy.open && others()
+/// Tells whether a port in one of `slots` is kept apart: where the file says so, and where others still have ports on the bridge
+/// which it gives to one user alone by now.
+fn is_apart(file: Ports, present: &[Link], bridge: &Link, slots: &Slots) -> bool {
+    match file {
+        Ports::Apart => true,
+        Ports::ApartFromOthers => {
+            ports(present, bridge, slots).any(|link| slots.number(&link.name).is_none())
+        }
+        Ports::Open => false,
+    }
 }
 
 /// Returns the numbers of the ports of users on a bridge that are not kept apart.
@@ -427,14 +436,13 @@ mod tests {
         let port = |name: String, master| Link { name, master, ..Link::default() };
         let own = port(slots.name(3), Some(4));
         let other = Slots::new(Owner::User(8), &"br0".parse().unwrap()).name(0);
-        let is = |isolates, open, present: &[Link]| {
-            is_apart(&Policy { grants: vec![], isolates, open }, present, &bridge, &slots)
-        };
+        let is = |file, present: &[Link]| is_apart(file, present, &bridge, &slots);
         let alone = [own.clone(), port(other.clone(), Some(5)), port("wan0".into(), Some(4))];
         let beside = [own, port(other, Some(4))];
-        assert!(!is(false, false, &[]) && !is(false, false, &alone) && is(false, false, &beside));
-        assert!(!is(false, true, &beside));
-        assert!(is(true, false, &[]));
+        let one = Ports::ApartFromOthers;
+        assert!(!is(one, &[]) && !is(one, &alone) && is(one, &beside));
+        assert!(!is(Ports::Open, &beside));
+        assert!(is(Ports::Apart, &[]));
     }
 
     #[test]

@@ -16,10 +16,17 @@ const PATH: &str = "/etc/lxc/lxc-usernet";
 pub struct Policy {
     /// To whom devices may be counted, and how many; at least one.
     pub grants: Vec<Grant>,
-    /// Whether the ports of the bridge are kept apart.
-    pub isolates: bool,
-    /// Whether they need not be, whoever has some.
-    pub open: bool,
+}
+
+/// Whether the ports of a bridge are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// They are.
+    Apart,
+    /// They are where more than one user has some.
+    ApartFromOthers,
+    /// They need not be, whoever has some.
+    Open,
 }
 
 /// Why nothing is granted.
@@ -47,13 +54,27 @@ pub fn read(caller: &Caller, bridge: &IfName) -> Result<Policy, PolicyError> {
     decide(&text, bridge, &Asker { uid: caller.uid, name: caller.name.as_deref(), groups: &groups })
 }
 
+/// Reads how the file has it at this moment. Where it may not be believed any more, or is gone, ports are kept apart.
+pub fn ports(bridge: &IfName) -> Ports {
+    let text = policy_file::read(PATH, Links::Refused, usernet::FILE_CAP as u64);
+    text.ok().flatten().map_or(Ports::Apart, |text| ports_in(&text, bridge))
+}
+
+fn ports_in(text: &[u8], bridge: &IfName) -> Ports {
+    match (usernet::isolates(text, bridge), usernet::is_open(text, bridge)) {
+        (true, _) => Ports::Apart,
+        (false, true) => Ports::Open,
+        (false, false) => Ports::ApartFromOthers,
+    }
+}
+
 /// Returns what `text` grants.
 fn decide(text: &[u8], bridge: &IfName, asker: &Asker<'_>) -> Result<Policy, PolicyError> {
     let grants = usernet::grants(text, bridge, asker);
     if grants.is_empty() {
         return Err(PolicyError::NoLine(usernet::bad_lines(text).first().copied()));
     }
-    Ok(Policy { grants, isolates: usernet::isolates(text, bridge), open: usernet::is_open(text, bridge) })
+    Ok(Policy { grants })
 }
 
 /// Returns the caller's groups, with those of `names` that are names of them.
@@ -106,15 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_comes_with_whether_ports_are_kept_apart() {
-        let granted = |isolates, open| Policy {
-            grants: vec![Grant { owner: Owner::User(1000), quota: 2 }],
-            isolates,
-            open,
-        };
-        assert_eq!(of_ana("ana veth br0 2\n").unwrap(), granted(false, false));
-        assert_eq!(of_ana("ana veth br0 2\nbob veth br0 1\n").unwrap(), granted(true, false));
-        assert_eq!(of_ana("ana veth br0 2 open\nbob veth br1 1\n").unwrap(), granted(false, true));
+    fn the_grants_of_the_bridge_are_read_and_whether_its_ports_are_kept_apart() {
+        let ports = |text: &str| ports_in(text.as_bytes(), &"br0".parse().unwrap());
+        for (text, is) in [
+            ("ana veth br0 2\n", Ports::ApartFromOthers),
+            ("ana veth br0 2\nbob veth br0 1\n", Ports::Apart),
+            ("ana veth br0 2 open\nbob veth br1 1\n", Ports::Open),
+        ] {
+            let grants = vec![Grant { owner: Owner::User(1000), quota: 2 }];
+            assert_eq!((of_ana(text).unwrap(), ports(text)), (Policy { grants }, is), "{text}");
+        }
     }
 
     #[test]

@@ -407,7 +407,8 @@ fn a_port_has_no_address_of_the_hosts_though_the_other_end_is_up_before_it() {
 }
 
 /// Words that run the helper for ana, stop it behind its `message`-th one to the kernel, do something, and let it go on;
-/// its status is in $R. The messages ask for the bridge, for all links, for the pair, for its number, for the guard.
+/// its status is in $R. The messages ask for the bridge, for all links, for the pair, for its number, for all links again, for
+/// the guard.
 fn stopped(process: &str, message: u32, meanwhile: &str) -> String {
     format!(
         "rm -f /dev/shm/trace; strace -o /dev/shm/trace -u ana -e trace=sendto -e inject=sendto:signal=STOP:when={message} \
@@ -539,6 +540,35 @@ fn a_stopped_helper_holds_nobody_up_and_does_not_touch_who_got_its_slot() {
             outcome.said.contains("it was removed, by the other end, before it was ready"),
             "{outcome:#?}"
         );
+    }
+}
+
+#[test]
+fn who_is_stopped_while_the_file_and_the_bridge_change_is_kept_apart_when_she_goes_on() {
+    let test = "who_is_stopped_while_the_file_and_the_bridge_change_is_kept_apart_when_she_goes_on";
+    let Some(lab) = Lab::new(test) else { return };
+    if lacks(test, "strace") {
+        return;
+    }
+    let file = lab.path("etc/lxc/lxc-usernet");
+    // Her file has her alone, or all are open; when she is stopped somebody else comes.
+    for says in ["", " open"] {
+        for message in 1..=5 {
+            lab.grant(format!("ana veth br0 1{says}\n"));
+            let meanwhile = format!(
+                "ana kill -STOP $H; echo may=$?; printf 'ana veth br0 1\\nbob veth br0 1\\n' >{file}\n\
+                 bob $HELPER 3 br0 eth0 3</proc/$B/ns/net >/dev/null; echo bobs=$?"
+            );
+            let story = format!(
+                "space bob; B=$REPLY; space ana; A=$REPLY; {}; echo status=$R\n\
+                 for p in $(ports); do echo isolated=$(ip -d -o link show $p | sed 's/.* isolated \\([onf]*\\) .*/\\1/'); done",
+                stopped("$A", message, &meanwhile)
+            );
+            let outcome = lab.story(FileCapabilities, &story);
+            assert_eq!((outcome.value("may"), outcome.value("bobs")), ("0", "0"), "{outcome:#?}");
+            assert_eq!(outcome.status, 0, "{outcome:#?}");
+            assert_eq!(outcome.values("isolated"), ["on"; 2], "stopped at {message},{says}: {outcome:#?}");
+        }
     }
 }
 
