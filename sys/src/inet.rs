@@ -91,6 +91,10 @@ pub fn failure_of(stream: &TcpStream) -> Option<Errno> {
 
 /// Has the kernel look whether the other side is still there when nothing was heard of it for two minutes. Without an answer for
 /// two more the connection has failed; the kernel's own patience is two hours.
+///
+/// The kernel does not look while something is on its way: it sends that again, for some 15 minutes (tcp_retries2). There is no
+/// TCP_USER_TIMEOUT to shorten this, since it would also end a connection whose other side is there and reads nothing for so long: a
+/// download that is paused. Source: tcp(7), `tcp_probe_timer`.
 pub fn keep_alive(stream: &TcpStream) -> Result<()> {
     const SILENCE: Duration = Duration::from_secs(120);
     const BETWEEN: Duration = Duration::from_secs(30);
@@ -152,6 +156,14 @@ mod tests {
             (sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap());
         let all = idle + between * sockopt::tcp_keepcnt(&stream).unwrap();
         assert_eq!((idle.as_secs(), all.as_secs()), (120, 240));
+    }
+
+    #[test]
+    fn somebody_who_is_there_and_does_not_read_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        keep_alive(&stream).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 0);
     }
 
     #[test]
