@@ -28,6 +28,7 @@ tests::claims! {
     the_monitor_stays_as_small_with_ports: hybrid, needs Bryo, not cell INIT;
     a_process_for_ports_that_dies_is_replaced: hybrid unified, needs Bryo, not cell INIT;
     a_process_for_ports_that_panics_is_replaced_and_says_why: hybrid, needs Bryo Strace, not cell INIT;
+    a_process_for_ports_that_cannot_be_started_is_tried_again_and_counted: hybrid, needs Bryo Strace, not cell INIT;
     ports_whose_process_dies_over_and_over_are_closed: hybrid, needs Bryo, not cell INIT;
     a_flood_of_connections_asks_for_no_addresses: hybrid, needs Bryo Strace, not cell INIT;
     who_comes_while_the_last_hook_runs_is_refused: hybrid, needs Bryo;
@@ -58,6 +59,15 @@ fn started<'lab>(user: &User<'lab>) -> Background {
     let start = [&["--verbose", "start", "web"][..], &PORTS].concat();
     user.bryo(start).succeeds();
     served(user, &["80"])
+}
+
+/// Starts it with a log of its own, and returns the log's path inside the lab.
+fn started_with_log(user: &User<'_>) -> (Background, std::path::PathBuf) {
+    make(user);
+    let log = user.lxcpath().join("web/log");
+    user.append(".local/share/lxc/web/config", &format!("lxc.log.file = {}\n", log.display()));
+    user.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
+    (served(user, &["80"]), log)
 }
 
 fn served(user: &User<'_>, words: &[&str]) -> Background {
@@ -122,6 +132,12 @@ impl Drop for Traced {
 /// The process that takes what comes to the ports of web.
 fn forwarder(user: &User<'_>) -> Option<tests::Process> {
     user.processes().into_iter().find(|process| process.command.contains("forward web"))
+}
+
+/// The monitor of the only container that runs.
+fn monitor(user: &User<'_>) -> tests::Process {
+    let found = user.monitors().into_iter().find(|process| !process.command.contains("forward"));
+    found.expect("a monitor runs")
 }
 
 fn answers_by_all_ways(ben: &User<'_>, address: &str) {
@@ -252,10 +268,7 @@ fn ports_are_free_after_a_stop_and_after_a_killed_monitor(lab: &Lab) {
     assert!(forwarder(&ana).is_none());
     assert_ne!(ask(&ben, "tcp", "127.0.0.1:8080").status(), 0);
     ana.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
-    let monitors = ana.monitors();
-    let monitor =
-        monitors.iter().find(|process| !process.command.contains("forward")).expect("a monitor runs");
-    monitor.kill();
+    monitor(&ana).kill();
     eventually("no process is left that has the port", || forwarder(&ana).is_none());
     eventually("the port is free", || {
         ben.run(attacker(), ["ask", "tcp", "127.0.0.1:8080", "x"]).output().status() != 0
@@ -597,11 +610,7 @@ fn a_process_for_ports_that_dies_is_replaced(lab: &Lab) {
 /// The kernel seems to say that more was written than there was.
 fn a_process_for_ports_that_panics_is_replaced_and_says_why(lab: &Lab) {
     let (ana, ben) = (lab.user("ana"), lab.user("ben"));
-    make(&ana);
-    let log = ana.lxcpath().join("web/log");
-    ana.append(".local/share/lxc/web/config", &format!("lxc.log.file = {}\n", log.display()));
-    ana.bryo([&["start", "web"][..], &PORTS].concat()).succeeds();
-    let _service = served(&ana, &["80"]);
+    let (_service, log) = started_with_log(&ana);
     asker(&ben, "tcp", "127.0.0.1:8080");
     let first = forwarder(&ana).expect("it runs");
     let traced = Traced::new(first.pid, "/dev/null".as_ref(), "inject=sendto:retval=999999");
@@ -612,6 +621,35 @@ fn a_process_for_ports_that_panics_is_replaced_and_says_why(lab: &Lab) {
     let log = std::fs::read_to_string(lab.outside(&log)).unwrap_or_default();
     let said = log.lines().find(|line| line.contains("the process for published ports has ended"));
     assert!(said.is_some_and(|said| said.contains("range start index 999999")), "{log}");
+    ana.destroy("web");
+}
+
+/// The monitor's first pipe for the successor fails, as where the machine has no files left.
+fn a_process_for_ports_that_cannot_be_started_is_tried_again_and_counted(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let (_service, log) = started_with_log(&ana);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    let first = forwarder(&ana).expect("it runs");
+    let traced = Traced::new(monitor(&ana).pid, "/dev/null".as_ref(), "inject=pipe2:error=EMFILE:when=1");
+    first.kill();
+    let mut process = successor(&ana, first.pid);
+    drop(traced);
+    asker(&ben, "tcp", "127.0.0.1:8080");
+    asker(&ben, "udp", "127.0.0.1:8080");
+    let log = std::fs::read_to_string(lab.outside(&log)).unwrap_or_default();
+    let said = log.lines().find(|line| line.contains("starting another process for published ports: "));
+    assert!(said.is_some_and(|said| said.contains("(os error 24)")), "{log}");
+    // Beside the first end and the start that failed four more are too many.
+    for _ in 0..3 {
+        process.kill();
+        process = successor(&ana, process.pid);
+    }
+    process.kill();
+    eventually("none takes its place", || forwarder(&ana).is_none());
+    within(60, "the ports are told to be closed", || {
+        let told = ana.bryo(["info", "web"]).output().stdout;
+        told.contains("closed: the process for them has ended, or not begun, 6 times")
+    });
     ana.destroy("web");
 }
 
