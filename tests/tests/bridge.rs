@@ -873,6 +873,8 @@ const CHAINS: &[(&str, &[Case])] = &[
 
 /// Words for one rule at a time. Ports reach each other here, so that what does not arrive is dropped by a rule.
 const ONE_BY_ONE: &str = r#"
+    # The frames' own addresses are nobody's lease.
+    echo 'LXC_DHCP_RANGE="10.0.3.20,10.0.3.99"' >/etc/default/lxc-net
     printf 'ana veth lxcbr0 3 open
 bob veth lxcbr0 3 open
 ' >/etc/lxc/lxc-usernet
