@@ -16,6 +16,7 @@ tests::claims! {
     namesakes_that_start_at_the_same_time_share_nothing: hybrid unified, needs Bryo;
     namesakes_with_cgroups_of_fixed_names_do_not_both_start: hybrid unified, needs Bryo;
     a_monitor_holds_no_more_after_many_reboots: hybrid unified, needs Bryo;
+    a_monitor_gives_back_what_a_command_took: hybrid, needs Bryo;
     a_monitor_that_may_open_no_more_files_rests_and_takes_new_connections_for_old_ones: hybrid, needs Bryo;
 }
 
@@ -213,6 +214,28 @@ fn a_monitor_holds_no_more_after_many_reboots(lab: &Lab) {
     let (Some(before), Some(after)) = (before, at_rest(&monitor)) else { panic!("the monitor is gone") };
     assert_eq!(after.fds, before.fds);
     assert!(after.anonymous_kb <= before.anonymous_kb + ONCE_KB, "{before:?} has become {after:?}");
+    ana.destroy("web");
+}
+
+fn a_monitor_gives_back_what_a_command_took(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.bryo(["start", "web"]).succeeds();
+    let monitor = monitor(ana);
+    let resident = || {
+        let memory =
+            std::fs::read_to_string(format!("/proc/{}/smaps_rollup", monitor.pid)).unwrap_or_default();
+        let line = memory.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap_or_default();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(u64::MAX)
+    };
+    let look = |_| {
+        std::thread::sleep(Duration::from_millis(100));
+        resident()
+    };
+    let at_rest = (0..10).map(look).min().unwrap_or(0);
+    ana.bryo(["exec", "web", "--", "true"]).succeeds();
+    // The kernel maps code by pieces of 64 kB.
+    eventually("the monitor holds no more than before the command", || resident() <= at_rest + 64);
     ana.destroy("web");
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Server {
     stopping: bool,
     /// The ports of the host that lead into the container.
     ports: Listeners,
+    /// Something was done since memory was given back.
+    is_warm: bool,
 }
 
 /// What woke the loop up.
@@ -71,6 +73,9 @@ enum Source {
 
 /// How often an init that was asked to halt is looked at, until it is seen to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// After how long without anything to do the monitor gives back what it took of memory: soon, and not between the requests of
+/// one command.
+const QUIET: Duration = Duration::from_millis(100);
 /// How long the monitor takes no connection when it gets no fd for one: it could be told of it over and over.
 const WITHOUT_FILES: Duration = Duration::from_millis(100);
 /// How long the monitor waits for the kernel to have memory again.
@@ -95,6 +100,7 @@ impl Server {
             halting: false,
             stopping: false,
             ports: Listeners::default(),
+            is_warm: false,
         })
     }
 
@@ -128,6 +134,7 @@ impl Server {
         loop {
             let found = self.next(running, starter, held)?;
             self.hears = true;
+            self.rest(found == [Source::Nothing]);
             for source in found {
                 match source {
                     Source::Init => return Ok(end_of(process::wait(running.pidfd.as_fd())?)),
@@ -146,6 +153,14 @@ impl Server {
             }
             self.lead_again(plan, running);
         }
+    }
+
+    /// Gives memory back once there was nothing to do for a moment: most of the time of a monitor's life there is not.
+    fn rest(&mut self, is_quiet: bool) {
+        if is_quiet && self.is_warm {
+            process::give_memory_back();
+        }
+        self.is_warm = !is_quiet;
     }
 
     /// Has another process take what comes to published ports where one has ended. Where that happens too often, the ports are
@@ -190,6 +205,7 @@ impl Server {
         let patience = match (self.hears, self.halting) {
             (false, _) => Some(WITHOUT_FILES),
             (true, true) => Some(ASK_AGAIN),
+            (true, false) if self.is_warm => Some(QUIET),
             (true, false) => running.network.waits_to_lead().then_some(publish::PAUSE),
         };
         loop {

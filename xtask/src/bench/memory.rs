@@ -1,9 +1,13 @@
 //! The memory of monitors, as the kernel accounts for it.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::{Process, User};
+
+/// After how long monitors of either side have nothing to do any more.
+const REST: Duration = Duration::from_secs(1);
 
 /// How many containers share what can be shared.
 const TEN: usize = 10;
@@ -21,10 +25,12 @@ pub(crate) fn measure(user: User<'_>) -> Result<String> {
             user.sh(&script).succeeds();
         };
         start(0);
+        std::thread::sleep(REST);
         for monitor in monitors(user, 1)? {
             lines += &format!("anonymous-of-one {side} {} 0\n", field(&monitor, "Pss_Anon:")?);
         }
         (1..TEN).for_each(start);
+        std::thread::sleep(REST);
         for monitor in monitors(user, TEN)? {
             lines += &format!("pss-of-each-of-ten {side} {} 0\n", field(&monitor, "Pss:")?);
         }
