@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::{Call, Result};
+use crate::memory;
 
 /// What an fd is watched for, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,23 @@ impl Ready {
 /// Waits until at least one fd is ready or the time is over, and tells for each what it is ready for.
 /// A signal ends the wait early, with nothing ready.
 pub fn wait(watched: &[(BorrowedFd<'_>, Ready)], timeout: Option<Duration>) -> Result<Vec<Ready>> {
+    let limit = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+    told(watched, |polled| rustix::event::poll(polled, limit.as_ref()))
+}
+
+/// Waits as [`wait`] does, without end, and gives back the pages of the program's code before: what is needed of them to hear of
+/// something to do is little, and comes back with it.
+pub fn rest(watched: &[(BorrowedFd<'_>, Ready)]) -> Result<Vec<Ready>> {
+    told(watched, |polled| {
+        memory::drop_code();
+        rustix::event::poll(polled, None)
+    })
+}
+
+fn told<'fd>(
+    watched: &[(BorrowedFd<'fd>, Ready)],
+    poll: impl FnOnce(&mut [PollFd<'fd>]) -> rustix::io::Result<usize>,
+) -> Result<Vec<Ready>> {
     let flags = |wanted: &Ready| {
         let read = if wanted.read { PollFlags::IN } else { PollFlags::empty() };
         let write = if wanted.write { PollFlags::OUT } else { PollFlags::empty() };
@@ -33,8 +51,7 @@ pub fn wait(watched: &[(BorrowedFd<'_>, Ready)], timeout: Option<Duration>) -> R
     };
     let mut polled: Vec<PollFd<'_>> =
         watched.iter().map(|(fd, wanted)| PollFd::from_borrowed_fd(*fd, flags(wanted))).collect();
-    let limit = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
-    match rustix::event::poll(&mut polled, limit.as_ref()) {
+    match poll(&mut polled) {
         Err(rustix::io::Errno::INTR) => return Ok(vec![Ready::default(); watched.len()]),
         done => done.call(|| format!("poll({} fds)", watched.len()))?,
     };

@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod landlock;
 pub mod links;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

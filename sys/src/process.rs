@@ -494,29 +494,6 @@ pub fn adopt_orphans() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
 }
 
-/// Gives memory back to the kernel: what the allocator keeps free, and the pages of the program's own code and constants,
-/// which are read anew from its file where they are used. For a process that has done its large work and lives on.
-/// Source: malloc_trim(3), madvise(2).
-pub fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the call takes an integer and touches free memory of the allocator alone, under the allocator's own lock.
-    let _whether_there_was_some = unsafe { libc::malloc_trim(0) };
-    drop_pages_of_code();
-}
-
-fn drop_pages_of_code() {
-    unsafe extern "C" {
-        /// Where the program begins, and where its code ends. Source: the linker, end(3).
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    let (first, end) = (&raw const __executable_start as usize, &raw const etext as usize);
-    // SAFETY: the pages between the two are mapped from the program's file and written by nobody, since the loader makes no
-    // text relocations: what the kernel drops it reads again from the file. The program's file cannot be written while it runs.
-    let _whether_it_could =
-        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_DONTNEED) };
-}
-
 /// Sets the name of the process as ps shows it (15 bytes; the rest is cut).
 pub fn set_name(name: &str) -> Result<()> {
     let bytes: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).chain([0]).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sys::event::{self, Ready};
 use sys::process::{self, Exit};
-use sys::{Errno, memfd, path, signal, tty};
+use sys::{Errno, memfd, memory, path, signal, tty};
 use types::{Signal, State};
 
 use super::clients::Clients;
@@ -129,8 +129,7 @@ impl Server {
         self.tell(State::Running);
         self.report(plan, running, starter)?;
         cgroups.set_out();
-        // What the start took is not needed again before a reboot.
-        process::give_memory_back();
+        self.is_warm = true;
         loop {
             let found = self.next(running, starter, held)?;
             self.hears = true;
@@ -158,7 +157,7 @@ impl Server {
     /// Gives memory back once there was nothing to do for a moment: most of the time of a monitor's life there is not.
     fn rest(&mut self, is_quiet: bool) {
         if is_quiet && self.is_warm {
-            process::give_memory_back();
+            memory::trim();
         }
         self.is_warm = !is_quiet;
     }
@@ -210,7 +209,11 @@ impl Server {
         };
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
-            let ready = match event::wait(&polled, patience) {
+            let waited = match patience {
+                Some(_) => event::wait(&polled, patience),
+                None => event::rest(&polled),
+            };
+            let ready = match waited {
                 // The container outlives the hour in which the machine has no memory for a list of fds.
                 Err(e) if e.errno() == Errno::ENOMEM => {
                     std::thread::sleep(WITHOUT_MEMORY);
