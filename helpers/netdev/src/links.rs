@@ -173,38 +173,34 @@ impl<'a> Links<'a> {
         self.change(request)
     }
 
-    /// Guards a port and puts it to work, in this order and in one step: no spanning tree of the container's, no
-    /// neighbour where ports are kept apart, no address of the host's own on it.
+    /// Guards a port and puts it to work, in this order: no address of the host's own on it; then, in one step, no spanning tree
+    /// of the container's, no neighbour where ports are kept apart, and up.
+    ///
+    /// The address is a step of its own, since the kernel raises a device before it looks at this wish, and a device whose other end
+    /// is up already would have an address by then.
     ///
     /// # Errors
     /// ENODEV when it is gone, and what else the kernel has against it.
     pub fn raise(&mut self, port: &Port<'_>) -> io::Result<()> {
-        match self.raise_with(port, true) {
+        let alone = self.message(libc::RTM_NEWLINK, libc::NLM_F_ACK, Head::of(port.index));
+        let alone = alone.nested(libc::IFLA_AF_SPEC, |families| {
+            families.nested(libc::AF_INET6 as c_ushort, |family| {
+                family.bytes(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+            })
+        });
+        match self.change(alone) {
             // A host without IPv6 gives no address on its own, and does not know the question.
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => self.raise_with(port, false),
-            result => result,
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+            result => result?,
         }
-    }
-
-    fn raise_with(&mut self, port: &Port<'_>, ipv6: bool) -> io::Result<()> {
         let head = Head { index: port.index, flags: libc::IFF_UP, change: libc::IFF_UP };
-        let mut request = self
-            .message(libc::RTM_NEWLINK, libc::NLM_F_ACK, head)
-            .text(libc::IFLA_IFALIAS, port.alias)
-            .nested(libc::IFLA_LINKINFO, |info| {
-                info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge").nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
-                    let data = data.bytes(IFLA_BRPORT_GUARD, &[1]);
-                    if port.isolated { data.bytes(IFLA_BRPORT_ISOLATED, &[1]) } else { data }
-                })
-            });
-        if ipv6 {
-            request = request.nested(libc::IFLA_AF_SPEC, |families| {
-                families.nested(libc::AF_INET6 as c_ushort, |family| {
-                    family.bytes(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
-                })
-            });
-        }
-        self.change(request)
+        let request = self.message(libc::RTM_NEWLINK, libc::NLM_F_ACK, head);
+        self.change(request.text(libc::IFLA_IFALIAS, port.alias).nested(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge").nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
+                let data = data.bytes(IFLA_BRPORT_GUARD, &[1]);
+                if port.isolated { data.bytes(IFLA_BRPORT_ISOLATED, &[1]) } else { data }
+            })
+        }))
     }
 
     /// Keeps a port apart from the others that are.

@@ -80,7 +80,7 @@ pub struct Wanted<'a> {
 
 /// How the attempt to take one slot ended.
 enum Attempt {
-    Made(u32),
+    Made,
     Taken,
 }
 
@@ -111,8 +111,8 @@ impl Wanted<'_> {
                 for number in free(grant.quota, &numbers(&present, &slots)) {
                     tried = true;
                     let slot = slots.name(number);
-                    if let Attempt::Made(index) = self.take(links, &bridge, &slot)? {
-                        self.finish(links, &bridge, &slots, index)?;
+                    if let Attempt::Made = self.take(links, &bridge, &slot)? {
+                        let index = self.finish(links, &bridge, &slots, &slot)?;
                         return Ok(Placed { slot, index });
                     }
                 }
@@ -143,7 +143,7 @@ impl Wanted<'_> {
         };
         for _ in 0..TRIES {
             match links.create(&pair) {
-                Ok(()) => return self.own(links, bridge, slot).map(Attempt::Made),
+                Ok(()) => return Ok(Attempt::Made),
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
                 Err(error) => return Err(PlaceError::Kernel("making the pair", error)),
             }
@@ -155,51 +155,47 @@ impl Wanted<'_> {
         Err(PlaceError::PeerNameTaken)
     }
 
-    /// Returns the number of what was just made.
-    fn own(&self, links: &mut Links<'_>, bridge: &Link, slot: &str) -> Result<u32, PlaceError> {
-        match own(links.find(slot).map_err(kernel("looking for the pair"))?, self.caller.uid, bridge) {
-            Own::Port(index) => Ok(index),
-            Own::Unplugged(index) => {
-                let _ = links.remove(index);
-                Err(PlaceError::Unplugged)
-            }
-            Own::Gone => Err(PlaceError::Gone),
-        }
-    }
-
     /// Puts what was just made to work, or removes it: by its number, which no other interface ever gets, so that
-    /// nothing that was there before is removed.
+    /// nothing that was there before is removed. Returns the number.
     fn finish(
         &self,
         links: &mut Links<'_>,
         bridge: &Link,
         slots: &Slots,
-        index: u32,
-    ) -> Result<(), PlaceError> {
-        let apart = self.keep_apart(links, bridge, slots, index);
+        slot: &str,
+    ) -> Result<u32, PlaceError> {
+        let present = self.present(links)?;
+        let index = match own(&present, slot, self.caller.uid, bridge) {
+            Own::Port(index) => index,
+            Own::Unplugged(index) => {
+                let _ = links.remove(index);
+                return Err(PlaceError::Unplugged);
+            }
+            Own::Gone => return Err(PlaceError::Gone),
+        };
+        let apart = self.keep_apart(links, &present, bridge, slots, index);
         let done = apart.and_then(|apart| self.raise(links, index, apart));
         if done.is_err() {
             let _ = links.remove(index);
         }
-        done
+        done.map(|()| index)
     }
 
     /// Tells whether a port that stands is kept apart. Then those are, too, that were made when the file said otherwise: one that
     /// is not reaches all of them.
     ///
-    /// The file and the ports are looked at now that it stands, however long ago that was begun: its owner can have stopped this
+    /// The ports were seen and the file is read when it stands, however long ago that was begun: its owner can have stopped this
     /// program meanwhile. So of two who make ports each sees the other's, or the later one sees both and isolates them.
     fn keep_apart(
         &self,
         links: &mut Links<'_>,
+        present: &[Link],
         bridge: &Link,
         slots: &Slots,
         own: u32,
     ) -> Result<bool, PlaceError> {
-        let file = policy::ports(&self.request.bridge);
-        let present = self.present(links)?;
-        let apart = is_apart(file, &present, bridge, slots);
-        for index in reached(&present, bridge, slots).filter(|index| apart && *index != own) {
+        let apart = is_apart(policy::ports(&self.request.bridge), present, bridge, slots);
+        for index in reached(present, bridge, slots).filter(|index| apart && *index != own) {
             match links.isolate(index) {
                 // It was removed or unplugged meanwhile.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => {}
@@ -230,11 +226,14 @@ fn granted(name: &str, found: Option<Link>) -> Result<Link, PlaceError> {
     }
 }
 
-/// Tells what has become of a pair of this user's, from what was found by the name of its slot. Its owner can have removed
+/// Tells what has become of a pair of this user's, from what is present by the name of its slot. Its owner can have removed
 /// it, and somebody else of the same group can have taken the slot since.
-fn own(found: Option<Link>, uid: u32, bridge: &Link) -> Own {
+///
+/// Of two of one name the later is there: the other was listed before it went.
+fn own(present: &[Link], slot: &str, uid: u32, bridge: &Link) -> Own {
+    let found = present.iter().filter(|link| link.is_named(slot)).max_by_key(|link| link.index);
     match found {
-        Some(Link { group, kind, .. }) if group != uid || kind != "veth" => Own::Gone,
+        Some(Link { group, kind, .. }) if *group != uid || kind != "veth" => Own::Gone,
         Some(link) if link.master != Some(bridge.index) => Own::Unplugged(link.index),
         Some(link) => Own::Port(link.index),
         None => Own::Gone,
@@ -415,18 +414,26 @@ mod tests {
         let bridge = Link { index: 4, ..Link::default() };
         let pair = |group, kind: &str, master| Link {
             index: 9,
+            name: "slot".into(),
             group,
             kind: kind.into(),
             master,
             ..Link::default()
         };
-        let is = |link| own(link, 1000, &bridge);
-        assert_eq!(is(Some(pair(1000, "veth", Some(4)))), Own::Port(9));
-        assert_eq!(is(Some(pair(1000, "veth", Some(5)))), Own::Unplugged(9));
-        assert_eq!(is(Some(pair(1000, "veth", None))), Own::Unplugged(9));
-        for other in [Some(pair(1001, "veth", Some(4))), Some(pair(1000, "bridge", Some(4))), None] {
-            assert_eq!(is(other), Own::Gone);
-        }
+        let is = |present: &[Link]| own(present, "slot", 1000, &bridge);
+        assert_eq!(is(&[pair(1000, "veth", Some(4))]), Own::Port(9));
+        assert_eq!(is(&[pair(1000, "veth", Some(5))]), Own::Unplugged(9));
+        assert_eq!(is(&[pair(1000, "veth", None)]), Own::Unplugged(9));
+        assert_eq!(is(&[pair(1001, "veth", Some(4))]), Own::Gone);
+        assert_eq!(is(&[pair(1000, "bridge", Some(4))]), Own::Gone);
+        assert_eq!(is(&[]), Own::Gone);
+        let renamed = Link { name: "other".into(), ..pair(1000, "veth", Some(4)) };
+        assert_eq!(is(&[Link { others: vec!["slot".into()], ..renamed.clone() }]), Own::Port(9));
+        assert_eq!(is(&[renamed]), Own::Gone);
+        let earlier = Link { index: 8, ..pair(1001, "veth", Some(4)) };
+        let later = Link { index: 10, ..pair(1001, "veth", Some(4)) };
+        assert_eq!(is(&[earlier.clone(), pair(1000, "veth", Some(4))]), Own::Port(9));
+        assert_eq!(is(&[later, earlier, pair(1000, "veth", Some(4))]), Own::Gone);
     }
 
     #[test]
