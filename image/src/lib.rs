@@ -7,6 +7,8 @@
 //! From the outside in: `command` reads the request; `stream` decompresses in a thread of its own; `archive` turns
 //! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
 //! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
+//!
+//! Where images come from: [`source`] reads what a user calls an image.
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +16,12 @@ mod archive;
 mod command;
 mod confine;
 mod copy;
+mod digest;
 mod entry_path;
 mod error;
 mod ids;
 mod pax;
+pub mod source;
 mod sparse;
 mod stream;
 mod tree;
@@ -27,6 +31,7 @@ mod xattr;
 pub use command::{Command, USAGE, UsageError};
 pub use confine::{Confined, confine};
 pub use copy::copy;
+pub use digest::{BadDigest, Digest};
 pub use error::{Error, Problem};
 pub use ids::Ids;
 pub use tree::Report;
