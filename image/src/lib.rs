@@ -8,7 +8,8 @@
 //! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
 //! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
 //!
-//! Where images come from: [`source`] reads what a user calls an image.
+//! Where images come from: [`source`] reads what a user calls an image, [`index`] what a server says that it has,
+//! [`metadata`] what an image says of itself.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,8 @@ mod digest;
 mod entry_path;
 mod error;
 mod ids;
+pub mod index;
+pub mod metadata;
 mod pax;
 pub mod source;
 mod sparse;

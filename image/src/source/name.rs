@@ -11,7 +11,7 @@ const MAX: usize = 64;
 pub struct ImageName {
     /// `debian`.
     pub distribution: Word,
-    /// `13` or `trixie`; the newest where it is not said.
+    /// `13` or `trixie`.
     pub release: Option<Word>,
     /// `amd64`; this machine's where it is not said.
     pub arch: Option<Word>,
