@@ -9,7 +9,7 @@
 //! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
 //!
 //! Where images come from: [`source`] reads what a user calls an image, [`index`] what a server says that it has,
-//! [`metadata`] what an image says of itself.
+//! [`metadata`] what an image says of itself, [`store`] keeps it.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod metadata;
 mod pax;
 pub mod source;
 mod sparse;
+pub mod store;
 mod stream;
 mod tree;
 mod unpack;

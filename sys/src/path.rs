@@ -228,7 +228,7 @@ fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: 
 }
 
 /// Writes the names of a directory to its disk. File systems without such a thing answer EINVAL.
-fn sync_dir(dir: BorrowedFd<'_>) -> Result<()> {
+pub fn sync_dir(dir: BorrowedFd<'_>) -> Result<()> {
     match rustix::fs::fsync(dir) {
         Err(rustix::io::Errno::INVAL) => Ok(()),
         synced => synced.call(|| format!("fsync({})", dir.as_raw_fd())),

@@ -1,0 +1,211 @@
+//! Where images are kept: a directory of files that are named by what is in them.
+//!
+//! ```text
+//! images/blobs/HEX        a whole file, as its digest says
+//! images/partial/HEX      what has come of one so far; locked by who fetches it
+//! images/names/...json    which files an image's name means
+//! ```
+//!
+//! A file gets its place in `blobs` by rename, once it is whole, right and on the disk. Whoever dies before leaves a file in
+//! `partial` that the next one goes on with, or that [`Store::sweep`] takes away. Of two who want the same file the second
+//! waits for the first, by flock(2), which the kernel takes from the dead.
+
+mod partial;
+mod record;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use sys::path;
+
+use crate::digest::Digest;
+
+pub use partial::Partial;
+pub use record::Record;
+
+/// Images of one user.
+#[derive(Debug)]
+pub struct Store {
+    blobs: OwnedFd,
+    partial: OwnedFd,
+    names: OwnedFd,
+}
+
+/// What has become of the wish for a file.
+#[derive(Debug)]
+pub enum Claim {
+    /// It is there.
+    Ready(File),
+    /// It is for the caller to fetch; nobody else does meanwhile.
+    Missing(Partial),
+}
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The kernel refused.
+    #[error("{0}")]
+    Call(#[from] sys::Error),
+    /// Reading, writing or locking a file failed.
+    #[error("{what} in the store of images: {error}")]
+    File {
+        /// What was done.
+        what: &'static str,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// What came is something else.
+    #[error(
+        "what came has the digest {found}, and not {wanted}: it was altered on its way, or on the server"
+    )]
+    Wrong {
+        /// What the index says.
+        wanted: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// More came than the file is long.
+    #[error("more than the {0} bytes that the file has came")]
+    TooLong(u64),
+    /// The disk has changed a file.
+    #[error("{0} has changed on the disk; it was removed, and is fetched anew by bryo image pull")]
+    Damaged(Digest),
+    /// A record that cannot be read.
+    #[error("the record of {name} cannot be read: {error}; remove it, and bryo image pull writes it anew")]
+    Record {
+        /// Whose it is.
+        name: String,
+        /// Why not.
+        error: serde_json::Error,
+    },
+}
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Says what was done to a file when it failed.
+fn failed(what: &'static str) -> impl Fn(std::io::Error) -> StoreError {
+    move |error| StoreError::File { what, error }
+}
+
+impl Store {
+    /// Opens the store, and makes it where it is missing. Nobody else may look into it: what is setuid in an image must not be
+    /// reached by other users of the machine.
+    ///
+    /// # Errors
+    /// A directory cannot be made or opened.
+    pub fn open(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;
+        let dir = path::open_dir(dir)?;
+        path::set_mode(dir.as_fd(), 0o700)?;
+        let below = |name: &str| {
+            match path::make_dir(dir.as_fd(), OsStr::new(name), 0o700) {
+                Err(e) if e.errno() != sys::Errno::EEXIST => return Err(e),
+                _ => {}
+            }
+            path::open_dir_at(dir.as_fd(), Path::new(name))
+        };
+        Ok(Self { blobs: below("blobs")?, partial: below("partial")?, names: below("names")? })
+    }
+
+    /// Returns the file, or the right to fetch it. Waits for whoever fetches it already.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked.
+    pub fn claim(&self, digest: Digest) -> Result<Claim> {
+        loop {
+            match self.get(digest) {
+                Ok(Some(file)) => return Ok(Claim::Ready(file)),
+                // It is gone now, and comes anew.
+                Ok(None) | Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+            // Who had it meanwhile has given it its place, or taken it away.
+            if let Some(partial) = Partial::lock(self, digest)? {
+                return Ok(Claim::Missing(partial));
+            }
+        }
+    }
+
+    /// Returns a file that is in the store, read through and found to be what its name says.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has changed; then it is removed.
+    pub fn get(&self, digest: Digest) -> Result<Option<File>> {
+        let name = OsString::from(digest.hex());
+        let opened = match path::open_read_at(self.blobs.as_fd(), Path::new(&name)) {
+            Err(e) if e.errno() == sys::Errno::ENOENT => return Ok(None),
+            opened => opened?,
+        };
+        let mut file = File::from(opened);
+        if hash(&mut file)?.digest() == digest {
+            std::io::Seek::rewind(&mut file).map_err(failed("reading a file"))?;
+            return Ok(Some(file));
+        }
+        path::remove_file(self.blobs.as_fd(), &name)?;
+        Err(StoreError::Damaged(digest))
+    }
+
+    /// Removes what died half-way so long ago, and returns how many files that were. What somebody fetches now stays.
+    ///
+    /// # Errors
+    /// A file cannot be looked at or removed.
+    pub fn sweep(&self, older: Duration) -> Result<usize> {
+        let mut swept = 0;
+        for name in path::names(path::open_dir_at(self.partial.as_fd(), Path::new("."))?.as_fd())? {
+            let Ok(opened) = path::open_read_at(self.partial.as_fd(), Path::new(&name)) else { continue };
+            let file = File::from(opened);
+            let written = file.metadata().and_then(|status| status.modified());
+            let age = SystemTime::now().duration_since(written.map_err(failed("looking at a file"))?);
+            if age.unwrap_or_default() >= older && path::try_lock(file.as_fd())? {
+                path::remove_file(self.partial.as_fd(), &name)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// What has gone through of a file.
+#[derive(Clone, Debug, Default)]
+struct Hash {
+    sum: Sha256,
+    length: u64,
+}
+
+impl Hash {
+    fn add(&mut self, bytes: &[u8]) {
+        self.sum.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::new(self.sum.clone().finalize().into())
+    }
+}
+
+/// Reads a file to its end.
+fn hash(file: &mut File) -> Result<Hash> {
+    let mut hash = Hash::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(failed("reading a file"))? {
+            0 => return Ok(hash),
+            read => hash.add(&buffer[..read]),
+        }
+    }
+}
+
+/// Returns the digest of bytes.
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    let mut hash = Hash::default();
+    hash.add(bytes);
+    hash.digest()
+}
+
+#[cfg(test)]
+mod tests;
