@@ -114,10 +114,10 @@ impl Command {
 const EXCLUDE_DEV: &str = "--exclude-dev";
 
 /// The options, with their values, that nobody has taken yet.
-struct Options(Vec<(OsString, Option<OsString>)>);
+pub(crate) struct Options(Vec<(OsString, Option<OsString>)>);
 
 impl Options {
-    fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
+    pub(crate) fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
         let mut options = Vec::new();
         while let Some(name) = arguments.next() {
             let value = if name == EXCLUDE_DEV { None } else { arguments.next() };
@@ -131,7 +131,7 @@ impl Options {
         Some(self.0.remove(at).1)
     }
 
-    fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
+    pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
         self.take(name).map(|value| value.ok_or(UsageError::NoValue(name))).transpose()
     }
 
@@ -147,7 +147,7 @@ impl Options {
         ids.ok_or(UsageError::BadValue("--ids", value))
     }
 
-    fn end(self) -> Result<(), UsageError> {
+    pub(crate) fn end(self) -> Result<(), UsageError> {
         self.0.into_iter().next().map_or(Ok(()), |(option, _)| Err(UsageError::Unexpected(option)))
     }
 }

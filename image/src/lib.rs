@@ -1,4 +1,4 @@
-//! Unpacks, copies and removes root file systems, as the program `bryo-image`.
+//! Unpacks, copies and removes root file systems, as the program `bryo-image`; finds and fetches them, as `bryo-fetch`.
 //!
 //! Archives come from anybody, so the parsers and decompressors never enter the CLI or the process that holds a
 //! container's namespaces. `bryo-image` is run inside the container's mapped user namespace, as its root, with fds
@@ -9,7 +9,7 @@
 //! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
 //!
 //! Where images come from: [`source`] reads what a user calls an image, [`index`] what a server says that it has,
-//! [`metadata`] what an image says of itself, [`store`] keeps it.
+//! [`metadata`] what an image says of itself, [`store`] keeps it, [`fetch`] puts all this together.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod copy;
 mod digest;
 mod entry_path;
 mod error;
+pub mod fetch;
 mod ids;
 pub mod index;
 pub mod metadata;

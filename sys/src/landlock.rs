@@ -1,6 +1,7 @@
 //! Landlock: what a process, and all that it starts, gives up for good. Source: landlock(7).
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use crate::error::{Result, cvt};
 
@@ -55,6 +56,54 @@ pub fn connect_only_to(ports: &[u16]) -> Result<()> {
         cvt(done, || format!("landlock_add_rule(LANDLOCK_RULE_NET_PORT, {port})"))?;
     }
     restrict(&ruleset)
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct Beneath {
+    allowed_access: u64,
+    parent: RawFd,
+}
+
+/// Lets this thread, and all that it starts, read files below the paths of `read`, and do with files below `write` what a
+/// directory of its own needs; nothing else of any file system. What is not there is left out, an empty path of `write` too.
+///
+/// # Errors
+/// As [`keep_signals_inside`]; EINVAL before Linux 5.19, where no file could change its directory.
+pub fn files<'a>(read: impl Iterator<Item = &'a Path>, write: &Path) -> Result<()> {
+    // LANDLOCK_ACCESS_FS_EXECUTE (1) to _MAKE_SYM (1 << 12), and _REFER (1 << 13).
+    const ALL: u64 = (1 << 14) - 1;
+    const READ_FILE: u64 = 1 << 2;
+    const READ_DIR: u64 = 1 << 3;
+    // Write, read, list, remove and make plain files, and move them.
+    const OWN: u64 = 1 << 1 | READ_FILE | READ_DIR | 1 << 5 | 1 << 8 | 1 << 13;
+    let attr = Ruleset { handled_access_fs: ALL, handled_access_net: 0, scoped: 0 };
+    let ruleset = create(&attr, "handled_access_fs=...")?;
+    for path in read {
+        allow(&ruleset, path, READ_FILE | READ_DIR)?;
+    }
+    allow(&ruleset, write, OWN)?;
+    restrict(&ruleset)
+}
+
+fn allow(ruleset: &OwnedFd, path: &Path, access: u64) -> Result<()> {
+    const LANDLOCK_RULE_PATH_BENEATH: u32 = 1;
+    const LANDLOCK_ACCESS_OF_FILES: u64 = 1 | 1 << 1 | 1 << 2;
+    let Ok(parent) = crate::path::take(path) else { return Ok(()) };
+    let is_dir = crate::path::is_dir(parent.as_fd())?;
+    let access = if is_dir { access } else { access & LANDLOCK_ACCESS_OF_FILES };
+    let rule = Beneath { allowed_access: access, parent: parent.as_raw_fd() };
+    // SAFETY: the rule is of the kind that the number says, and outlives the call, as its fd does.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            LANDLOCK_RULE_PATH_BENEATH,
+            &raw const rule,
+            0u32,
+        )
+    };
+    cvt(done, || format!("landlock_add_rule(LANDLOCK_RULE_PATH_BENEATH, {path:?})")).map(drop)
 }
 
 fn create(attr: &Ruleset, shown: &str) -> Result<OwnedFd> {

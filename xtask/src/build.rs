@@ -63,9 +63,10 @@ pub(crate) struct Program {
 }
 
 /// Every program that is installed.
-pub(crate) const PROGRAMS: [Program; 7] = [
+pub(crate) const PROGRAMS: [Program; 8] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
+    program("bryo-fetch", Place::Libexec, "image", "release", Linked::Dynamically),
     program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-netdev", Place::Libexec, "netdev", "small", Linked::Dynamically),

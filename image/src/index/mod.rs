@@ -23,7 +23,7 @@ pub const MAX_INDEX: u64 = 32 << 20;
 /// The most images that one may hold.
 const MAX_OFFERS: usize = 100_000;
 /// The largest file of an image that is fetched.
-pub const MAX_FILE: u64 = 64 << 30;
+pub const MAX_FILE: u64 = 16 << 30;
 
 /// An index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,7 +217,7 @@ fn all(offers: &[&Offer], called: impl Fn(&Offer) -> String) -> Vec<String> {
     names
 }
 
-fn is_same_arch(one: &Word, other: &Word) -> bool {
+pub(crate) fn is_same_arch(one: &Word, other: &Word) -> bool {
     let arch = |word: &Word| word.as_str().parse::<config::Arch>().ok();
     one == other || arch(one).is_some_and(|known| arch(other) == Some(known))
 }

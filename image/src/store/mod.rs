@@ -191,13 +191,25 @@ impl Hash {
 /// Reads a file to its end.
 fn hash(file: &mut File) -> Result<Hash> {
     let mut hash = Hash::default();
+    add_rest(file, &mut hash)?;
+    Ok(hash)
+}
+
+fn add_rest(file: &mut File, hash: &mut Hash) -> Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer).map_err(failed("reading a file"))? {
-            0 => return Ok(hash),
+            0 => return Ok(()),
             read => hash.add(&buffer[..read]),
         }
     }
+}
+
+/// Returns the digest of two files, one after the other, from where each is read.
+pub(crate) fn digest_of_both(mut first: File, mut second: File) -> Result<Digest> {
+    let mut hash = hash(&mut first)?;
+    add_rest(&mut second, &mut hash)?;
+    Ok(hash.digest())
 }
 
 /// Returns the digest of bytes.

@@ -10,7 +10,8 @@ use sys::path;
 
 use super::{Result, Store, StoreError, failed};
 use crate::digest::Digest;
-use crate::source::ImageName;
+use crate::index::is_same_arch;
+use crate::source::{ImageName, Word};
 
 /// The longest record that is read.
 const MAX: u64 = 1 << 16;
@@ -20,6 +21,8 @@ const MAX: u64 = 1 << 16;
 pub struct Record {
     /// The whole name.
     pub name: String,
+    /// What else its release is called.
+    pub also: Vec<String>,
     /// When it was built.
     pub build: String,
     /// Where it came from.
@@ -30,8 +33,21 @@ pub struct Record {
     pub metadata: Digest,
     /// Whether the metadata is LXC's: a configuration, and not values.
     pub lxc: bool,
-    /// Whether the server vouched for the digests: else only the connection to it did.
-    pub digests: bool,
+}
+
+impl Record {
+    /// Tells whether a name means this image on a machine of this architecture, as it would in an index.
+    pub(crate) fn is(&self, name: &ImageName, machine: &Word) -> bool {
+        let Ok(own) = self.name.parse::<ImageName>() else { return false };
+        let variant = name.variant.as_ref().map_or("default", Word::as_str);
+        let release = |word: &Word| {
+            own.release.as_ref() == Some(word) || self.also.iter().any(|also| also == word.as_str())
+        };
+        own.distribution == name.distribution
+            && name.release.as_ref().is_some_and(release)
+            && own.arch.as_ref().is_some_and(|arch| is_same_arch(arch, name.arch.as_ref().unwrap_or(machine)))
+            && own.variant.as_ref().is_some_and(|own| own.as_str() == variant)
+    }
 }
 
 impl Store {

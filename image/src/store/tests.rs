@@ -128,6 +128,15 @@ fn of_many_who_want_a_file_one_fetches_it() {
 }
 
 #[test]
+fn a_file_that_got_its_place_after_the_look_for_it_is_not_fetched_again() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let digest = put(&store, TEXT);
+    assert!(Partial::lock(&store, digest).unwrap().is_none());
+    assert!(!scratch.file("partial", digest).exists());
+}
+
+#[test]
 fn a_file_that_changed_on_the_disk_is_not_given_out_but_fetched_anew() {
     let scratch = Scratch::new();
     let store = scratch.store();
@@ -170,12 +179,12 @@ fn a_name_means_what_was_written_last() {
     assert_eq!(store.recorded(&name).unwrap(), None);
     let record = |build: &str| Record {
         name: name.to_string(),
+        also: vec!["13".to_owned()],
         build: build.to_owned(),
         server: "https://example.org".to_owned(),
         rootfs: digest_of(build.as_bytes()),
         metadata: digest_of(b"metadata"),
         lxc: false,
-        digests: true,
     };
     for build in ["20261124_05:24", "20261125_05:24"] {
         store.record(&name, &record(build)).unwrap();

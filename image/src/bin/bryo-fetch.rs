@@ -1,0 +1,43 @@
+//! `bryo-fetch`: asks image servers. See the library's `fetch` for what it promises.
+//!
+//! A program of its own, so that TLS and HTTP are in no process that holds anything else of the user's. Exit status: 0 done,
+//! 1 failed, 2 wrong arguments. The last line on stdout is the report, as JSON.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use image::fetch::{self, FETCH_USAGE, Request, Shut, What};
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let request = match Request::parse(std::env::args_os().skip(1)) {
+        Ok(request) => request,
+        Err(wrong) => {
+            eprintln!("bryo-fetch: {wrong}\n{FETCH_USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What a server says could make a terminal show something else.
+            let said: String = error.to_string().chars().filter(|c| types::is_shown(*c)).collect();
+            eprintln!("bryo-fetch: {said}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(request: &Request) -> Result<(), Box<dyn Error>> {
+    let (client, store, shut) = fetch::prepare(request)?;
+    if shut == Shut::Partly {
+        eprintln!("bryo-fetch: note: the kernel did not let the fetcher be shut in completely");
+    }
+    match (&request.what, store) {
+        (What::Pull(name), Some(store)) => println!("{}", json!(fetch::pull(&client, &store, name)?)),
+        _ => println!("{}", json!(fetch::list(&client)?)),
+    }
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! From a name to two files in the store: the index of a server, the build that the name means, its files.
+//!
+//! The server is believed about its own index, over TLS; every file is believed by its digest alone, whoever sends it.
+
+mod http;
+mod request;
+mod server;
+mod shut;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
+use crate::source::{ImageName, Word};
+use crate::store::{Claim, Partial, Record, Store, StoreError};
+
+pub use http::{Client, HttpError};
+pub use request::{FETCH_USAGE, Request, What};
+pub use server::{BadServer, Server};
+pub use shut::{Shut, shut_in};
+
+/// LXC's index for ordinary users, of the newest form first.
+const LXC: [&str; 2] = ["meta/1.0/index-user.7", "meta/1.0/index-user"];
+/// The index of simplestreams.
+const STREAMS: &str = "streams/v1/index.json";
+/// Beside the files of LXC's images.
+const SUMS: &str = "SHA256SUMS";
+/// The files of LXC's images.
+const METADATA: &str = "meta.tar.xz";
+const ROOTFS: &str = "rootfs.tar.xz";
+/// How often a file is asked for anew while nothing more of it comes.
+const TRIES: u32 = 3;
+/// The first wait between two tries; each is four times as long as the one before.
+const WAIT: Duration = Duration::from_millis(250);
+/// How long what died half-way is kept, to be gone on with.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Why an image did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server does not answer, or not as it should.
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    /// The server has neither index.
+    #[error("{0} is no image server: it has neither {STREAMS} nor {lxc}", lxc = LXC[1])]
+    NoIndex(String),
+    /// An index that cannot be read.
+    #[error("the index {path} of {server} cannot be used: {why}")]
+    Index {
+        /// Whose.
+        server: String,
+        /// Which.
+        path: String,
+        /// Why not.
+        why: BadIndex,
+    },
+    /// The name means nothing there.
+    #[error("{server} has no such image: {why}")]
+    NoOffer {
+        /// Where.
+        server: String,
+        /// What there is.
+        why: NoOffer,
+    },
+    /// A file for which the server has no digest.
+    #[error(
+        "{server} says no digest of {path}, so nobody could tell whether it was altered; it is not fetched"
+    )]
+    NoDigest {
+        /// Whose.
+        server: String,
+        /// Which.
+        path: String,
+    },
+    /// An older build than the one that is here.
+    #[error(
+        "{server} offers {name} of {offered}, which is older than the one of {here} that it had: somebody may hold back \
+         newer images; bryo image rm {name} forgets the newer one"
+    )]
+    Stale {
+        /// Whose.
+        server: String,
+        /// Which.
+        name: String,
+        /// The build in the index.
+        offered: String,
+        /// The build in the store.
+        here: String,
+    },
+    /// Metadata and root file system do not belong together.
+    #[error(
+        "metadata and root file system of {0} are not those of one build: their common digest is another one"
+    )]
+    Fingerprint(String),
+    /// A file that did not come as it should.
+    #[error("{path} of {server}: {why}")]
+    File {
+        /// Whose.
+        server: String,
+        /// Which.
+        path: String,
+        /// What happened.
+        why: StoreError,
+    },
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Two files could not be read through.
+    #[error("reading the files of an image: {0}")]
+    Read(#[from] io::Error),
+}
+
+type Result<T, E = FetchError> = std::result::Result<T, E>;
+
+/// An image that is in the store now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pulled {
+    /// Which files it is.
+    #[serde(flatten)]
+    pub image: Record,
+    /// Why the server was not asked, where it is what was here already.
+    pub unasked: Option<String>,
+    /// How many entries of the index were left out.
+    pub left_out: usize,
+}
+
+/// What a server offers, as it is printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Each build of each image.
+    pub images: Vec<ListedImage>,
+    /// How many entries of the index were left out.
+    pub left_out: usize,
+}
+
+/// One build of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedImage {
+    /// The whole name.
+    pub name: String,
+    /// What else its release is called.
+    pub also: Vec<String>,
+    /// When it was built.
+    pub build: String,
+}
+
+/// Returns what the server offers.
+///
+/// # Errors
+/// It has no index that can be read.
+pub fn list(client: &Client) -> Result<Listed> {
+    let index = read_index(client)?;
+    let listed = |offer: &Offer| ListedImage {
+        name: offer.name().to_string(),
+        also: offer.also.iter().map(Word::to_string).collect(),
+        build: offer.build.to_string(),
+    };
+    Ok(Listed { images: index.offers.iter().map(listed).collect(), left_out: left_out(&index) })
+}
+
+fn left_out(index: &Index) -> usize {
+    index.left_out.as_ref().map_or(0, |(count, _)| *count)
+}
+
+/// Fetches what is not there of the image that a name means.
+///
+/// Where no server can be reached, it is the newest build in the store.
+///
+/// # Errors
+/// The image cannot be had; nothing of it has a name in the store then.
+pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> {
+    store.sweep(KEPT)?;
+    let index = match read_index(client) {
+        Err(FetchError::Http(error)) if error.is_unreachable() => return from_store(store, name, error),
+        index => index?,
+    };
+    let offer = index.find(name, &machine()).map_err(|why| {
+        let server = client.server().to_string();
+        FetchError::NoOffer { server, why }
+    })?;
+    refuse_stale(client, store, offer)?;
+    let record = fetch(client, store, offer)?;
+    store.record(&offer.name(), &record)?;
+    Ok(Pulled { image: record, unasked: None, left_out: left_out(&index) })
+}
+
+/// Reads the index, of simplestreams where the server has it: it says a digest of every file.
+fn read_index(client: &Client) -> Result<Index> {
+    match client.text(STREAMS)? {
+        Some(bytes) => {
+            let path = index::products(&bytes).map_err(|why| bad_index(client, STREAMS, why))?;
+            let list = client.text(path.as_str())?;
+            let list = list.ok_or_else(|| bad_index(client, STREAMS, BadIndex::NoProducts))?;
+            index::simplestreams(&list).map_err(|why| bad_index(client, path.as_str(), why))
+        }
+        None => lxc_index(client),
+    }
+}
+
+fn lxc_index(client: &Client) -> Result<Index> {
+    for path in LXC {
+        if let Some(bytes) = client.text(path)? {
+            return index::lxc(&bytes).map_err(|why| bad_index(client, path, why));
+        }
+    }
+    Err(FetchError::NoIndex(client.server().to_string()))
+}
+
+fn bad_index(client: &Client, path: &str, why: BadIndex) -> FetchError {
+    FetchError::Index { server: client.server().to_string(), path: path.to_owned(), why }
+}
+
+/// The kernel's word for this machine; [`Index::find`] knows the servers'.
+fn machine() -> Word {
+    std::env::consts::ARCH.parse().expect("the names of architectures are letters, digits and _")
+}
+
+fn from_store(store: &Store, name: &ImageName, error: HttpError) -> Result<Pulled> {
+    let wanted = |record: &Record| record.is(name, &machine());
+    let newest = store.records()?.into_iter().filter(wanted).max_by(|a, b| a.build.cmp(&b.build));
+    let image = newest.ok_or(error.into_error())?;
+    Ok(Pulled { image, unasked: Some("the server cannot be reached".to_owned()), left_out: 0 })
+}
+
+fn refuse_stale(client: &Client, store: &Store, offer: &Offer) -> Result<()> {
+    let server = client.server().to_string();
+    let (name, offered) = (offer.name(), offer.build.to_string());
+    match store.recorded(&name)?.filter(|here| here.server == server && here.build > offered) {
+        Some(here) => Err(FetchError::Stale { server, name: name.to_string(), offered, here: here.build }),
+        None => Ok(()),
+    }
+}
+
+fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
+    let record = |metadata, rootfs, lxc| Record {
+        name: offer.name().to_string(),
+        also: offer.also.iter().map(Word::to_string).collect(),
+        build: offer.build.to_string(),
+        server: client.server().to_string(),
+        rootfs,
+        metadata,
+        lxc,
+    };
+    match &offer.files {
+        Files::Lxc(dir) => {
+            let part = |name: &str| index::lxc_part(dir, name).map_err(|_| no_digest(client, dir.as_str()));
+            let sums_at = part(SUMS)?;
+            let sums = client.text(sums_at.as_str())?.ok_or_else(|| no_digest(client, dir.as_str()))?;
+            let sums = index::sums(&sums).map_err(|why| bad_index(client, sums_at.as_str(), why))?;
+            let of = |name: &str| {
+                sum_of(&sums, name).ok_or_else(|| no_digest(client, &format!("{}/{name}", dir.as_str())))
+            };
+            let (metadata, rootfs) = (of(METADATA)?, of(ROOTFS)?);
+            file(client, store, &part(METADATA)?, None, metadata)?;
+            file(client, store, &part(ROOTFS)?, None, rootfs)?;
+            Ok(record(metadata, rootfs, true))
+        }
+        Files::Streams { metadata, rootfs, fingerprint } => {
+            let first = file(client, store, &metadata.path, metadata.size, metadata.digest)?;
+            let second = file(client, store, &rootfs.path, rootfs.size, rootfs.digest)?;
+            match fingerprint {
+                Some(wanted) if crate::store::digest_of_both(first, second)? != *wanted => {
+                    Err(FetchError::Fingerprint(offer.name().to_string()))
+                }
+                _ => Ok(record(metadata.digest, rootfs.digest, false)),
+            }
+        }
+    }
+}
+
+fn no_digest(client: &Client, path: &str) -> FetchError {
+    FetchError::NoDigest { server: client.server().to_string(), path: path.to_owned() }
+}
+
+/// Some lists have the names with `./` before them.
+fn sum_of(sums: &BTreeMap<String, Digest>, name: &str) -> Option<Digest> {
+    sums.get(name).or_else(|| sums.get(&format!("./{name}"))).copied()
+}
+
+/// Returns a file from the store, fetched where it is not there.
+///
+/// What somebody left half-way is gone on with, and where that gives another file, it comes anew as a whole.
+fn file(client: &Client, store: &Store, path: &UrlPath, size: Option<u64>, digest: Digest) -> Result<File> {
+    let failed =
+        |why| FetchError::File { server: client.server().to_string(), path: path.as_str().to_owned(), why };
+    loop {
+        let mut partial = match store.claim(digest)? {
+            Claim::Ready(file) => return Ok(file),
+            Claim::Missing(partial) => partial,
+        };
+        let was_there = partial.length() > 0;
+        client.file(path, size, &mut partial, &failed)?;
+        match partial.finish() {
+            Err(StoreError::Wrong { .. }) if was_there => {}
+            finished => return finished.map_err(failed),
+        }
+    }
+}
+
+impl Client {
+    /// Fetches the rest of a file. Tries again while the server gives a little more each time.
+    fn file(
+        &self,
+        path: &UrlPath,
+        size: Option<u64>,
+        partial: &mut Partial,
+        failed: &impl Fn(StoreError) -> FetchError,
+    ) -> Result<()> {
+        let (mut tries, mut wait) = (TRIES, WAIT);
+        loop {
+            if size.is_some_and(|size| partial.length() == size) {
+                return Ok(());
+            }
+            let before = partial.length();
+            let Err(error) = self.rest(path, size, partial, failed) else { return Ok(()) };
+            let FetchError::Http(passing) = &error else { return Err(error) };
+            tries = if partial.length() > before { TRIES } else { tries - 1 };
+            if !passing.may_pass() || tries == 0 {
+                return Err(error);
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 4).min(WAIT * 64);
+        }
+    }
+}
+
+/// Opens the store's directory, reads the file of certificates, and shuts the process in; after that nothing else of the
+/// user's can be read or written.
+///
+/// # Errors
+/// The store cannot be opened, or the certificates cannot be read.
+pub fn prepare(request: &Request) -> Result<(Client, Option<Store>, Shut), Box<dyn std::error::Error>> {
+    let client = Client::new(request.server.clone(), request.ca_file.as_deref())?;
+    let store = request.store.as_deref().map(Store::open).transpose()?;
+    let shut = shut_in(request.store.as_deref().unwrap_or(Path::new("")));
+    Ok((client, store, shut))
+}

@@ -1,0 +1,105 @@
+//! The argument vector of `bryo-fetch`, which `bryo` writes and users never see.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use super::server::Server;
+use crate::command::{Options, UsageError};
+use crate::source::ImageName;
+
+/// How `bryo-fetch` is called.
+pub const FETCH_USAGE: &str = "usage: bryo-fetch list [--server URL] [--ca-file FILE]
+       bryo-fetch pull --image NAME --store DIR [--server URL] [--ca-file FILE]";
+
+/// The server that is asked when none is said: LXC's.
+const SERVER: &str = "images.linuxcontainers.org";
+
+/// What is to be fetched, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What.
+    pub what: What,
+    /// From where.
+    pub server: Server,
+    /// Who may vouch for the server, in place of whom this machine trusts.
+    pub ca_file: Option<PathBuf>,
+    /// Where to.
+    pub store: Option<PathBuf>,
+}
+
+/// What is to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The index.
+    List,
+    /// An image.
+    Pull(ImageName),
+}
+
+impl Request {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// Whatever is not exactly as in [`FETCH_USAGE`].
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
+        let mut arguments = arguments.into_iter();
+        let verb = arguments.next().unwrap_or_default();
+        let mut options = Options::read(arguments);
+        let (what, store) = match verb.to_str() {
+            Some("list") => (What::List, None),
+            Some("pull") => {
+                let name = options.value("--image")?.ok_or(UsageError::Missing("--image"))?;
+                let store = options.value("--store")?.ok_or(UsageError::Missing("--store"))?;
+                (What::Pull(read("--image", name)?), Some(store.into()))
+            }
+            _ => return Err(UsageError::Command(verb)),
+        };
+        let server = read("--server", options.value("--server")?.unwrap_or_else(|| SERVER.into()))?;
+        let ca_file = options.value("--ca-file")?.map(PathBuf::from);
+        options.end().map(|()| Self { what, server, ca_file, store })
+    }
+}
+
+fn read<T: std::str::FromStr>(option: &'static str, value: OsString) -> Result<T, UsageError> {
+    OsStr::to_str(&value).and_then(|text| text.parse().ok()).ok_or(UsageError::BadValue(option, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, UsageError> {
+        Request::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_form_of_the_usage_is_read() {
+        let server = |text: &str| text.parse::<Server>().unwrap();
+        let list = Request { what: What::List, server: server(SERVER), ca_file: None, store: None };
+        assert_eq!(parse("list"), Ok(list));
+        let pull = Request {
+            what: What::Pull("debian/13".parse().unwrap()),
+            server: server("https://a.org"),
+            ca_file: Some("/ca".into()),
+            store: Some("/s".into()),
+        };
+        assert_eq!(parse("pull --store /s --server a.org --ca-file /ca --image debian/13"), Ok(pull));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for line in [
+            "",
+            "push",
+            "list --store /s",
+            "pull --image debian/13",
+            "pull --store /s",
+            "pull --store /s --image ../x",
+            "list --server http://a.org",
+            "list --server",
+            "list --server a.org --server b.org",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Shutting the process in that speaks with servers: what it reads came from anybody.
+
+use std::path::Path;
+
+use sys::{landlock, process, seccomp};
+use syscalls::Sysno;
+
+/// How far the process is shut in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shut {
+    /// It can write to the store alone, read what names and certificates need, and run nothing.
+    Fully,
+    /// The kernel has no Landlock, or refused a step.
+    Partly,
+}
+
+/// What resolving names and checking certificates reads: the system's configuration and libraries, and where the files of
+/// resolvers lie to which `/etc/resolv.conf` leads.
+const READ: [&str; 8] = [
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/run/connman",
+];
+/// Where people keep certificates elsewhere.
+const NAMED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// What a fetch never does: run a program, look into processes, reach for more of the kernel.
+const REFUSED: [Sysno; 30] = [
+    Sysno::execve,
+    Sysno::execveat,
+    Sysno::ptrace,
+    Sysno::process_vm_readv,
+    Sysno::process_vm_writev,
+    Sysno::pidfd_getfd,
+    Sysno::mount,
+    Sysno::umount2,
+    Sysno::move_mount,
+    Sysno::open_tree,
+    Sysno::fsopen,
+    Sysno::fsconfig,
+    Sysno::fsmount,
+    Sysno::pivot_root,
+    Sysno::chroot,
+    Sysno::unshare,
+    Sysno::setns,
+    Sysno::bpf,
+    Sysno::perf_event_open,
+    Sysno::userfaultfd,
+    Sysno::keyctl,
+    Sysno::add_key,
+    Sysno::request_key,
+    Sysno::io_uring_setup,
+    Sysno::open_by_handle_at,
+    Sysno::init_module,
+    Sysno::finit_module,
+    Sysno::kexec_load,
+    Sysno::personality,
+    Sysno::kill,
+];
+
+/// Gives up, for good, what fetching into the store does not need. No refusal ends the program: an old kernel has less of it.
+pub fn shut_in(store: &Path) -> Shut {
+    let read = READ.iter().map(Into::into).chain(NAMED.iter().filter_map(std::env::var_os).map(Into::into));
+    let read: Vec<std::path::PathBuf> = read.collect();
+    let refused: Vec<u32> = REFUSED.iter().map(|call| call.id() as u32).collect();
+    let steps = process::set_no_new_privs()
+        .and_then(|()| landlock::files(read.iter().map(std::path::PathBuf::as_path), store))
+        .and_then(|()| seccomp::refuse(&refused));
+    if steps.is_ok() { Shut::Fully } else { Shut::Partly }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{ErrorKind, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    /// Landlock and filters are a thread's, so each is tried in a thread of its own.
+    #[test]
+    fn who_speaks_with_servers_can_write_to_the_store_alone_and_run_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, secret) = (dir.path().join("store"), dir.path().join("secret"));
+        fs::create_dir(&store).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let tried = thread::spawn(move || {
+            let shut = shut_in(&store);
+            let written =
+                fs::write(store.join("a"), "a").and_then(|()| fs::rename(store.join("a"), store.join("b")));
+            let kinds = [
+                written.map_err(|error| error.kind()),
+                TcpStream::connect(address).map(drop).map_err(|error| error.kind()),
+                fs::read("/etc/hosts").map(drop).map_err(|error| error.kind()),
+                fs::read(&secret).map(drop).map_err(|error| error.kind()),
+                fs::write(&secret, "changed").map_err(|error| error.kind()),
+                fs::read("/proc/self/environ").map(drop).map_err(|error| error.kind()),
+                Command::new("/bin/true").status().map(drop).map_err(|error| error.kind()),
+            ];
+            (shut, kinds)
+        });
+        let (shut, kinds) = tried.join().unwrap();
+        if shut == Shut::Partly {
+            let skip = "SKIP: image: who_speaks_with_servers: the kernel has no Landlock of Linux 5.19\n";
+            return std::io::stderr().write_all(skip.as_bytes()).unwrap();
+        }
+        let refused = Err(ErrorKind::PermissionDenied);
+        assert_eq!(kinds, [Ok(()), Ok(()), Ok(()), refused, refused, refused, refused]);
+    }
+}
