@@ -24,6 +24,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("nftables", "the rules of a bridge"),
     ("dnsmasq-base", "the addresses and names of a bridge"),
     ("iptables", "the firewalls of Docker and ufw"),
+    ("openssl", "the certificates of image servers"),
     ("util-linux", "unshare, nsenter, setpriv"),
     ("passwd", "useradd"),
     ("passt", "a network in user mode"),

@@ -106,14 +106,17 @@ mod tests {
                 fs::read("/proc/self/environ").map(drop).map_err(|error| error.kind()),
                 Command::new("/bin/true").status().map(drop).map_err(|error| error.kind()),
             ];
-            (shut, kinds)
+            // Nothing is left, which anybody may do.
+            let filtered = sys::namespace::leave(0).is_err();
+            (shut, kinds, filtered)
         });
-        let (shut, kinds) = tried.join().unwrap();
+        let (shut, kinds, filtered) = tried.join().unwrap();
         if shut == Shut::Partly {
             let skip = "SKIP: image: who_speaks_with_servers: the kernel has no Landlock of Linux 5.19\n";
             return std::io::stderr().write_all(skip.as_bytes()).unwrap();
         }
         let refused = Err(ErrorKind::PermissionDenied);
         assert_eq!(kinds, [Ok(()), Ok(()), Ok(()), refused, refused, refused, refused]);
+        assert!(filtered);
     }
 }

@@ -50,14 +50,24 @@ fn a_file_of_which_nobody_says_a_digest_is_not_fetched() {
 #[test]
 fn a_file_that_always_breaks_off_is_no_image() {
     let (server, image, scratch) = streams();
-    // What comes last is the end of the file, and never more of it.
     server.has(ROOTFS, Answer::BreaksOff(image.rootfs.clone(), 0));
     scratch.pull(&server.url(), "debian/13/amd64").assert_refused(&[ROOTFS]);
     assert_eq!((scratch.length("blobs", &image.rootfs), scratch.count("names")), (None, 0));
     assert_eq!(server.asked_for(ROOTFS).len(), 3, "it is tried three times");
-    server.has(ROOTFS, Answer::File(image.rootfs[..5000].to_vec()));
-    scratch.pull(&server.url(), "debian/13/amd64").assert_refused(&[ROOTFS]);
+    server.has(ROOTFS, Answer::Whole(image.rootfs[..5000].to_vec()));
+    scratch
+        .pull(&server.url(), "debian/13/amd64")
+        .assert_refused(&[ROOTFS, "it ends after 5000 of 800000 bytes"]);
     assert_eq!((scratch.length("blobs", &image.rootfs), scratch.count("names")), (None, 0));
+}
+
+#[test]
+fn a_part_that_begins_elsewhere_is_not_put_after_the_one_that_is_there() {
+    let (server, image, scratch) = streams();
+    let parts = [Answer::BreaksOff(image.rootfs.clone(), 5000), Answer::Beginning(image.rootfs.clone())];
+    server.answers_in_turn(ROOTFS, parts);
+    scratch.pull(&server.url(), "debian/13/amd64").assert_refused(&[ROOTFS, "the server answers 206"]);
+    assert_eq!((scratch.length("partial", &image.rootfs), scratch.count("names")), (Some(5000), 0));
 }
 
 #[test]

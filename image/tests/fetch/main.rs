@@ -6,3 +6,4 @@ mod honest;
 mod hostile;
 mod run;
 mod server;
+mod tls;

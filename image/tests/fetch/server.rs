@@ -1,13 +1,14 @@
 //! An image server that answers as a test says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use image::store::digest_of;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 /// How one request for a path is answered.
@@ -17,6 +18,8 @@ pub(crate) enum Answer {
     File(Vec<u8>),
     /// The whole file, whatever part of it is asked for.
     Whole(Vec<u8>),
+    /// The first part of the file, whatever part of it is asked for.
+    Beginning(Vec<u8>),
     /// The file in many pieces, so that others come meanwhile.
     Slowly(Vec<u8>),
     /// The length of the file, and so many bytes of it.
@@ -43,6 +46,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that has nothing. It ends with the test's process.
     pub(crate) fn new() -> Self {
+        Self::start(Ok)
+    }
+
+    /// Starts one that speaks TLS.
+    pub(crate) fn with_tls(config: Arc<ServerConfig>) -> Self {
+        Self::start(move |stream| {
+            let connection = ServerConnection::new(config.clone()).map_err(std::io::Error::other)?;
+            Ok(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn start<S: Read + Write + Send + 'static>(
+        speak: impl Fn(TcpStream) -> std::io::Result<S> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (answers, asked) = (Answers::default(), Arc::<Mutex<Vec<Asked>>>::default());
@@ -50,11 +67,16 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (answers, asked) = shared.clone();
+                let stream = speak(stream).unwrap();
                 // Who goes away in the middle is no failure of the server's.
                 thread::spawn(move || drop(serve(stream, &answers, &asked)));
             }
         });
         Self { address, answers, asked }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -86,19 +108,12 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, answers: &Answers, asked: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().unwrap_or(Ok(String::new()))?;
-    let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-    let mut range = None;
-    for line in lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()) {
-        if let Some((name, value)) =
-            line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("range"))
-        {
-            let _name = name;
-            range = Some(value.to_owned());
-        }
-    }
+fn serve(mut stream: impl Read + Write, answers: &Answers, asked: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+    let head = head(&mut stream)?;
+    let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let range = headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("range"));
+    let range = range.map(|(_, value)| value.to_owned());
     asked.lock().unwrap().push((path.clone(), range.clone()));
     let answer = match answers.lock().unwrap().get_mut(&path) {
         Some(turns) if turns.len() > 1 => turns.pop_front(),
@@ -108,6 +123,7 @@ fn serve(mut stream: TcpStream, answers: &Answers, asked: &Mutex<Vec<Asked>>) ->
     match answer.unwrap_or(Answer::Status(404)) {
         Answer::File(bytes) => file(&mut stream, &bytes, range.as_deref()),
         Answer::Whole(bytes) => file(&mut stream, &bytes, None),
+        Answer::Beginning(bytes) => file(&mut stream, &bytes, Some("bytes=0-")),
         Answer::Slowly(bytes) => slowly(&mut stream, &bytes),
         Answer::BreaksOff(bytes, until) => begin(&mut stream, &bytes, until),
         Answer::Stalls(bytes, until) => {
@@ -126,7 +142,16 @@ fn serve(mut stream: TcpStream, answers: &Answers, asked: &Mutex<Vec<Asked>>) ->
     }
 }
 
-fn file(stream: &mut TcpStream, bytes: &[u8], range: Option<&str>) -> std::io::Result<()> {
+/// Reads a request to the empty line that ends it.
+pub(crate) fn head(stream: &mut impl Read) -> std::io::Result<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn file(stream: &mut impl Write, bytes: &[u8], range: Option<&str>) -> std::io::Result<()> {
     let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let rest = &bytes[from.unwrap_or(0).min(bytes.len())..];
     match from {
@@ -141,12 +166,12 @@ fn file(stream: &mut TcpStream, bytes: &[u8], range: Option<&str>) -> std::io::R
     stream.write_all(rest)
 }
 
-fn begin(stream: &mut TcpStream, bytes: &[u8], until: usize) -> std::io::Result<()> {
+fn begin(stream: &mut impl Write, bytes: &[u8], until: usize) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len())?;
     stream.write_all(&bytes[..until])
 }
 
-fn slowly(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+fn slowly(stream: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
     begin(stream, bytes, 0)?;
     for piece in bytes.chunks(bytes.len().div_ceil(20)) {
         thread::sleep(Duration::from_millis(50));
@@ -155,7 +180,7 @@ fn slowly(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn endless(stream: &mut TcpStream) -> std::io::Result<()> {
+fn endless(stream: &mut impl Write) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
     loop {
         stream.write_all(&[b' '; 1 << 16])?;
