@@ -6,7 +6,7 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 20] = [
+const SUITES: [(&str, &str); 23] = [
     ("bridge", "tests/tests/bridge.rs"),
     ("network", "tests/tests/network.rs"),
     ("publish", "tests/tests/publish.rs"),
@@ -15,6 +15,9 @@ const SUITES: [(&str, &str); 20] = [
     ("attack_files", "tests/tests/attack_files.rs"),
     ("attack_syscalls", "tests/tests/attack_syscalls.rs"),
     ("hostile", "image/tests/program/hostile.rs"),
+    ("servers", "image/tests/fetch/hostile.rs"),
+    ("tls", "image/tests/fetch/tls.rs"),
+    ("index", "image/src/index/tests.rs"),
     ("kernel", "helpers/idmap/tests/kernel.rs"),
     ("netdev", "helpers/netdev/tests/kernel.rs"),
     ("netdev_attack", "helpers/netdev/tests/attack.rs"),
@@ -29,8 +32,8 @@ const SUITES: [(&str, &str); 20] = [
     ("inet", "sys/src/inet.rs"),
 ];
 
-/// Suites of which every test must be named. `bridge`, `network`, `publish`, `kernel`, `netdev`, `netlink`, `report` and the units
-/// of published ports test more than holes.
+/// Suites of which every test must be named. `bridge`, `network`, `publish`, `servers`, `tls`, `index`, `kernel`, `netdev`, `netlink`,
+/// `report` and the units of published ports test more than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",
     "attack_mounts",
