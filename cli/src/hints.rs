@@ -152,6 +152,7 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::ProgramNotExecutable => "its mode has no x, or it is a directory".to_owned(),
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
+        Kind::Fetch => FETCH.to_owned(),
         Kind::TimedOut => "--timeout SECONDS gives it more time".to_owned(),
         Kind::Config if is_beside(error.cause()) => format!(
             "mend the file; or bryo config unset {name} publish, which takes all its published ports back"
@@ -186,6 +187,10 @@ fn port(cause: &str, name: &str) -> String {
 /// What an image can be.
 const IMAGE: &str = "an image is a directory or an archive (.tar, .tar.gz, .tar.xz, .tar.zst) of a root file system; \
                      bryo create --help tells more";
+
+/// What an image can be where no server has it.
+const FETCH: &str = "bryo image ls --remote shows what the server has; without one a container is made from an archive or a directory \
+                     (./rootfs.tar.zst), or of this machine's own programs (-t host)";
 
 /// What to do about a file that cannot be opened, by the errno in the words of its failure.
 fn file(cause: &str) -> Option<&'static str> {
@@ -279,6 +284,7 @@ mod tests {
             of(Kind::Image, "open(\"/x\") = ENOENT (No such file or directory)").contains("check the path")
         );
         assert!(of(Kind::Image, "no archive").contains(".tar.zst"));
+        assert!(of(Kind::Fetch, "no server").contains("bryo image ls --remote"));
     }
 
     #[test]

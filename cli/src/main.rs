@@ -11,6 +11,7 @@ mod context;
 mod destroying;
 mod escape;
 mod events;
+mod fetching;
 mod foreground;
 mod getopt;
 mod hints;

@@ -10,6 +10,7 @@ use types::Published;
 use crate::bar::Bar;
 use crate::bounds::Bounds;
 use crate::context::Context;
+use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::image::Image;
 use crate::own::Own;
@@ -130,7 +131,7 @@ fn local(given: &Given) -> Result<Template> {
     })
 }
 
-fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
+pub(crate) fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
     sys::path::open_read(path)
         .map_err(|e| Error::from(e).of_kind(Kind::Image))
         .doing_with(|| format!("opening {}", path.display()))
@@ -151,16 +152,16 @@ fn busybox(path: Option<&str>) -> Result<Template> {
     Ok(Template::Busybox { program: candidates.find(|path| path.is_file()).ok_or_else(missing)? })
 }
 
-/// Returns the template of an image.
+/// Returns the template of an image, fetched where it is a name.
 ///
 /// # Errors
-/// Images that would have to be fetched.
-pub(crate) fn from_image(word: &str) -> Result<Template> {
+/// There is no such image, or it cannot be fetched.
+pub(crate) fn from_image(context: &Context, word: &str) -> Result<Template> {
     let path = match Image::parse(word) {
         Image::Path(path) => path,
         Image::Name(name) => {
-            let cause = format!("{name} is no file or directory here, and this version fetches no images");
-            return Err(Error::new(Kind::Usage, cause));
+            refuse_registries(&name)?;
+            return fetching::pull(context, &name, &From::default())?.template();
         }
     };
     if path.is_dir() {
@@ -169,9 +170,20 @@ pub(crate) fn from_image(word: &str) -> Result<Template> {
     Ok(Template::Archive(open(&path)?))
 }
 
+/// `docker:alpine:3` and its kin.
+fn refuse_registries(name: &str) -> Result<()> {
+    if !name.contains(':') {
+        return Ok(());
+    }
+    let cause =
+        format!("{name} is an image of a registry or in its form, and this version reads none of these");
+    Err(Error::new(Kind::Usage, cause))
+}
+
 /// What a container can be made from.
 pub(crate) const CHOICES: &str = "\
 a container is made from one of these:
+  bryo create web debian/13           an image of the image server
   bryo create web ./rootfs.tar.zst    an archive (tar, also gz, xz or zst) or a directory
   bryo create web -t busybox          a static busybox
   bryo create web -t host             this machine's own programs, read-only";
@@ -204,8 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn an_image_to_be_fetched_is_refused() {
-        let error = from_image("debian/13").unwrap_err();
-        assert!(error.to_string().contains("fetches no images"), "{error}");
+    fn an_image_of_a_registry_is_refused() {
+        assert!(refuse_registries("debian/13").is_ok());
+        let error = refuse_registries("docker:alpine:3").unwrap_err();
+        assert!(error.to_string().contains("image of a registry"), "{error}");
     }
 }

@@ -26,6 +26,7 @@ pub struct Settings {
     pub color: Option<Color>,
     pub create: Create,
     pub start: Start,
+    pub image: Image,
     pub run: Run,
     pub stop: Stop,
     pub console: Console,
@@ -45,6 +46,15 @@ pub struct Create {
 #[allow(missing_docs)]
 pub struct Start {
     pub lxcfs: Option<bool>,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Image {
+    pub server: Option<String>,
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What `bryo run` does.
@@ -112,7 +122,7 @@ pub struct Setting {
 }
 
 /// All settings.
-pub static SETTINGS: [Setting; 9] = [
+pub static SETTINGS: [Setting; 11] = [
     Setting {
         name: "lxcpath",
         example: "\"~/containers\"",
@@ -152,6 +162,22 @@ pub static SETTINGS: [Setting; 9] = [
         default: "false",
         over: "",
         show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
+    },
+    Setting {
+        name: "image.server",
+        example: "\"images.example.org\"",
+        doc: "The server that has the images of names such as debian/13: a host name, or a URL of https.",
+        default: "images.linuxcontainers.org",
+        over: "--server",
+        show: |settings| settings.image.server.clone(),
+    },
+    Setting {
+        name: "image.ca_file",
+        example: "\"/etc/ssl/example.pem\"",
+        doc: "A file of certificates that vouch for the server of images, in place of those that this machine trusts.",
+        default: "the machine's own",
+        over: "--ca-file",
+        show: |settings| settings.image.ca_file.as_ref().map(|path| path.display().to_string()),
     },
     Setting {
         name: "run.image",
@@ -232,6 +258,10 @@ impl Settings {
             color: self.color.or(other.color),
             create: Create { image: self.create.image.or(other.create.image) },
             start: Start { lxcfs: self.start.lxcfs.or(other.start.lxcfs) },
+            image: Image {
+                server: self.image.server.or(other.image.server),
+                ca_file: self.image.ca_file.or(other.image.ca_file),
+            },
             run: Run {
                 image: self.run.image.or(other.run.image),
                 timeout: self.run.timeout.or(other.run.timeout),
@@ -248,7 +278,10 @@ impl Settings {
                 *path = home.join(rest);
             }
         };
-        [&mut self.lxcpath, &mut self.default_config].into_iter().flatten().for_each(whole);
+        [&mut self.lxcpath, &mut self.default_config, &mut self.image.ca_file]
+            .into_iter()
+            .flatten()
+            .for_each(whole);
         for image in [&mut self.create.image, &mut self.run.image].into_iter().flatten() {
             if let Some(rest) = image.strip_prefix("~/") {
                 *image = home.join(rest).display().to_string();
@@ -272,7 +305,11 @@ fn parse(text: &str, path: &Path, home: &Path) -> Result<Settings, Box<Problem>>
 /// none for a setting.
 fn senseless(settings: &Settings) -> Option<Fault> {
     let wrong = |why: String, meant: &str| Some(Fault::Setting { why, meant: Some(meant.to_owned()) });
-    let named = [("lxcpath", &settings.lxcpath), ("default_config", &settings.default_config)];
+    let named = [
+        ("lxcpath", &settings.lxcpath),
+        ("default_config", &settings.default_config),
+        ("image.ca_file", &settings.image.ca_file),
+    ];
     let mut named = named.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
     if let Some((name, path)) = named.find(|(_, path)| !path.is_absolute()) {
         let why = format!("{name} = \"{}\" is not absolute", path.display());

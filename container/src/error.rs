@@ -51,6 +51,8 @@ pub enum Kind {
     Hook,
     /// An archive or template cannot be unpacked.
     Image,
+    /// An image cannot be fetched.
+    Fetch,
     /// A program cannot be run: not there.
     ProgramMissing,
     /// A program cannot be run: not executable.

@@ -21,7 +21,7 @@ use crate::usage;
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
-    /// An archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the setting create.image
+    /// A name (debian/13), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the setting create.image
     #[arg(conflicts_with = "template")]
     image: Option<String>,
     /// A template: local, busybox, host or none
@@ -41,6 +41,7 @@ pub(super) struct Create {
 
 const EXAMPLES: &str = "\
 Examples:
+  bryo create web debian/13                            from an image of the image server
   bryo create web ./rootfs.tar.zst                     from an archive
   bryo create web -t host                              this machine's own programs, read-only
   bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
@@ -88,7 +89,7 @@ impl Create {
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
             (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
-            (None, Some(image)) => Ok((making::from_image(image)?, image.clone())),
+            (None, Some(image)) => Ok((making::from_image(context, image)?, image.clone())),
             (None, None) => Err(Error::new(Kind::Usage, "neither an image nor a template is named")),
         }
     }

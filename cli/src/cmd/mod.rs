@@ -13,6 +13,7 @@ mod exec;
 mod execute;
 mod freeze;
 mod idmap;
+mod image;
 mod info;
 mod ls;
 mod manual;
@@ -93,6 +94,8 @@ enum Verb {
     Idmap(idmap::Idmap),
     /// Give a container's files to the ids that are granted today
     Remap(remap::Remap),
+    /// Fetch images, and list them
+    Image(image::Image),
     /// Freeze all processes of a container
     Freeze(freeze::Freeze),
     /// Let a frozen container go on
@@ -204,6 +207,7 @@ impl Verb {
             Self::Check(verb) => verb.run(context),
             Self::Idmap(verb) => verb.run(context),
             Self::Remap(verb) => verb.run(context, talk),
+            Self::Image(verb) => verb.run(context, talk),
             Self::Freeze(verb) => verb.run(context),
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),

@@ -135,7 +135,10 @@ impl Once<'_> {
 
     fn run(mut self, wanted: Run) -> container::Result<i32> {
         let place = self.context.settled(&self.place.name)?;
-        let template = wanted.image.as_deref().map_or(Ok(Template::Host), making::from_image)?;
+        let template = wanted
+            .image
+            .as_deref()
+            .map_or(Ok(Template::Host), |image| making::from_image(self.context, image))?;
         let making = making::Wanted {
             place,
             template,

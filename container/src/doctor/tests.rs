@@ -46,6 +46,7 @@ fn healthy() -> Survey {
         programs: Programs {
             monitor: "/p/libexec/bryo/bryo-monitor".into(),
             image: "/p/libexec/bryo/bryo-image".into(),
+            fetch: "/p/libexec/bryo/bryo-fetch".into(),
             init: "/p/libexec/bryo/bryo-init".into(),
             idmap: "/p/libexec/bryo/bryo-idmap".into(),
             netdev: "/p/libexec/bryo/bryo-netdev".into(),

@@ -177,6 +177,8 @@ pub struct Programs {
     pub monitor: PathBuf,
     /// The unpacker.
     pub image: PathBuf,
+    /// What asks image servers.
+    pub fetch: PathBuf,
     /// The init of application containers.
     pub init: PathBuf,
     /// The id map helper.
@@ -197,6 +199,7 @@ impl Programs {
         Self {
             monitor: base.join("bryo-monitor"),
             image: base.join("bryo-image"),
+            fetch: base.join("bryo-fetch"),
             init: base.join("bryo-init"),
             idmap: base.join("bryo-idmap"),
             netdev: base.join("bryo-netdev"),
