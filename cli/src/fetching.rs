@@ -2,15 +2,20 @@
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use container::create::Template;
 use container::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::making;
 use crate::output;
+
+/// How often the bounds are looked at.
+const TICK: Duration = Duration::from_millis(20);
 
 /// From where; what is not said here the settings say.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -62,10 +67,10 @@ pub(crate) struct Listed {
 ///
 /// # Errors
 /// There is no such image, or it did not come.
-pub(crate) fn pull(context: &Context, name: &str, from: &From) -> Result<Pulled> {
+pub(crate) fn pull(context: &Context, name: &str, from: &From, bounds: Option<&Bounds>) -> Result<Pulled> {
     let store = store()?;
     let arguments = ["pull", "--image", name, "--store"].map(Into::into);
-    let pulled: Pulled = ask(context, arguments.into_iter().chain([store.into()]).collect(), from)?;
+    let pulled: Pulled = ask(context, arguments.into_iter().chain([store.into()]).collect(), from, bounds)?;
     if let Some(why) = &pulled.unasked {
         output::note(&format!("{why}: {} of {} is taken, which was here", pulled.name, pulled.build));
     }
@@ -78,7 +83,7 @@ pub(crate) fn pull(context: &Context, name: &str, from: &From) -> Result<Pulled>
 /// # Errors
 /// It does not answer as an image server.
 pub(crate) fn list(context: &Context, from: &From) -> Result<Vec<Listed>> {
-    let listed: Offers = ask(context, vec!["list".into()], from)?;
+    let listed: Offers = ask(context, vec!["list".into()], from, None)?;
     tell_left_out(listed.left_out);
     Ok(listed.images)
 }
@@ -124,6 +129,7 @@ fn ask<T: for<'de> Deserialize<'de>>(
     context: &Context,
     mut arguments: Vec<std::ffi::OsString>,
     from: &From,
+    bounds: Option<&Bounds>,
 ) -> Result<T> {
     let settings = &context.settings().image;
     for (option, value) in [
@@ -137,7 +143,7 @@ fn ask<T: for<'de> Deserialize<'de>>(
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let running = sys::process::spawn_dying_with_parent(&mut command, &[]);
     let running = running.map_err(failed).doing_with(|| format!("running {}", program.display()))?;
-    let ended = running.wait_with_output().map_err(failed).doing("waiting for bryo-fetch")?;
+    let ended = wait(running, bounds)?;
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     if !ended.status.success() {
         let last = said.lines().rev().find(|line| !line.contains(": note: ") && !line.starts_with(' '));
@@ -149,6 +155,21 @@ fn ask<T: for<'de> Deserialize<'de>>(
     serde_json::from_reader(report.take(64 << 20))
         .map_err(|error| Error::new(Kind::Fetch, error.to_string()))
         .doing("reading the report of bryo-fetch")
+}
+
+/// Waits as long as the bounds allow. What a pull prints is short enough for its pipes, so nobody need read meanwhile.
+fn wait(mut running: Child, bounds: Option<&Bounds>) -> Result<Output> {
+    while let Some(bounds) = bounds {
+        if running.try_wait().map_err(failed)?.is_some() {
+            break;
+        }
+        if let Err(over) = bounds.check() {
+            running.kill().and_then(|()| running.wait()).map_err(failed).doing("ending bryo-fetch")?;
+            return Err(over);
+        }
+        std::thread::sleep(TICK);
+    }
+    running.wait_with_output().map_err(failed).doing("waiting for bryo-fetch")
 }
 
 impl Pulled {

@@ -155,13 +155,13 @@ fn busybox(path: Option<&str>) -> Result<Template> {
 /// Returns the template of an image, fetched where it is a name.
 ///
 /// # Errors
-/// There is no such image, or it cannot be fetched.
-pub(crate) fn from_image(context: &Context, word: &str) -> Result<Template> {
+/// There is no such image, or it cannot be fetched, or not within the bounds.
+pub(crate) fn from_image(context: &Context, word: &str, bounds: Option<&Bounds>) -> Result<Template> {
     let path = match Image::parse(word) {
         Image::Path(path) => path,
         Image::Name(name) => {
             refuse_registries(&name)?;
-            return fetching::pull(context, &name, &From::default())?.template();
+            return fetching::pull(context, &name, &From::default(), bounds)?.template();
         }
     };
     if path.is_dir() {

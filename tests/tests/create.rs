@@ -14,6 +14,7 @@ tests::claims! {
     what_create_made_starts: hybrid unified, needs Bryo, not cell INIT;
     an_image_of_a_server_becomes_a_container: hybrid, needs Bryo, not cell INIT;
     an_image_that_no_server_has_leaves_nothing: hybrid, needs Bryo;
+    a_run_that_waits_for_a_server_ends_when_its_time_is_over: hybrid, needs Bryo;
     an_archive_that_is_none_leaves_nothing: hybrid cell, needs Bryo;
     an_archive_cut_short_leaves_nothing: hybrid cell, needs Bryo;
     what_was_there_before_is_not_removed: hybrid cell, needs Bryo;
@@ -168,6 +169,18 @@ fn an_image_that_no_server_has_leaves_nothing(lab: &Lab) {
     refused.stderr_contains("Connection refused").stderr_contains("bryo image ls --remote");
     assert!(!ana.lxcpath().join("web").exists());
     ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+}
+
+fn a_run_that_waits_for_a_server_ends_when_its_time_is_over(lab: &Lab) {
+    let ana = lab.user("ana");
+    // It takes connections and says nothing.
+    let _silent = ana.sh("exec busybox nc -ll -p 8766 -e sleep 600").background();
+    ana.write(".config/bryo/config.toml", "[image]\nserver = \"http://127.0.0.1:8766\"\n");
+    within(60, "the server listens", || {
+        ana.sh("cat /proc/net/tcp* | grep -q ':223E .* 0A '").output().status() == 0
+    });
+    ana.bryo(["run", "--timeout", "3", "debian/13", "--", "true"]).exits(124);
+    assert!(!ana.processes().iter().any(|process| process.command.contains("bryo-fetch")));
 }
 
 fn an_archive_that_is_none_leaves_nothing(lab: &Lab) {

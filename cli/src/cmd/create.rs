@@ -89,7 +89,7 @@ impl Create {
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
             (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
-            (None, Some(image)) => Ok((making::from_image(context, image)?, image.clone())),
+            (None, Some(image)) => Ok((making::from_image(context, image, None)?, image.clone())),
             (None, None) => Err(Error::new(Kind::Usage, "neither an image nor a template is named")),
         }
     }

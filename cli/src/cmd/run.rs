@@ -138,7 +138,7 @@ impl Once<'_> {
         let template = wanted
             .image
             .as_deref()
-            .map_or(Ok(Template::Host), |image| making::from_image(self.context, image))?;
+            .map_or(Ok(Template::Host), |image| making::from_image(self.context, image, Some(self.bounds)))?;
         let making = making::Wanted {
             place,
             template,

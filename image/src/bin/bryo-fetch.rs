@@ -11,6 +11,9 @@ use std::process::ExitCode;
 use image::fetch::{self, FETCH_USAGE, Request, Shut, What};
 use serde_json::json;
 
+/// The longest failure that is told, in characters.
+const LONGEST: usize = 4000;
+
 fn main() -> ExitCode {
     let request = match Request::parse(std::env::args_os().skip(1)) {
         Ok(request) => request,
@@ -22,8 +25,9 @@ fn main() -> ExitCode {
     match run(&request) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What a server says could make a terminal show something else.
-            let said: String = error.to_string().chars().filter(|c| types::is_shown(*c)).collect();
+            // What a server says could make a terminal show something else, or fill it.
+            let said: String =
+                error.to_string().chars().filter(|c| types::is_shown(*c)).take(LONGEST).collect();
             eprintln!("bryo-fetch: {said}");
             ExitCode::FAILURE
         }

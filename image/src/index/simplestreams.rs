@@ -66,6 +66,9 @@ const ROOTFS: &str = "root.tar.xz";
 /// How a list of images says what it is.
 const IMAGES: &str = "image-downloads";
 
+/// What else a release may be called, at most.
+const MAX_NAMES: usize = 16;
+
 /// Reads the path of the list of images.
 ///
 /// # Errors
@@ -135,5 +138,6 @@ fn other_names(product: &Product, distribution: &Word, release: &Word) -> Result
     names.retain(|name| name != release);
     names.sort();
     names.dedup();
+    names.truncate(MAX_NAMES);
     Ok(names)
 }
