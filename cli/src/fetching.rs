@@ -8,6 +8,7 @@ use std::time::Duration;
 use container::create::Template;
 use container::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
+use types::source::ImageName;
 
 use crate::bounds::Bounds;
 use crate::context::Context;
@@ -67,9 +68,15 @@ pub(crate) struct Listed {
 ///
 /// # Errors
 /// There is no such image, or it did not come.
-pub(crate) fn pull(context: &Context, name: &str, from: &From, bounds: Option<&Bounds>) -> Result<Pulled> {
+pub(crate) fn pull(
+    context: &Context,
+    name: &ImageName,
+    from: &From,
+    bounds: Option<&Bounds>,
+) -> Result<Pulled> {
     let store = store()?;
-    let arguments = ["pull", "--image", name, "--store"].map(Into::into);
+    let name = name.to_string();
+    let arguments = ["pull", "--image", &name, "--store"].map(Into::into);
     let pulled: Pulled = ask(context, arguments.into_iter().chain([store.into()]).collect(), from, bounds)?;
     if let Some(why) = &pulled.unasked {
         output::note(&format!("{why}: {} of {} is taken, which was here", pulled.name, pulled.build));

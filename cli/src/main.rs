@@ -15,7 +15,6 @@ mod fetching;
 mod foreground;
 mod getopt;
 mod hints;
-mod image;
 mod inside;
 mod json;
 mod keys;

@@ -6,13 +6,13 @@ use container::create::{self, CreateRequest, Created, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
 use types::Published;
+use types::source::{ImageName, Source};
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
-use crate::image::Image;
 use crate::own::Own;
 
 /// What is wanted.
@@ -157,27 +157,39 @@ fn busybox(path: Option<&str>) -> Result<Template> {
 /// # Errors
 /// There is no such image, or it cannot be fetched, or not within the bounds.
 pub(crate) fn from_image(context: &Context, word: &str, bounds: Option<&Bounds>) -> Result<Template> {
-    let path = match Image::parse(word) {
-        Image::Path(path) => path,
-        Image::Name(name) => {
-            refuse_registries(&name)?;
-            return fetching::pull(context, &name, &From::default(), bounds)?.template();
+    match source(word)? {
+        Source::Path(path) if path.is_dir() => Ok(Template::Directory(path)),
+        Source::Path(path) => Ok(Template::Archive(open(&path)?)),
+        Source::Named(name) => fetching::pull(context, &name, &From::default(), bounds)?.template(),
+        Source::Registry(_) | Source::Saved { .. } => {
+            let cause = format!(
+                "{word} is an image of a registry or in its form, and this version reads none of these"
+            );
+            Err(Error::new(Kind::Usage, cause))
         }
-    };
-    if path.is_dir() {
-        return Ok(Template::Directory(path));
     }
-    Ok(Template::Archive(open(&path)?))
 }
 
-/// `docker:alpine:3` and its kin.
-fn refuse_registries(name: &str) -> Result<()> {
-    if !name.contains(':') {
-        return Ok(());
+/// Reads the word IMAGE.
+///
+/// # Errors
+/// It is neither a path nor a name; the message says what would be one.
+pub(crate) fn source(word: &str) -> Result<Source> {
+    Source::parse(word, Path::exists).map_err(|wrong| Error::new(Kind::Usage, wrong.to_string()))
+}
+
+/// Reads the name of an image server's image.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn image_name(word: &str) -> Result<ImageName> {
+    match source(word)? {
+        Source::Named(name) => Ok(name),
+        _ => {
+            let cause = format!("{word:?} is no name of an image server's image, such as debian/13");
+            Err(Error::new(Kind::Usage, cause))
+        }
     }
-    let cause =
-        format!("{name} is an image of a registry or in its form, and this version reads none of these");
-    Err(Error::new(Kind::Usage, cause))
 }
 
 /// What a container can be made from.
@@ -216,9 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_a_registry_is_refused() {
-        assert!(refuse_registries("debian/13").is_ok());
-        let error = refuse_registries("docker:alpine:3").unwrap_err();
-        assert!(error.to_string().contains("image of a registry"), "{error}");
+    fn a_name_of_an_image_server_is_told_from_all_else() {
+        assert!(image_name("debian/13").is_ok());
+        for word in ["docker:alpine:3", "docker-archive:x.tar", "./x.tar", "debian/.."] {
+            assert_eq!(image_name(word).unwrap_err().kind(), Kind::Usage, "{word}");
+        }
     }
 }

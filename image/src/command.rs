@@ -114,10 +114,12 @@ impl Command {
 const EXCLUDE_DEV: &str = "--exclude-dev";
 
 /// The options, with their values, that nobody has taken yet.
-pub(crate) struct Options(Vec<(OsString, Option<OsString>)>);
+#[derive(Debug)]
+pub struct Options(Vec<(OsString, Option<OsString>)>);
 
 impl Options {
-    pub(crate) fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
+    /// Parts the arguments into options and values.
+    pub fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
         let mut options = Vec::new();
         while let Some(name) = arguments.next() {
             let value = if name == EXCLUDE_DEV { None } else { arguments.next() };
@@ -131,7 +133,11 @@ impl Options {
         Some(self.0.remove(at).1)
     }
 
-    pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
+    /// Takes the value of an option.
+    ///
+    /// # Errors
+    /// The option stands there without one.
+    pub fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
         self.take(name).map(|value| value.ok_or(UsageError::NoValue(name))).transpose()
     }
 
@@ -147,7 +153,11 @@ impl Options {
         ids.ok_or(UsageError::BadValue("--ids", value))
     }
 
-    pub(crate) fn end(self) -> Result<(), UsageError> {
+    /// Makes sure that nothing is left.
+    ///
+    /// # Errors
+    /// An option that nobody has taken.
+    pub fn end(self) -> Result<(), UsageError> {
         self.0.into_iter().next().map_or(Ok(()), |(option, _)| Err(UsageError::Unexpected(option)))
     }
 }

@@ -1,4 +1,4 @@
-//! Unpacks, copies and removes root file systems, as the program `bryo-image`; finds and fetches them, as `bryo-fetch`.
+//! Unpacks, copies and removes root file systems, as the program `bryo-image`; and knows what images are.
 //!
 //! Archives come from anybody, so the parsers and decompressors never enter the CLI or the process that holds a
 //! container's namespaces. `bryo-image` is run inside the container's mapped user namespace, as its root, with fds
@@ -8,24 +8,21 @@
 //! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
 //! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
 //!
-//! Where images come from: [`source`] reads what a user calls an image, [`index`] what a server says that it has,
-//! [`metadata`] what an image says of itself, [`store`] keeps it, [`fetch`] puts all this together.
+//! What an image is: [`index`] reads what a server says that it has, [`metadata`] what an image says of itself, [`store`]
+//! keeps it. What speaks with servers is a crate and a program of its own, `fetch`, and no TLS is linked here.
 
 #![forbid(unsafe_code)]
 
 mod archive;
-mod command;
+pub mod command;
 mod confine;
 mod copy;
-mod digest;
 mod entry_path;
 mod error;
-pub mod fetch;
 mod ids;
 pub mod index;
 pub mod metadata;
 mod pax;
-pub mod source;
 mod sparse;
 pub mod store;
 mod stream;
@@ -36,7 +33,6 @@ mod xattr;
 pub use command::{Command, USAGE, UsageError};
 pub use confine::{Confined, confine};
 pub use copy::copy;
-pub use digest::{BadDigest, Digest};
 pub use error::{Error, Problem};
 pub use ids::Ids;
 pub use tree::Report;

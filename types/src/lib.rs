@@ -3,6 +3,7 @@
 //! Every crate may use this one, the privileged helpers included, so it does no I/O and depends on nothing
 //! (`serde` is optional, and never enabled by the helpers).
 
+mod digest;
 mod idmap;
 mod ids;
 mod ifname;
@@ -11,9 +12,11 @@ mod name;
 mod published;
 mod serve;
 mod signal;
+pub mod source;
 mod state;
 mod text;
 
+pub use digest::{BadDigest, Digest};
 pub use idmap::{IdExtent, IdKind, IdMap, IdMapError};
 pub use ids::{HostGid, HostUid, IdRange, IdRangeError, NsGid, NsUid};
 pub use ifname::{IfName, IfNameError};

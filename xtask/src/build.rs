@@ -57,7 +57,8 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// Where it is installed.
     pub(crate) place: Place,
-    package: &'static str,
+    /// The crate that it is built from.
+    pub(crate) package: &'static str,
     profile: &'static str,
     linked: Linked,
 }
@@ -66,7 +67,7 @@ pub(crate) struct Program {
 pub(crate) const PROGRAMS: [Program; 8] = [
     program("bryo", Place::Bin, "bryo", "release", Linked::Dynamically),
     program("bryo-image", Place::Libexec, "image", "release", Linked::Dynamically),
-    program("bryo-fetch", Place::Libexec, "image", "release", Linked::Dynamically),
+    program("bryo-fetch", Place::Libexec, "fetch", "release", Linked::Dynamically),
     program("bryo-monitor", Place::Libexec, "container", "small", Linked::Statically),
     program("bryo-idmap", Place::Libexec, "idmap", "small", Linked::Dynamically),
     program("bryo-netdev", Place::Libexec, "netdev", "small", Linked::Dynamically),

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::build::PROGRAMS;
 use crate::shell::{cargo, has, read, root, step};
 
 /// Which crates of the tree each crate may import. A crate without a line here may not exist.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("types", &[]),
     ("rtnl", &[]),
     ("sys", &["types", "rtnl"]),
@@ -20,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     ("cgroup", &["types", "sys"]),
     ("container", &["types", "sys", "config", "cgroup", "policy"]),
     ("image", &["types", "sys", "config"]),
+    ("fetch", &["types", "sys", "image"]),
     ("lxcfs", &["types", "sys", "cgroup"]),
     ("bryo", &["types", "sys", "config", "cgroup", "policy", "container"]),
     ("helpers", &["types"]),
@@ -74,6 +76,10 @@ const MADE_OF: [(&str, &[&str]); 2] = [
 /// Directories whose crates may say `unsafe`.
 const UNSAFE_MAY_STAND: [&str; 3] = ["sys", "helpers", "tests/attacker"];
 
+/// The crate whose program speaks TLS, and what no other program is made of.
+const SPEAKS_TLS: &str = "fetch";
+const OF_TLS: [&str; 5] = ["rustls", "ring", "ureq", "ureq-proto", SPEAKS_TLS];
+
 /// One check: passed, or skipped for the reason returned, or failed with what it found.
 type Check = fn() -> Result<Outcome>;
 
@@ -92,11 +98,12 @@ pub(crate) struct Results {
     pub(crate) failed: Vec<String>,
 }
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("format", format),
     ("clippy", clippy),
     ("imports", imports),
     ("helpers", helpers),
+    ("tls", tls),
     ("unsafe", unsafe_code),
     ("lines", lines),
     ("deny", deny),
@@ -193,29 +200,41 @@ fn wrong_imports(member: &Member) -> Vec<String> {
 fn helpers() -> Result<Outcome> {
     let mut wrong = Vec::new();
     for helper in HELPERS {
-        let tree = read(&mut cargo(&[
-            "tree",
-            "--package",
-            helper,
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-            "--locked",
-        ]))?;
+        let tree = tree(helper, "normal,build")?;
         wrong.extend(strangers(&tree).into_iter().map(|name| format!("{helper} depends on {name}")));
     }
     report(wrong)
 }
 
+/// Returns what a crate is made of, a crate a line.
+fn tree(package: &str, edges: &str) -> Result<String> {
+    const FORM: [&str; 5] = ["--prefix", "none", "--format", "{p}", "--locked"];
+    read(cargo(&["tree", "--package", package, "--edges", edges]).args(FORM))
+}
+
 /// Returns the crates in the output of `cargo tree` that no helper may use.
 fn strangers(tree: &str) -> BTreeSet<&str> {
-    tree.lines()
-        .filter_map(|line| line.split(' ').next())
-        .filter(|name| !HELPERS_MAY_USE.contains(name))
-        .collect()
+    crates(tree).filter(|name| !HELPERS_MAY_USE.contains(name)).collect()
+}
+
+fn crates(tree: &str) -> impl Iterator<Item = &str> {
+    tree.lines().filter_map(|line| line.split(' ').next())
+}
+
+/// What speaks with servers holds nothing else of the user's, and what holds anything else does not speak with servers.
+fn tls() -> Result<Outcome> {
+    let mut wrong = Vec::new();
+    for program in PROGRAMS.iter().filter(|program| program.package != SPEAKS_TLS) {
+        let tree = tree(program.package, "normal")?;
+        let found = speakers(&tree).map(|name| format!("{} is made of {name}", program.name));
+        wrong.extend(found);
+    }
+    report(wrong)
+}
+
+/// Returns the crates in the output of `cargo tree` that speak TLS or HTTP.
+fn speakers(tree: &str) -> impl Iterator<Item = &str> {
+    crates(tree).filter(|name| OF_TLS.contains(name))
 }
 
 /// The workspace denies `unsafe`, so what counts is where the denial is lifted, and whether a crate is under it.
@@ -335,6 +354,12 @@ mod tests {
     fn a_stranger_in_a_helper_is_found() {
         let tree = "idmap v0.1.0 (/src)\nlibc v0.2.1\nhelpers v0.1.0 (/src) (*)\nserde v1.0.0\n";
         assert_eq!(strangers(tree), BTreeSet::from(["serde"]));
+    }
+
+    #[test]
+    fn tls_in_a_program_is_found() {
+        let tree = "bryo v0.1.0 (/src)\nimage v0.1.0 (/src)\nrustls v0.23.1\nring v0.17.14\nserde v1.0.0\n";
+        assert_eq!(speakers(tree).collect::<Vec<_>>(), ["rustls", "ring"]);
     }
 
     #[test]

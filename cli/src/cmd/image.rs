@@ -106,7 +106,8 @@ fn line(Listed { name, also, build }: &Listed) {
 
 impl Pull {
     fn run(self, context: &Context, talk: Talk) -> Outcome {
-        let pulled = fetching::pull(context, &self.name, &self.from, None);
+        let name = crate::making::image_name(&self.name);
+        let pulled = name.and_then(|name| fetching::pull(context, &name, &self.from, None));
         let pulled = pulled.map_err(|error| Failure::new(&format!("fetch {}", self.name), error))?;
         match (self.json, talk) {
             (true, _) => output::print_line(json::text(&pulled)),

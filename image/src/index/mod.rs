@@ -11,8 +11,8 @@ mod sums;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::digest::Digest;
-use crate::source::{ImageName, Word};
+use types::Digest;
+use types::source::{ImageName, Word};
 
 pub use lxc::{lxc, lxc_part};
 pub use simplestreams::{products, simplestreams};
@@ -93,7 +93,7 @@ pub struct UrlPath(String);
 pub enum BadEntry {
     /// A name.
     #[error("{0}")]
-    Name(#[from] crate::source::BadName),
+    Name(#[from] types::source::BadName),
     /// A path that could lead elsewhere.
     #[error(
         "the path {0:?} is refused: it is relative, without empty parts, . and .., of letters, digits and . _ - + ~ :"
@@ -104,7 +104,7 @@ pub enum BadEntry {
     Serial(String),
     /// A digest.
     #[error("{0}")]
-    Digest(#[from] crate::digest::BadDigest),
+    Digest(#[from] types::BadDigest),
     /// A line that is not six fields.
     #[error("the line has not six fields")]
     Fields,

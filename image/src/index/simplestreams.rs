@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{BadEntry, BadIndex, Files, Index, MAX_FILE, Offer, Part, Serial, UrlPath, text_of};
-use crate::digest::Digest;
-use crate::source::Word;
+use types::Digest;
+use types::source::Word;
 
 /// `streams/v1/index.json`.
 #[derive(Deserialize)]

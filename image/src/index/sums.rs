@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{BadIndex, text_of};
-use crate::digest::Digest;
+use types::Digest;
 
 /// Reads the digests by the names of their files. Lines of another form are not taken.
 ///

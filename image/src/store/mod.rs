@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use sys::path;
 
-use crate::digest::Digest;
+use types::Digest;
 
 pub use partial::Partial;
 pub use record::Record;
@@ -206,7 +206,10 @@ fn add_rest(file: &mut File, hash: &mut Hash) -> Result<()> {
 }
 
 /// Returns the digest of two files, one after the other, from where each is read.
-pub(crate) fn digest_of_both(mut first: File, mut second: File) -> Result<Digest> {
+///
+/// # Errors
+/// One cannot be read.
+pub fn digest_of_both(mut first: File, mut second: File) -> Result<Digest> {
     let mut hash = hash(&mut first)?;
     add_rest(&mut second, &mut hash)?;
     Ok(hash.digest())

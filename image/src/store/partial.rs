@@ -9,7 +9,7 @@ use std::path::Path;
 use sys::path;
 
 use super::{Hash, Result, Store, StoreError, failed, hash};
-use crate::digest::Digest;
+use types::Digest;
 
 /// A file of which this process holds the lock.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use sys::path;
 
 use super::{Result, Store, StoreError, failed};
-use crate::digest::Digest;
 use crate::index::is_same_arch;
-use crate::source::{ImageName, Word};
+use types::Digest;
+use types::source::{ImageName, Word};
 
 /// The longest record that is read.
 const MAX: u64 = 1 << 16;
@@ -37,7 +37,7 @@ pub struct Record {
 
 impl Record {
     /// Tells whether a name means this image on a machine of this architecture, as it would in an index.
-    pub(crate) fn is(&self, name: &ImageName, machine: &Word) -> bool {
+    pub fn is(&self, name: &ImageName, machine: &Word) -> bool {
         let Ok(own) = self.name.parse::<ImageName>() else { return false };
         let variant = name.variant.as_ref().map_or("default", Word::as_str);
         let release = |word: &Word| {

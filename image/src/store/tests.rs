@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
-use crate::source::ImageName;
+use types::source::ImageName;
 
 struct Scratch(tempfile::TempDir);
 

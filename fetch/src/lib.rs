@@ -1,6 +1,10 @@
+//! Fetches images, as the program `bryo-fetch`.
+//!
 //! From a name to two files in the store: the index of a server, the build that the name means, its files.
 //!
 //! The server is believed about its own index, over TLS; every file is believed by its digest alone, whoever sends it.
+
+#![forbid(unsafe_code)]
 
 mod http;
 mod request;
@@ -15,10 +19,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::digest::Digest;
-use crate::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
-use crate::source::{ImageName, Word};
-use crate::store::{Claim, Partial, Record, Store, StoreError};
+use image::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
+use image::store::{Claim, Partial, Record, Store, StoreError};
+use types::Digest;
+use types::source::{ImageName, Word};
 
 pub use http::{Client, HttpError};
 pub use request::{FETCH_USAGE, Request, What};
@@ -81,7 +85,7 @@ pub enum FetchError {
     /// An older build than the one that is here.
     #[error(
         "{server} offers {name} of {offered}, which is older than the one of {here} that it had: somebody may hold back \
-         newer images; bryo image rm {name} forgets the newer one"
+         newer images"
     )]
     Stale {
         /// Whose.
@@ -265,7 +269,7 @@ fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
             let first = file(client, store, &metadata.path, metadata.size, metadata.digest)?;
             let second = file(client, store, &rootfs.path, rootfs.size, rootfs.digest)?;
             match fingerprint {
-                Some(wanted) if crate::store::digest_of_both(first, second)? != *wanted => {
+                Some(wanted) if image::store::digest_of_both(first, second)? != *wanted => {
                     Err(FetchError::Fingerprint(offer.name().to_string()))
                 }
                 _ => Ok(record(metadata.digest, rootfs.digest, false)),

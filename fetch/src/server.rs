@@ -72,7 +72,7 @@ impl FromStr for Server {
         };
         let (host, dir) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, dir) = (host.to_ascii_lowercase(), dir.trim_end_matches('/'));
-        let is_dir = dir.is_empty() || dir.parse::<crate::index::UrlPath>().is_ok();
+        let is_dir = dir.is_empty() || dir.parse::<image::index::UrlPath>().is_ok();
         let is_plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
         let begins = host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');

@@ -24,15 +24,29 @@ pub struct ImageName {
 pub struct Word(String);
 
 /// Why a text is no name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadName {
     /// A part that is empty, hidden, an option, or has other characters.
-    #[error("{0:?} is no part of a name: letters, digits and . _ - after a letter or digit, at most {MAX}")]
     Word(String),
     /// Too many parts.
-    #[error("it has more than four parts, DISTRIBUTION/RELEASE/ARCHITECTURE/VARIANT")]
     Parts,
 }
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => write!(
+                f,
+                "{word:?} is no part of a name: letters, digits and . _ - after a letter or digit, at most {MAX}"
+            ),
+            Self::Parts => {
+                f.write_str("it has more than four parts, DISTRIBUTION/RELEASE/ARCHITECTURE/VARIANT")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadName {}
 
 impl Word {
     /// Returns the word as text.

@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use image::fetch::{self, FETCH_USAGE, Request, Shut, What};
+use fetch::{self, FETCH_USAGE, Request, Shut, What};
 use serde_json::json;
 
 /// The longest failure that is told, in characters.

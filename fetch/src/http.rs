@@ -11,8 +11,8 @@ use ureq::{Agent, Body};
 
 use super::server::{SendOn, Server};
 use super::{FetchError, Result, TRIES, WAIT};
-use crate::index::{MAX_FILE, MAX_INDEX, UrlPath};
-use crate::store::{Partial, StoreError};
+use image::index::{MAX_FILE, MAX_INDEX, UrlPath};
+use image::store::{Partial, StoreError};
 
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A SHA-256 digest: 64 lower-case hexadecimal digits, with `sha256:` before them where registries are spoken to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
 pub struct Digest([u8; 32]);
 
 /// A text that is no digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is 64 lower-case hexadecimal digits of SHA-256")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadDigest;
 
 impl Digest {
@@ -68,6 +68,14 @@ impl FromStr for Digest {
         Self::from_hex(text.strip_prefix("sha256:").ok_or(BadDigest)?)
     }
 }
+
+impl fmt::Display for BadDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest is 64 lower-case hexadecimal digits of SHA-256")
+    }
+}
+
+impl std::error::Error for BadDigest {}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,20 +29,32 @@ pub struct Reference {
 pub struct Tag(String);
 
 /// Why a text names no image of a registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum BadReference {
-    #[error("names are lower-case letters and digits, with . _ - between them")]
     Name,
-    #[error("a name is at most {MAX_NAME} bytes long")]
     TooLong,
-    #[error("its registry is no host name, with or without a port")]
     Host,
-    #[error("a tag is letters, digits and _ . - of at most {MAX_TAG} bytes, and begins with neither . nor -")]
     Tag,
-    #[error("after the @ stands sha256: and 64 lower-case hexadecimal digits")]
     Digest,
 }
+
+impl fmt::Display for BadReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("names are lower-case letters and digits, with . _ - between them"),
+            Self::TooLong => write!(f, "a name is at most {MAX_NAME} bytes long"),
+            Self::Host => f.write_str("its registry is no host name, with or without a port"),
+            Self::Tag => write!(
+                f,
+                "a tag is letters, digits and _ . - of at most {MAX_TAG} bytes, and begins with neither . nor -"
+            ),
+            Self::Digest => f.write_str("after the @ stands sha256: and 64 lower-case hexadecimal digits"),
+        }
+    }
+}
+
+impl std::error::Error for BadReference {}
 
 impl Reference {
     /// Returns the registry: a host name, with or without a port.

@@ -50,13 +50,11 @@ const FORMS: [(&str, Form); 3] =
 const ARCHIVES: [&str; 7] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
 
 /// Why a word names no image.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadSource {
     /// Nothing.
-    #[error("the name of an image is empty: say debian/13, docker:alpine:3, or ./rootfs.tar.zst")]
     Empty,
     /// Not the name of an image server's image.
-    #[error("{word:?} names no image: {why}; a path begins with ./")]
     Name {
         /// The word.
         word: String,
@@ -64,7 +62,6 @@ pub enum BadSource {
         why: BadName,
     },
     /// Not the name of a registry's image.
-    #[error("{word:?} names no image of a registry: {why}")]
     Reference {
         /// The word.
         word: String,
@@ -72,12 +69,8 @@ pub enum BadSource {
         why: BadReference,
     },
     /// A form without its file.
-    #[error("{0}: needs a path, as in {0}:./image")]
     NoPath(&'static str),
     /// What stands before the `:` is none of the forms.
-    #[error(
-        "{word:?}: unknown kind of image {kind:?}; known are docker:, oci:, oci-archive: and docker-archive:"
-    )]
     Kind {
         /// The word.
         word: String,
@@ -85,6 +78,25 @@ pub enum BadSource {
         kind: String,
     },
 }
+
+impl fmt::Display for BadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str(
+                "the name of an image is empty: say debian/13, docker:alpine:3, or ./rootfs.tar.zst",
+            ),
+            Self::Name { word, why } => write!(f, "{word:?} names no image: {why}; a path begins with ./"),
+            Self::Reference { word, why } => write!(f, "{word:?} names no image of a registry: {why}"),
+            Self::NoPath(form) => write!(f, "{form}: needs a path, as in {form}:./image"),
+            Self::Kind { word, kind } => write!(
+                f,
+                "{word:?}: unknown kind of image {kind:?}; known are docker:, oci:, oci-archive: and docker-archive:"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadSource {}
 
 impl Source {
     /// Reads the word. `debian/13` has a `/` as well, so a relative path that does not begin with `./` must exist.

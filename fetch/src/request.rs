@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::server::Server;
-use crate::command::{Options, UsageError};
-use crate::source::ImageName;
+use image::command::{Options, UsageError};
+use types::source::ImageName;
 
 /// How `bryo-fetch` is called.
 pub const FETCH_USAGE: &str = "usage: bryo-fetch list [--server URL] [--ca-file FILE]
