@@ -14,6 +14,7 @@ tests::claims! {
     a_full_quota_names_what_is_held: hybrid, needs Bryo, not cell INIT;
     without_configuration_a_full_quota_gives_user_mode_at_once: hybrid, needs Bryo, not cell INIT;
     a_place_that_others_take_meanwhile_is_made_up_for_in_user_mode: hybrid unified, needs Bryo, not cell INIT;
+    a_place_that_others_take_at_a_reboot_is_made_up_for_in_user_mode: hybrid, needs Bryo, not cell INIT;
     without_configuration_a_restart_at_the_quota_stays_on_its_bridge: hybrid, needs Bryo, not cell INIT;
     at_a_full_quota_a_monitor_that_is_silent_keeps_no_start_waiting: hybrid, needs Bryo;
     each_user_has_a_quota_of_its_own: hybrid, needs Bryo, not cell INIT;
@@ -141,14 +142,19 @@ fn the_hardware_address_stays_over_restarts(lab: &Lab) {
     ana.destroy("web");
 }
 
-fn a_reboot_makes_the_device_anew(lab: &Lab) {
-    let ana = running(lab, "lxc.net.0.ipv4.address = 10.0.3.7/24\n");
-    let before = ana.init_of("web");
-    ana.lxc("stop", ["-n", "web", "-r"]).succeeds();
+/// Reboots a container, and returns when it has a new init.
+fn reboot(user: &User<'_>, name: &str) {
+    let before = user.init_of(name);
+    user.lxc("stop", ["-n", name, "-r"]).succeeds();
     eventually("a new init", || {
-        let now = ana.lxc("info", ["-n", "web", "-pH"]).output().stdout;
+        let now = user.lxc("info", ["-n", name, "-pH"]).output().stdout;
         !now.is_empty() && now.trim() != before.to_string()
     });
+}
+
+fn a_reboot_makes_the_device_anew(lab: &Lab) {
+    let ana = running(lab, "lxc.net.0.ipv4.address = 10.0.3.7/24\n");
+    reboot(&ana, "web");
     inside(&ana, "ping -c1 -W5 10.0.3.1");
     eventually("one port alone", || ports(&ana).len() == 1);
     ana.destroy("web");
@@ -265,6 +271,34 @@ fn a_place_that_others_take_meanwhile_is_made_up_for_in_user_mode(lab: &Lab) {
     assert_eq!(ports(&ana).len(), 1);
     ana.destroy("db");
     ana.destroy("web");
+}
+
+fn a_place_that_others_take_at_a_reboot_is_made_up_for_in_user_mode(lab: &Lab) {
+    let ana = without_configuration(lab, &["web", "db"]);
+    let home = ana.home().display().to_string();
+    // Between the end of the first run's device and the second one's.
+    ana.append(
+        ".local/share/lxc/db/config",
+        &format!(
+            "lxc.hook.pre-start = sh -c '[ ! -e {home}/others ] || HOME={home} /run/bryo-lab/prefix/bin/bryo start web' #\n"
+        ),
+    );
+    ana.bryo(["--verbose", "start", "db"]).succeeds().stderr_contains("network veth on lxcbr0");
+    ana.write("others", "");
+    reboot(&ana, "db");
+    eventually("an address of user mode", || {
+        ana.lxc("attach", ["-n", "db", "--", "ip", "-o", "addr"]).output().stdout.contains("192.0.2.2")
+    });
+    assert!(resolver_of(&ana, "db").contains("169.254.1.53"));
+    assert!(!resolver_of(&ana, "web").contains("169.254.1.53"));
+    assert_eq!(ports(&ana).len(), 1);
+    // When they are gone the next reboot finds the bridge again.
+    ana.destroy("web");
+    ana.sh("rm others").succeeds();
+    reboot(&ana, "db");
+    eventually("a device on the bridge", || ports(&ana).len() == 1);
+    assert!(!resolver_of(&ana, "db").contains("169.254.1.53"));
+    ana.destroy("db");
 }
 
 fn without_configuration_a_restart_at_the_quota_stays_on_its_bridge(lab: &Lab) {
