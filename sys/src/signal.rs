@@ -59,8 +59,18 @@ pub fn reset_all() -> Result<()> {
 
 /// Gives SIGPIPE its default action, so that a closed pipe ends the process without a word.
 pub fn die_on_closed_pipe() {
-    // SAFETY: SIG_DFL installs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    reset(&[libc::SIGPIPE]);
+}
+
+/// The signals of ^C and ^\, which everything gets that runs in front on a terminal. Source: termios(3).
+pub const OF_THE_KEYBOARD: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+
+/// Gives the given signals their default action again.
+pub fn reset(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: SIG_DFL installs no handler.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
+    }
 }
 
 /// Ignores SIGXFSZ: a write past the limit on the size of files then fails with EFBIG and is told and undone like any other.

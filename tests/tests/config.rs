@@ -155,6 +155,12 @@ fn what_the_editor_wrote_is_kept_when_it_is_not_saved(lab: &Lab) {
     let said = terminal.everything();
     terminal.exits(1);
     is_kept(&said, &changed);
+    // With ^C in the editor.
+    let mut terminal = edit(&sed("echo wrote it; sleep 60")).in_terminal(24, 200);
+    terminal.shows("wrote it").types("\u{3}");
+    let said = terminal.everything();
+    terminal.exits(1);
+    is_kept(&said, &changed);
     // By an editor that gives up after it has written.
     is_kept(&edit(&sed("exit 3")).exits(1).stderr, &changed);
     // Where the file cannot be written.

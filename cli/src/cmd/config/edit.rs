@@ -7,6 +7,7 @@ use std::process::Command;
 
 use config::Document;
 use container::{Doing, Error, Kind, Result};
+use sys::signal;
 use types::ContainerName;
 
 use super::{hold, own, read, remind, save};
@@ -106,8 +107,11 @@ fn run_editor(file: &Path) -> Result<()> {
         ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let editor = named.unwrap_or_else(|| "vi".to_owned());
     let line = format!("{editor} \"$1\"");
-    let ended =
-        Command::new("/bin/sh").args(["-c", &line, "sh"]).arg(file).status().map_err(context::from_io)?;
+    // What ends the editor does not end who keeps its text.
+    signal::note(&signal::OF_THE_KEYBOARD)?;
+    let ended = Command::new("/bin/sh").args(["-c", &line, "sh"]).arg(file).status();
+    signal::reset(&signal::OF_THE_KEYBOARD);
+    let ended = ended.map_err(context::from_io)?;
     match ended.success() {
         true => Ok(()),
         false => Err(Error::new(Kind::Usage, format!("the editor {editor} ended with {ended}"))),
