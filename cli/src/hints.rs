@@ -153,6 +153,9 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
         Kind::Fetch => FETCH.to_owned(),
+        Kind::NoImage => {
+            "bryo image ls shows those that are, bryo image ls --remote those of the server".to_owned()
+        }
         Kind::TimedOut => "--timeout SECONDS gives it more time".to_owned(),
         Kind::Config if is_beside(error.cause()) => format!(
             "mend the file; or bryo config unset {name} publish, which takes all its published ports back"

@@ -13,6 +13,8 @@ use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
+use crate::hosts_release;
+use crate::images::Images;
 use crate::own::Own;
 
 /// What is wanted.
@@ -156,18 +158,72 @@ fn busybox(path: Option<&str>) -> Result<Template> {
 ///
 /// # Errors
 /// There is no such image, or it cannot be fetched, or not within the bounds.
-pub(crate) fn from_image(context: &Context, word: &str, bounds: Option<&Bounds>) -> Result<Template> {
-    match source(word)? {
-        Source::Path(path) if path.is_dir() => Ok(Template::Directory(path)),
-        Source::Path(path) => Ok(Template::Archive(open(&path)?)),
-        Source::Named(name) => fetching::pull(context, &name, &From::default(), bounds)?.template(),
+pub(crate) fn from_image(
+    context: &Context,
+    word: &str,
+    how: &How,
+    bounds: Option<&Bounds>,
+) -> Result<(Template, String)> {
+    let word = word.to_owned();
+    let template = match source(&word)? {
+        Source::Path(path) if path.is_dir() => Template::Directory(path),
+        Source::Path(path) => Template::Archive(open(&path)?),
+        Source::Named(name) => return named(context, &name, how, bounds),
         Source::Registry(_) | Source::Saved { .. } => {
             let cause = format!(
                 "{word} is an image of a registry or in its form, and this version reads none of these"
             );
-            Err(Error::new(Kind::Usage, cause))
+            return Err(Error::new(Kind::Usage, cause));
         }
-    }
+    };
+    Ok((template, word))
+}
+
+/// How an image becomes a container.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct How {
+    /// Ask the server for a newer build of the image first
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Copy the image, in place of an overlay over what all containers of it share
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+/// Returns the template of a named image: the one that is here, or that the server has where there is none, or on request.
+pub(crate) fn named(
+    context: &Context,
+    name: &ImageName,
+    how: &How,
+    bounds: Option<&Bounds>,
+) -> Result<(Template, String)> {
+    let images = Images::new()?;
+    let image = match images.find(name).filter(|_| !how.pull) {
+        Some(image) => image,
+        None => {
+            let pulled = fetching::pull(context, name, &how.from, bounds)?;
+            images.named(&pulled.record.name)?
+        }
+    };
+    let told = format!("{} of {}", image.record.name, image.record.build);
+    Ok((image.template(&images, how.full)?, told))
+}
+
+/// Returns the template of an image of this machine's own distribution and release.
+///
+/// # Errors
+/// The machine does not say what it is; or as [`named`].
+pub(crate) fn of_this_machine(context: &Context, how: &How) -> Result<(Template, String)> {
+    let unknown = || {
+        Error::new(
+            Kind::Fetch,
+            "neither an image is named, nor does /etc/os-release say what this machine is",
+        )
+    };
+    let name = hosts_release::name().ok_or_else(unknown)?;
+    named(context, &name, how, None).doing_with(|| format!("taking {name}, since no image is named"))
 }
 
 /// Reads the word IMAGE.
@@ -191,6 +247,14 @@ pub(crate) fn image_name(word: &str) -> Result<ImageName> {
         }
     }
 }
+
+/// What a container can be made from without a server.
+pub(crate) const OFFLINE: &str = "\
+without an image server a container is made from one of these:
+  bryo create web ./rootfs.tar.zst    an archive (tar, also gz, xz or zst) or a directory
+  bryo create web -t busybox          a static busybox
+  bryo create web -t host             this machine's own programs, read-only
+bryo image ls shows the images that are here, bryo image ls --remote those of the server";
 
 /// What a container can be made from.
 pub(crate) const CHOICES: &str = "\

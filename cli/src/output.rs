@@ -66,6 +66,12 @@ impl Failure {
         Self { help, ..self }
     }
 
+    /// Gives failures of one kind an exit status of their own.
+    pub(crate) fn with_status(self, kind: Kind, status: i32) -> Self {
+        let status = if self.error.kind() == kind { status } else { self.status };
+        Self { status, ..self }
+    }
+
     /// Says what to do where nothing better is said yet.
     pub(crate) fn or_help(self, help: Option<String>) -> Self {
         Self { help: self.help.or(help), ..self }

@@ -1,6 +1,6 @@
 //! Users of a container, by number or by the names in its own files.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use config::Config;
@@ -133,12 +133,17 @@ fn groups_of(name: &str, group: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Reads a file of the container. It is the container's to fill: a link leads nowhere outside, a FIFO does not block.
-fn read(config: &Config, file: &str) -> Result<String> {
-    let root = config.rootfs_path.as_ref().map_or("/", |rootfs| rootfs.path.as_str());
+fn open(root: &str, file: &str) -> Result<OwnedFd> {
     let root = path::open_dir(Path::new(root)).doing("opening the root file system")?;
     let flags = OpenFlags::RDONLY | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
-    let opened = path::open_in(root.as_fd(), Path::new(file), Links::InRoot, flags)?;
+    Ok(path::open_in(root.as_fd(), Path::new(file), Links::InRoot, flags)?)
+}
+
+/// Reads a file of the container: of an overlay the one in the topmost layer that has it. It is the container's to fill: a link leads nowhere outside, a FIFO does not block.
+fn read(config: &Config, file: &str) -> Result<String> {
+    let roots = config.rootfs_path.as_ref().map_or_else(|| vec!["/"], config::RootfsPath::layers);
+    let (last, upper) = roots.split_last().unwrap_or((&"/", &[]));
+    let opened = upper.iter().find_map(|root| open(root, file).ok()).map_or_else(|| open(last, file), Ok)?;
     if !path::is_regular(opened.as_fd())? {
         return Err(Error::new(Kind::Rootfs, format!("/{file} is no file")));
     }

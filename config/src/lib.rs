@@ -15,6 +15,7 @@ mod config;
 mod document;
 mod environment;
 mod hook;
+pub mod images;
 pub mod keys;
 mod legacy;
 mod line;

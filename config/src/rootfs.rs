@@ -24,6 +24,19 @@ impl RootfsPath {
         text.split_once(':').is_some_and(|(word, _)| !word.contains('/'))
     }
 
+    /// Returns the directories that a container's files are in: of an overlay the one that is written to, then the others, the
+    /// topmost first.
+    pub fn layers(&self) -> Vec<&str> {
+        match self.backend.as_deref() {
+            Some("overlay") => {
+                let mut layers: Vec<&str> = self.path.split(':').collect();
+                layers.rotate_right(1);
+                layers
+            }
+            _ => vec![self.path.as_str()],
+        }
+    }
+
     /// Reads the name of a backing store alone; none for a directory.
     pub(crate) fn backend_named(word: &str) -> Result<Option<String>, Fault> {
         Ok(Some(known(word)?).filter(|word| *word != "dir").map(str::to_owned))
@@ -82,6 +95,13 @@ mod tests {
         assert_eq!(read("overlayfs:/a:/b"), (Some("overlay".into()), "/a:/b".into()));
         assert!("overlya:/a:/b".parse::<RootfsPath>().is_err());
         assert!("dir:".parse::<RootfsPath>().is_err());
+    }
+
+    #[test]
+    fn the_layers_of_an_overlay_begin_with_the_one_that_is_written() {
+        let layers = |text: &str| text.parse::<RootfsPath>().unwrap().layers().join(" ");
+        assert_eq!(layers("overlay:/a:/b:/upper"), "/upper /a /b");
+        assert_eq!(layers("dir:/a:b"), "/a:b");
     }
 
     #[test]

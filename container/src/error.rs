@@ -53,6 +53,8 @@ pub enum Kind {
     Image,
     /// An image cannot be fetched.
     Fetch,
+    /// An image is not in the store.
+    NoImage,
     /// A program cannot be run: not there.
     ProgramMissing,
     /// A program cannot be run: not executable.

@@ -17,6 +17,7 @@ use types::{IdExtent, IdKind, IdMap, IdRange, NsGid, NsUid};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::helper;
 use crate::host::{Caller, HostFacts, IdWriter};
+use crate::root::Root;
 
 /// How many ids a system container needs: 0 to 65535, up to `nobody` and `nogroup`.
 pub const FULL_RANGE: u32 = 65_536;
@@ -217,6 +218,8 @@ fn run_helper(command: Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
 pub struct MappedNamespace {
     user: OwnedFd,
     keeps_groups: bool,
+    /// The root directory of those that work in it.
+    root: Option<Root>,
 }
 
 /// Ends the process that only held a namespace open.
@@ -247,14 +250,19 @@ impl MappedNamespace {
                     Ok(namespace::of_process(proc.as_fd(), "user")?)
                 });
                 end(&pidfd)?;
-                Ok(Self { user: made?, keeps_groups: keeps_groups(map, caller) })
+                Ok(Self { user: made?, keeps_groups: keeps_groups(map, caller), root: None })
             }
         }
     }
 
     /// Wraps the user namespace of a container.
     pub fn of(user: OwnedFd, map: &IdMap, caller: &Caller) -> Self {
-        Self { user, keeps_groups: keeps_groups(map, caller) }
+        Self { user, keeps_groups: keeps_groups(map, caller), root: None }
+    }
+
+    /// Makes a root file system the root directory of those that work in the namespace.
+    pub(crate) fn inside(self, root: &Root) -> Result<Self> {
+        Ok(Self { root: Some(root.again()?), ..self })
     }
 
     /// Starts a process as root of the namespace that runs `work` and ends. The process shares no memory with the
@@ -311,9 +319,11 @@ impl MappedNamespace {
     fn enter(&self, parent: i32) -> Result<()> {
         process::set_dumpable(false)?;
         namespace::join(self.user.as_fd(), flags::NEWUSER)?;
+        let taken = self.root.as_ref().map(Root::take).transpose()?.flatten();
         sys::cred::become_user(0, 0, &[], self.keeps_groups)?;
         // Last, since the kernel forgets it when ids change.
-        Ok(process::die_with_parent(parent)?)
+        process::die_with_parent(parent)?;
+        self.root.as_ref().map_or(Ok(()), |root| root.enter(taken.as_ref()))
     }
 }
 

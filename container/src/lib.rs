@@ -5,6 +5,7 @@
 //! container. `plan` decides and touches nothing; everything below it does and decides nothing.
 
 pub mod attach;
+pub mod bases;
 pub mod beside;
 pub mod bridge;
 pub mod cgroups;
@@ -30,6 +31,7 @@ pub mod network;
 pub mod place;
 pub mod plan;
 pub mod remap;
+mod root;
 mod rootfs;
 pub mod security;
 pub mod start;

@@ -174,6 +174,13 @@ fn stamp(milliseconds: u64) -> String {
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}.{:03}", milliseconds % 1000)
 }
 
+/// Returns the minute of a time, as image servers write when something was built: `20261126_05:24`.
+pub fn minute(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (year, month, day) = date(seconds / 86_400);
+    format!("{year:04}{month:02}{day:02}_{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
+}
+
 /// Turns days since 1970-01-01 into a date of the Gregorian calendar, counting years from March so that the leap day
 /// is the last of its year.
 fn date(days: u64) -> (u64, u64, u64) {
@@ -193,6 +200,12 @@ mod tests {
     #[test]
     fn a_message_stays_on_its_line_and_turns_nothing_around() {
         assert_eq!(printable("a\nb\u{1b}[31m\u{202e}c é"), "a b [31m c é");
+    }
+
+    #[test]
+    fn a_minute_is_written_as_image_servers_do() {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(1_795_670_699);
+        assert_eq!(minute(time), "20261126_05:24");
     }
 
     #[test]

@@ -339,7 +339,7 @@ pub(crate) fn from_io(error: std::io::Error) -> Error {
 }
 
 /// The hash that LXC uses for long socket names.
-fn fnv_64a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv_64a(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -1,9 +1,10 @@
 //! HTTP and TLS, by ureq and rustls.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -18,6 +19,8 @@ use image::store::{Partial, StoreError};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an index, or the head of an answer, may take in all.
 const WHOLE: Duration = Duration::from_secs(300);
+/// How often it is told how far a file is.
+const TOLD: Duration = Duration::from_millis(100);
 /// How often an answer may send us on.
 const SENT_ON: usize = 5;
 
@@ -26,6 +29,8 @@ const SENT_ON: usize = 5;
 pub struct Client {
     agent: Agent,
     server: Server,
+    /// When it was told last how far a file is, where that is wished.
+    told: Option<Cell<Instant>>,
 }
 
 /// Why a server gave nothing.
@@ -100,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     /// The file of certificates cannot be read, or has none.
-    pub fn new(server: Server, ca_file: Option<&Path>) -> Result<Self, HttpError> {
+    pub fn new(server: Server, ca_file: Option<&Path>, progress: bool) -> Result<Self, HttpError> {
         let roots = match ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
             None => RootCerts::PlatformVerifier,
@@ -119,7 +124,8 @@ impl Client {
             .timeout_per_read(Some(PATIENCE))
             .timeout_recv_response(Some(WHOLE))
             .build();
-        Ok(Self { agent: config.into(), server })
+        let told = progress.then(|| Cell::new(Instant::now()));
+        Ok(Self { agent: config.into(), server, told })
     }
 
     /// Returns the server that is asked.
@@ -178,6 +184,7 @@ impl Client {
             StatusCode::OK => partial.restart().map_err(failed)?,
             status => return Err(HttpError::Status { url, status: status.as_u16() }.into()),
         }
+        let whole = answer.body().content_length().map(|rest| partial.length().saturating_add(rest));
         let mut body = answer.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -185,6 +192,7 @@ impl Client {
                 0 => break,
                 read => partial.append(&buffer[..read], limit).map_err(failed)?,
             }
+            self.tell(partial.length(), size.or(whole));
         }
         match size {
             Some(size) if partial.length() < size => {
@@ -192,6 +200,14 @@ impl Client {
                 Err(HttpError::Broken { url, error, unreachable: false }.into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Prints how far a file is, a line now and then. Who does not read it any more has ended.
+    fn tell(&self, came: u64, of: Option<u64>) {
+        if let Some(told) = self.told.as_ref().filter(|told| told.get().elapsed() >= TOLD) {
+            told.set(Instant::now());
+            let _unheard = writeln!(std::io::stdout(), "{}", serde_json::json!({"came": came, "of": of}));
         }
     }
 

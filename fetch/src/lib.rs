@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use config::images::{Form, Record, machine};
 use image::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
-use image::store::{Claim, Partial, Record, Store, StoreError};
+use image::store::{Claim, Partial, Store, StoreError};
 use types::Digest;
 use types::source::{ImageName, Word};
 
@@ -190,7 +191,7 @@ pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> 
     })?;
     refuse_stale(client, store, offer)?;
     let record = fetch(client, store, offer)?;
-    store.record(&offer.name(), &record)?;
+    store.record(&record)?;
     Ok(Pulled { image: record, unasked: None, left_out: left_out(&index) })
 }
 
@@ -220,11 +221,6 @@ fn bad_index(client: &Client, path: &str, why: BadIndex) -> FetchError {
     FetchError::Index { server: client.server().to_string(), path: path.to_owned(), why }
 }
 
-/// The kernel's word for this machine; [`Index::find`] knows the servers'.
-fn machine() -> Word {
-    std::env::consts::ARCH.parse().expect("the names of architectures are letters, digits and _")
-}
-
 fn from_store(store: &Store, name: &ImageName, error: HttpError) -> Result<Pulled> {
     let wanted = |record: &Record| record.is(name, &machine());
     let newest = store.records()?.into_iter().filter(wanted).max_by(|a, b| a.build.cmp(&b.build));
@@ -235,21 +231,24 @@ fn from_store(store: &Store, name: &ImageName, error: HttpError) -> Result<Pulle
 fn refuse_stale(client: &Client, store: &Store, offer: &Offer) -> Result<()> {
     let server = client.server().to_string();
     let (name, offered) = (offer.name(), offer.build.to_string());
-    match store.recorded(&name)?.filter(|here| here.server == server && here.build > offered) {
+    match store
+        .recorded(&name.to_string())?
+        .filter(|here| here.server.as_ref() == Some(&server) && here.build > offered)
+    {
         Some(here) => Err(FetchError::Stale { server, name: name.to_string(), offered, here: here.build }),
         None => Ok(()),
     }
 }
 
 fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
-    let record = |metadata, rootfs, lxc| Record {
+    let record = |metadata, rootfs, form| Record {
         name: offer.name().to_string(),
         also: offer.also.iter().map(Word::to_string).collect(),
         build: offer.build.to_string(),
-        server: client.server().to_string(),
-        rootfs,
-        metadata,
-        lxc,
+        server: Some(client.server().to_string()),
+        form,
+        metadata: Some(metadata),
+        layers: vec![rootfs],
     };
     match &offer.files {
         Files::Lxc(dir) => {
@@ -263,7 +262,7 @@ fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
             let (metadata, rootfs) = (of(METADATA)?, of(ROOTFS)?);
             file(client, store, &part(METADATA)?, None, metadata)?;
             file(client, store, &part(ROOTFS)?, None, rootfs)?;
-            Ok(record(metadata, rootfs, true))
+            Ok(record(metadata, rootfs, Form::Lxc))
         }
         Files::Streams { metadata, rootfs, fingerprint } => {
             let first = file(client, store, &metadata.path, metadata.size, metadata.digest)?;
@@ -272,7 +271,7 @@ fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
                 Some(wanted) if image::store::digest_of_both(first, second)? != *wanted => {
                     Err(FetchError::Fingerprint(offer.name().to_string()))
                 }
-                _ => Ok(record(metadata.digest, rootfs.digest, false)),
+                _ => Ok(record(metadata.digest, rootfs.digest, Form::Incus)),
             }
         }
     }
@@ -340,7 +339,7 @@ impl Client {
 /// # Errors
 /// The store cannot be opened, or the certificates cannot be read.
 pub fn prepare(request: &Request) -> Result<(Client, Option<Store>, Shut), Box<dyn std::error::Error>> {
-    let client = Client::new(request.server.clone(), request.ca_file.as_deref())?;
+    let client = Client::new(request.server.clone(), request.ca_file.as_deref(), request.progress)?;
     let store = request.store.as_deref().map(Store::open).transpose()?;
     let shut = shut_in(request.store.as_deref().unwrap_or(Path::new("")));
     Ok((client, store, shut))

@@ -9,7 +9,7 @@ use types::source::ImageName;
 
 /// How `bryo-fetch` is called.
 pub const FETCH_USAGE: &str = "usage: bryo-fetch list [--server URL] [--ca-file FILE]
-       bryo-fetch pull --image NAME --store DIR [--server URL] [--ca-file FILE]";
+       bryo-fetch pull --image NAME --store DIR [--progress] [--server URL] [--ca-file FILE]";
 
 /// The server that is asked when none is said: LXC's.
 const SERVER: &str = "images.linuxcontainers.org";
@@ -25,6 +25,8 @@ pub struct Request {
     pub ca_file: Option<PathBuf>,
     /// Where to.
     pub store: Option<PathBuf>,
+    /// How far it is, is told meanwhile.
+    pub progress: bool,
 }
 
 /// What is to be fetched.
@@ -44,19 +46,19 @@ impl Request {
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let mut arguments = arguments.into_iter();
         let verb = arguments.next().unwrap_or_default();
-        let mut options = Options::read(arguments);
+        let mut options = Options::part(arguments);
         let (what, store) = match verb.to_str() {
             Some("list") => (What::List, None),
             Some("pull") => {
-                let name = options.value("--image")?.ok_or(UsageError::Missing("--image"))?;
-                let store = options.value("--store")?.ok_or(UsageError::Missing("--store"))?;
-                (What::Pull(read("--image", name)?), Some(store.into()))
+                let name = options.read("--image")?;
+                (What::Pull(name), Some(options.needed("--store")?.into()))
             }
             _ => return Err(UsageError::Command(verb)),
         };
         let server = read("--server", options.value("--server")?.unwrap_or_else(|| SERVER.into()))?;
         let ca_file = options.value("--ca-file")?.map(PathBuf::from);
-        options.end().map(|()| Self { what, server, ca_file, store })
+        let progress = options.flag("--progress");
+        options.end().map(|()| Self { what, server, ca_file, store, progress })
     }
 }
 
@@ -75,15 +77,20 @@ mod tests {
     #[test]
     fn every_form_of_the_usage_is_read() {
         let server = |text: &str| text.parse::<Server>().unwrap();
-        let list = Request { what: What::List, server: server(SERVER), ca_file: None, store: None };
+        let list =
+            Request { what: What::List, server: server(SERVER), ca_file: None, store: None, progress: false };
         assert_eq!(parse("list"), Ok(list));
         let pull = Request {
             what: What::Pull("debian/13".parse().unwrap()),
             server: server("https://a.org"),
             ca_file: Some("/ca".into()),
             store: Some("/s".into()),
+            progress: true,
         };
-        assert_eq!(parse("pull --store /s --server a.org --ca-file /ca --image debian/13"), Ok(pull));
+        assert_eq!(
+            parse("pull --store /s --progress --server a.org --ca-file /ca --image debian/13"),
+            Ok(pull)
+        );
     }
 
     #[test]

@@ -2,8 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use config::images::Form;
+use types::source::ImageName;
 
 use crate::ids::Ids;
+use crate::index::Serial;
 use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
@@ -11,7 +16,10 @@ pub const USAGE: &str =
     "usage: bryo-image unpack --archive FD --root FD [--exclude-dev] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image metadata --archive FD --root FD
        bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
-       bryo-image remove --root FD --name NAME";
+       bryo-image remove --root FD --name NAME
+       bryo-image describe --archive FD
+       bryo-image verify --store DIR
+       bryo-image import --store DIR --image NAME --build TIME --form lxc|incus|archive --rootfs FD [--metadata FD]";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +51,31 @@ pub enum Command {
         /// What to remove from it.
         name: OsString,
     },
+    /// Tell what an image says of itself.
+    Describe {
+        /// The archive of its metadata.
+        archive: RawFd,
+    },
+    /// Read all files of a store of images.
+    Verify {
+        /// The store.
+        store: PathBuf,
+    },
+    /// Take an image into a store.
+    Import {
+        /// The store.
+        store: PathBuf,
+        /// The whole name.
+        name: ImageName,
+        /// When it was built.
+        build: String,
+        /// What its files are.
+        form: Form,
+        /// The archive of the root file system.
+        rootfs: RawFd,
+        /// That of the metadata.
+        metadata: Option<RawFd>,
+    },
 }
 
 /// A wrong argument vector.
@@ -73,19 +106,22 @@ impl Command {
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let mut arguments = arguments.into_iter();
         let verb = arguments.next().unwrap_or_default();
-        let mut options = Options::read(arguments);
+        let mut options = Options::part(arguments);
         let command = match verb.to_str() {
             Some("unpack") => Self::unpack(&mut options)?,
             Some("metadata") => Self::metadata(&mut options)?,
             Some("copy") => Self::copy(&mut options)?,
             Some("remove") => Self::remove(&mut options)?,
+            Some("describe") => Self::Describe { archive: options.fd("--archive")? },
+            Some("verify") => Self::Verify { store: options.needed("--store")?.into() },
+            Some("import") => Self::import(&mut options)?,
             _ => return Err(UsageError::Command(verb)),
         };
         options.end().map(|()| command)
     }
 
     fn unpack(options: &mut Options) -> Result<Self, UsageError> {
-        let what = match options.take(EXCLUDE_DEV).is_some() {
+        let what = match options.flag(EXCLUDE_DEV) {
             true => Archived::RootFilesystemWithoutDev,
             false => Archived::RootFilesystem,
         };
@@ -105,13 +141,32 @@ impl Command {
 
     fn remove(options: &mut Options) -> Result<Self, UsageError> {
         let root = options.fd("--root")?;
-        let name = options.value("--name")?.ok_or(UsageError::Missing("--name"))?;
+        let name = options.needed("--name")?;
         Ok(Self::Remove { root, name })
+    }
+
+    fn import(options: &mut Options) -> Result<Self, UsageError> {
+        let form = options.needed("--form")?;
+        let form = match form.to_str() {
+            Some("lxc") => Form::Lxc,
+            Some("incus") => Form::Incus,
+            Some("archive") => Form::Archive,
+            _ => return Err(UsageError::BadValue("--form", form)),
+        };
+        Ok(Self::Import {
+            store: options.needed("--store")?.into(),
+            name: options.read("--image")?,
+            build: options.read::<Serial>("--build")?.to_string(),
+            form,
+            rootfs: options.fd("--rootfs")?,
+            metadata: options.has("--metadata").then(|| options.fd("--metadata")).transpose()?,
+        })
     }
 }
 
-/// The one option without a value.
+/// The options without a value.
 const EXCLUDE_DEV: &str = "--exclude-dev";
+const FLAGS: [&str; 2] = [EXCLUDE_DEV, "--progress"];
 
 /// The options, with their values, that nobody has taken yet.
 #[derive(Debug)]
@@ -119,13 +174,18 @@ pub struct Options(Vec<(OsString, Option<OsString>)>);
 
 impl Options {
     /// Parts the arguments into options and values.
-    pub fn read(mut arguments: impl Iterator<Item = OsString>) -> Self {
+    pub fn part(mut arguments: impl Iterator<Item = OsString>) -> Self {
         let mut options = Vec::new();
         while let Some(name) = arguments.next() {
-            let value = if name == EXCLUDE_DEV { None } else { arguments.next() };
+            let value = if FLAGS.iter().any(|flag| name == *flag) { None } else { arguments.next() };
             options.push((name, value));
         }
         Self(options)
+    }
+
+    /// Takes an option without a value, and tells whether it was there.
+    pub fn flag(&mut self, name: &str) -> bool {
+        self.take(name).is_some()
     }
 
     fn take(&mut self, name: &str) -> Option<Option<OsString>> {
@@ -139,6 +199,27 @@ impl Options {
     /// The option stands there without one.
     pub fn value(&mut self, name: &'static str) -> Result<Option<OsString>, UsageError> {
         self.take(name).map(|value| value.ok_or(UsageError::NoValue(name))).transpose()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(option, _)| option == name)
+    }
+
+    /// Takes the value of an option that must be there.
+    ///
+    /// # Errors
+    /// It is not there, or without a value.
+    pub fn needed(&mut self, name: &'static str) -> Result<OsString, UsageError> {
+        self.value(name)?.ok_or(UsageError::Missing(name))
+    }
+
+    /// Reads the value of an option that must be there.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub fn read<T: std::str::FromStr>(&mut self, name: &'static str) -> Result<T, UsageError> {
+        let value = self.needed(name)?;
+        OsStr::to_str(&value).and_then(|text| text.parse().ok()).ok_or(UsageError::BadValue(name, value))
     }
 
     fn fd(&mut self, name: &'static str) -> Result<RawFd, UsageError> {

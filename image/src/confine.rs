@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use sys::mount::{self, Depth, Propagation};
-use sys::{namespace, path, process};
+use sys::{landlock, namespace, path, process};
 
 /// The capabilities that making files of others needs. Source: capabilities(7).
 const KEPT: u64 = bit(0) | bit(1) | bit(2) | bit(3) | bit(4) | bit(31);
@@ -34,6 +34,12 @@ pub fn confine(root: BorrowedFd<'_>) -> Confined {
     };
     let limited = sys::cap::limit_own(KEPT).and_then(|()| process::set_no_new_privs());
     if entered.and(limited).is_ok() { Confined::Fully } else { Confined::Partly }
+}
+
+/// Lets this process work with files below `dir` alone, beside those that it has open; with an empty path with none.
+pub fn confine_to_files(dir: &Path) -> Confined {
+    let confined = process::set_no_new_privs().and_then(|()| landlock::files(std::iter::empty(), dir));
+    if confined.is_ok() { Confined::Fully } else { Confined::Partly }
 }
 
 /// Makes `root` the root of a new mount namespace that holds nothing else.

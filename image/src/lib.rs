@@ -17,6 +17,7 @@ mod archive;
 pub mod command;
 mod confine;
 mod copy;
+mod describe;
 mod entry_path;
 mod error;
 mod ids;
@@ -31,8 +32,9 @@ mod unpack;
 mod xattr;
 
 pub use command::{Command, USAGE, UsageError};
-pub use confine::{Confined, confine};
+pub use confine::{Confined, confine, confine_to_files};
 pub use copy::copy;
+pub use describe::{Described, describe};
 pub use error::{Error, Problem};
 pub use ids::Ids;
 pub use tree::Report;

@@ -27,14 +27,14 @@ pub enum Archived {
 }
 
 impl Archived {
-    fn max_bytes(self) -> u64 {
+    pub(crate) fn max_bytes(self) -> u64 {
         match self {
             Self::Metadata => 16 << 20,
             _ => 64 << 30,
         }
     }
 
-    fn max_entries(self) -> u64 {
+    pub(crate) fn max_entries(self) -> u64 {
         match self {
             Self::Metadata => 10_000,
             _ => 10_000_000,
@@ -48,7 +48,7 @@ impl Archived {
     }
 
     /// A link in metadata could make its reader open a file of the host.
-    fn check(self, content: &Content) -> Result<(), Problem> {
+    pub(crate) fn check(self, content: &Content) -> Result<(), Problem> {
         match content {
             Content::File(_) | Content::Directory => Ok(()),
             _ if self != Self::Metadata => Ok(()),

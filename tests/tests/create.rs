@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{Background, Lab, User, within};
+use tests::{Lab, User};
 
 tests::claims! {
     the_local_template_keeps_every_property: hybrid, not cell ONE_ID;
@@ -12,9 +12,6 @@ tests::claims! {
     a_tar_xz_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
     a_tar_zst_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
     what_create_made_starts: hybrid unified, needs Bryo, not cell INIT;
-    an_image_of_a_server_becomes_a_container: hybrid, needs Bryo, not cell INIT;
-    an_image_that_no_server_has_leaves_nothing: hybrid, needs Bryo;
-    a_run_that_waits_for_a_server_ends_when_its_time_is_over: hybrid, needs Bryo;
     an_archive_that_is_none_leaves_nothing: hybrid cell, needs Bryo;
     an_archive_cut_short_leaves_nothing: hybrid cell, needs Bryo;
     what_was_there_before_is_not_removed: hybrid cell, needs Bryo;
@@ -105,82 +102,6 @@ fn what_create_made_starts(lab: &Lab) {
     ana.bryo(["exec", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
     ana.bryo(["stop", "-k", "web"]).succeeds();
     ana.bryo(["destroy", "web"]).succeeds();
-}
-
-/// Serves the busybox root file system as an image server does, on loopback of the lab's own.
-const SERVE: &str = r#"mkdir -p www/streams/v1 www/images
-cp /run/bryo-lab/rootfs/busybox.tar.xz www/images/root.tar.xz
-echo metadata >www/images/incus.tar.xz
-item() {
-    sum=$(sha256sum www/images/$1) size=$(stat -c %s www/images/$1)
-    printf '"%s": {"ftype": "%s", "path": "images/%s", "size": %s, "sha256": "%s"}' $1 $1 $1 $size ${sum%% *}
-}
-build='"os": "Debian", "release": "trixie", "aliases": "debian/13", "variant": "default", "arch": "'$(uname -m)'"'
-items="$(item root.tar.xz), $(item incus.tar.xz)"
-echo '{"products": {"a": {'$build', "versions": {"20261125_05:24": {"items": {'$items'}}}}}}' >www/streams/v1/images.json
-echo '{"index": {"a": {"datatype": "image-downloads", "path": "streams/v1/images.json"}}}' >www/streams/v1/index.json
-exec busybox httpd -f -p 127.0.0.1:8765 -h www"#;
-
-const SERVER: &str = "http://127.0.0.1:8765";
-
-/// Starts the server of [`SERVE`], and makes it the one of the user's settings.
-fn serves(ana: &User<'_>) -> Background {
-    let server = ana.sh(SERVE).background();
-    ana.write(".config/bryo/config.toml", &format!("[image]\nserver = \"{SERVER}\"\n"));
-    within(60, "the server answers", || ana.bryo(["image", "ls", "--remote"]).output().status() == 0);
-    server
-}
-
-fn an_image_of_a_server_becomes_a_container(lab: &Lab) {
-    let ana = lab.user("ana");
-    let server = serves(&ana);
-    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
-    let offered = ana.bryo(["image", "ls", "--remote", "debian/13", "--json"]).succeeds().json();
-    assert_eq!(
-        (&offered[0]["build"], &offered[0]["also"][0]),
-        (&"20261125_05:24".into(), &"13".into()),
-        "{offered:#}"
-    );
-    ana.bryo(["create", "web", "debian/13"]).succeeds();
-    ana.bryo(["start", "web"]).succeeds();
-    ana.bryo(["exec", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
-    ana.bryo(["stop", "-k", "web"]).succeeds();
-    ana.bryo(["destroy", "web"]).succeeds();
-    ana.bryo(["image", "ls"])
-        .succeeds()
-        .stdout_contains("debian/trixie/")
-        .stdout_contains("20261125_05:24  (13)");
-    // Without the server it is the image that is there.
-    drop(server);
-    let created = ana.bryo(["create", "web", "debian/13"]).succeeds();
-    created.stderr_contains("the server cannot be reached");
-    ana.bryo(["destroy", "web"]).succeeds();
-}
-
-fn an_image_that_no_server_has_leaves_nothing(lab: &Lab) {
-    let ana = lab.user("ana");
-    let server = serves(&ana);
-    let refused = ana.bryo(["create", "web", "debian/12"]).exits(1);
-    refused.stderr_contains("debian has no release 12; it has trixie (13)");
-    ana.sh("echo altered >>www/images/root.tar.xz").succeeds();
-    ana.bryo(["create", "web", "debian/13"]).exits(1).stderr_contains("images/root.tar.xz");
-    drop(server);
-    let refused = ana.bryo(["create", "web", "debian/13"]).exits(1);
-    refused.stderr_contains("Connection refused").stderr_contains("bryo image ls --remote");
-    assert!(!ana.lxcpath().join("web").exists());
-    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
-}
-
-fn a_run_that_waits_for_a_server_ends_when_its_time_is_over(lab: &Lab) {
-    let ana = lab.user("ana");
-    // It takes connections and says nothing.
-    let _silent = ana.sh("exec busybox nc -ll -p 8766 -e sleep 600").background();
-    ana.write(".config/bryo/config.toml", "[image]\nserver = \"http://127.0.0.1:8766\"\n");
-    within(60, "the server listens", || {
-        ana.sh("cat /proc/net/tcp* | grep -q ':223E .* 0A '").output().status() == 0
-    });
-    ana.bryo(["run", "--timeout", "3", "debian/13", "--", "true"]).exits(124);
-    assert!(!ana.processes().iter().any(|process| process.command.contains("bryo-fetch")));
 }
 
 fn an_archive_that_is_none_leaves_nothing(lab: &Lab) {

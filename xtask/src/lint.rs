@@ -21,7 +21,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("cgroup", &["types", "sys"]),
     ("container", &["types", "sys", "config", "cgroup", "policy"]),
     ("image", &["types", "sys", "config"]),
-    ("fetch", &["types", "sys", "image"]),
+    ("fetch", &["types", "sys", "config", "image"]),
     ("lxcfs", &["types", "sys", "cgroup"]),
     ("bryo", &["types", "sys", "config", "cgroup", "policy", "container"]),
     ("helpers", &["types"]),

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use container::Kind;
 use container::create::Template;
 use container::place::Place;
-use container::{Error, Kind};
 use types::ContainerName;
 
 use crate::context::Context;
-use crate::making::{self, CHOICES};
+use crate::making::{self, CHOICES, How, OFFLINE};
 use crate::output::{self, Cannot, Outcome};
 use crate::own::Own;
 use crate::publish::Publish;
@@ -21,7 +21,8 @@ use crate::usage;
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
-    /// A name (debian/13), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the setting create.image
+    /// A name (debian/13), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the
+    /// setting create.image, else this machine's own distribution and release
     #[arg(conflicts_with = "template")]
     image: Option<String>,
     /// A template: local, busybox, host or none
@@ -30,6 +31,8 @@ pub(super) struct Create {
     /// A file that the configuration begins with
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
     #[command(flatten)]
     own: Own,
     #[command(flatten)]
@@ -41,7 +44,10 @@ pub(super) struct Create {
 
 const EXAMPLES: &str = "\
 Examples:
+  bryo create web                                      this machine's own distribution and release
   bryo create web debian/13                            from an image of the image server
+  bryo create web debian/13 --pull                     from its newest build, also where an older one is here
+  bryo create web debian/13 --full                     with a root file system that shares nothing
   bryo create web ./rootfs.tar.zst                     from an archive
   bryo create web -t host                              this machine's own programs, read-only
   bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
@@ -54,7 +60,11 @@ impl Create {
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let name = self.name.clone();
         let from = self.source(context).cannot("create", &name);
-        let from = from.map_err(|failure| failure.with_help(Kind::Usage, CHOICES))?;
+        let from = from.map_err(|failure| {
+            let failure = failure.with_help(Kind::Usage, CHOICES).with_help(Kind::Fetch, OFFLINE);
+            failure.with_status(Kind::Fetch, output::BRYO_FAILED)
+        })?;
+        let source = from.1.clone();
         let created = self.create(context, context.place(&name), from).cannot("create", &name)?;
         if talk == Talk::Quiet {
             return Ok(0);
@@ -63,6 +73,8 @@ impl Create {
         if let Some(unpacked) = &created.unpacked {
             let (files, size) = (unpacked.entries, usage::human(unpacked.bytes));
             output::say(&format!("{name} created: {files} files, {size}"));
+        } else if created.is_over_image {
+            output::say(&format!("{name} created over {source}"));
         }
         if let Some(me) = &created.me {
             output::say(&format!(
@@ -89,8 +101,8 @@ impl Create {
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
             (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
-            (None, Some(image)) => Ok((making::from_image(context, image, None)?, image.clone())),
-            (None, None) => Err(Error::new(Kind::Usage, "neither an image nor a template is named")),
+            (None, Some(image)) => making::from_image(context, image, &self.how, None),
+            (None, None) => making::of_this_machine(context, &self.how),
         }
     }
 }

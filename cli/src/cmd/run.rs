@@ -37,12 +37,14 @@ use crate::watch::Watch;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
-    /// An archive or a directory; without one that of the setting run.image, else the machine's own programs, read-only,
+    /// A name (debian/13), an archive or a directory; without one that of the setting run.image, else the machine's own programs, read-only,
     /// under a private root
     image: Option<String>,
     /// The name of the container
     #[arg(short, long)]
     name: Option<ContainerName>,
+    #[command(flatten)]
+    how: making::How,
     #[command(flatten)]
     own: Own,
     #[command(flatten)]
@@ -70,7 +72,8 @@ pub(super) struct Run {
 const EXAMPLES: &str = "\
 Examples:
   bryo run -- make test                                this machine's programs, under a private root
-  bryo run ./alpine.tar.zst -- ./test.sh               one command in an image
+  bryo run debian/13 -- apt list                       one command in an image of the image server
+  bryo run ./alpine.tar.zst -- ./test.sh               one in an archive
   bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours
   bryo run --share . -u root -- id                     as root inside, whose files are not yours
   bryo run -p 8080:80 ./web.tar.zst -- httpd -f        with this machine's port 8080 as its port 80
@@ -135,14 +138,14 @@ impl Once<'_> {
 
     fn run(mut self, wanted: Run) -> container::Result<i32> {
         let place = self.context.settled(&self.place.name)?;
-        let template = wanted
-            .image
-            .as_deref()
-            .map_or(Ok(Template::Host), |image| making::from_image(self.context, image, Some(self.bounds)))?;
+        let (template, source) = match wanted.image.as_deref() {
+            Some(image) => making::from_image(self.context, image, &wanted.how, Some(self.bounds))?,
+            None => (Template::Host, "host".to_owned()),
+        };
         let making = making::Wanted {
             place,
             template,
-            source: wanted.image.clone().unwrap_or_else(|| "host".to_owned()),
+            source,
             arguments: Vec::new(),
             config: None,
             settings: if wanted.boot { EPHEMERAL } else { FOR_A_COMMAND },

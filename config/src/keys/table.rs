@@ -433,7 +433,7 @@ pub static TABLE: &[Key] = &[
     )
     .replaces(&["lxc.rootfs"])
     .default("that of the host")
-    .partly("a directory; others are refused"),
+    .partly("a directory or an overlay; others are refused"),
     key(
         "lxc.seccomp.allow_nesting",
         "0|1",

@@ -18,6 +18,7 @@ use super::Share;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{self, Caller, HostFacts};
 use crate::idmap::{self, MappedNamespace};
+use crate::root::Root;
 
 /// Far more than any image's passwd file.
 const CAP: u64 = 1 << 20;
@@ -268,7 +269,7 @@ pub(crate) struct Maker<'a> {
     /// Who asks.
     pub(crate) facts: &'a HostFacts,
     /// The root file system.
-    pub(crate) root: BorrowedFd<'a>,
+    pub(crate) root: &'a Root,
     /// The container has the host's programs.
     pub(crate) hosts_programs: bool,
     /// What it shows of the host.
@@ -279,27 +280,27 @@ impl Maker<'_> {
     /// Gives the caller an account, where the map has a user for it and the root file system knows users.
     pub(crate) fn make(&self) -> Result<Option<Me>> {
         let namespace = MappedNamespace::new(self.map, &self.facts.id_writer, &self.facts.caller)?;
-        self.work(&namespace, make)
+        self.work(namespace, make)
     }
 
     /// Finds out whether the account can be made, in a namespace with power over the files.
-    pub(crate) fn check(&self, namespace: &MappedNamespace) -> Result<()> {
+    pub(crate) fn check(&self, namespace: MappedNamespace) -> Result<()> {
         self.work(namespace, |account| Ok(look(account)?.map(|(_, _, decision)| decision.me))).map(drop)
     }
 
     fn work(
         &self,
-        namespace: &MappedNamespace,
+        namespace: MappedNamespace,
         work: impl FnOnce(&Account) -> Result<Option<Me>>,
     ) -> Result<Option<Me>> {
         let caller = &self.facts.caller;
         let Some((uid, Some(gid))) = idmap::me(self.map, caller) else { return Ok(None) };
         let account = account(caller, uid, gid, self.hosts_programs, self.shares);
         let inside = || {
-            path::change_root(self.root)?;
             sys::process::set_umask(0o022);
             work(&account)
         };
+        let namespace = namespace.inside(self.root)?;
         namespace.ask(inside, &mut || ()).doing_with(|| format!("making user {} inside", account.name))
     }
 }

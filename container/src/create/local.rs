@@ -40,17 +40,7 @@ impl Filling<'_> {
         no_dev: bool,
         config: &mut text::Builder,
     ) -> Result<Filled> {
-        let image = self.image_config(metadata).doing("reading the metadata")?;
-        let mut notes = Vec::new();
-        if image.is_empty() {
-            config.system_container()?;
-        }
-        for (key, value) in config::lines(&image) {
-            match allowed(key, value) {
-                Some(value) => config.set(key, &value)?,
-                None => notes.push(format!("the image's {key} = {value} is not taken")),
-            }
-        }
+        let notes = take(&self.image_config(metadata)?, config)?;
         let words: &[&str] = if no_dev { &["unpack", "--exclude-dev"] } else { &["unpack"] };
         let unpacked = Some(self.unpack(rootfs, words)?);
         self.settle_inside()?;
@@ -58,12 +48,16 @@ impl Filling<'_> {
     }
 
     /// Unpacks the metadata into a directory that container root may write, and reads the configuration in it.
-    fn image_config(&mut self, metadata: &OwnedFd) -> Result<String> {
+    pub(super) fn image_config(&mut self, metadata: &OwnedFd) -> Result<String> {
+        self.read_config(metadata).doing("reading the metadata")
+    }
+
+    fn read_config(&mut self, metadata: &OwnedFd) -> Result<String> {
+        let root = self.root.dir()?;
         let name = std::ffi::OsStr::new("metadata");
-        let dir = path::open_dir(&self.place.dir())?;
         // Below the rootfs, which is container root's, and gone again before the root file system comes.
-        self.namespace()?.run(|| Ok(path::make_dir(self.root, name, 0o755)?))?;
-        let target = path::open_dir_at(self.root, Path::new(name))?;
+        self.namespace()?.run(|| Ok(path::make_dir(root, name, 0o755)?))?;
+        let target = path::open_dir_at(root, Path::new(name))?;
         let unpacked = self.unpack_to(target.as_fd(), metadata, &["metadata"]);
         let read = unpacked.map(|_| {
             let flags = path::OpenFlags::RDONLY | path::OpenFlags::NONBLOCK;
@@ -73,10 +67,24 @@ impl Filling<'_> {
             let regular = found.filter(|fd| path::is_regular(fd.as_fd()).unwrap_or(false));
             regular.and_then(|fd| path::read_all(fd, CAP).ok()).unwrap_or_default()
         });
-        drop(dir);
-        self.namespace()?.run(|| Ok(sys::file::remove_tree(self.root, name)?))?;
+        self.namespace()?.run(|| Ok(sys::file::remove_tree(root, name)?))?;
         Ok(String::from_utf8_lossy(&read?).into_owned())
     }
+}
+
+/// Writes what an image may set into a configuration, and says what is not taken. An image that says nothing is a usual system.
+pub(super) fn take(image: &str, config: &mut text::Builder) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    if image.is_empty() {
+        config.system_container()?;
+    }
+    for (key, value) in config::lines(image) {
+        match allowed(key, value) {
+            Some(value) => config.set(key, &value)?,
+            None => notes.push(format!("the image's {key} = {value} is not taken")),
+        }
+    }
+    Ok(notes)
 }
 
 /// Returns the value to write, if an image may set the key to it.

@@ -15,13 +15,14 @@
 pub(crate) mod account;
 mod busybox;
 mod host;
+mod image;
 mod local;
 mod share;
 mod text;
 mod unpack;
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use config::beside::Beside;
@@ -30,6 +31,7 @@ use types::{IdMap, Published};
 
 use account::Maker;
 pub use account::Me;
+pub use image::{Metadata, StoredImage};
 pub use share::Share;
 pub use text::default_text;
 pub use unpack::{Progress, Unpacked};
@@ -39,6 +41,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::host::HostFacts;
 use crate::idmap::{self, MappedNamespace};
 use crate::place::{self, Lock, Place, StateDir, from_io};
+use crate::root::Root;
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub enum Template {
         /// `--no-dev`
         no_dev: bool,
     },
+    /// An image of the store.
+    Image(StoredImage),
     /// A static busybox.
     Busybox {
         /// The program.
@@ -100,6 +105,8 @@ pub struct Created {
     pub me: Option<Me>,
     /// What was unpacked, if something was.
     pub unpacked: Option<Unpacked>,
+    /// It shares the files of an image.
+    pub is_over_image: bool,
     /// What the user should know, a sentence each.
     pub notes: Vec<String>,
     /// The marker of a container that is for one run.
@@ -314,21 +321,26 @@ fn fill(
     }
     config.set("lxc.uts.name", place.name.as_str())?;
     if !matches!(request.template, Template::None) {
-        let root = make_rootfs(&place, idmap, facts)?;
         let template = std::mem::replace(&mut request.template, Template::None);
         let programs_are_hosts = matches!(template, Template::Host);
-        let mut work =
-            Filling { root: root.as_fd(), facts, idmap, place: &place, progress: request.progress };
-        let filled = work.fill(template, &mut config)?;
+        let made = make_root(&place, &template, idmap, facts, request.progress)?;
+        let root = &made.root;
+        let mut work = Filling { root, facts, idmap, place: &place, progress: request.progress };
+        let filled = match &template {
+            Template::Image(image) => work.image(image, made.base.as_ref(), &mut config)?,
+            _ => work.fill(template, &mut config)?,
+        };
         created.unpacked = filled.unpacked;
-        created.notes = filled.notes;
+        created.is_over_image = made.base.is_some();
+        created.notes = made.notes;
+        created.notes.extend(filled.notes);
         created.notes.extend(work.has_one_id().then(|| ONE_ID.to_owned()));
         if request.me {
             let (hosts_programs, shares) = (programs_are_hosts, &request.shares[..]);
-            created.me = Maker { map: idmap, facts, root: root.as_fd(), hosts_programs, shares }.make()?;
+            created.me = Maker { map: idmap, facts, root, hosts_programs, shares }.make()?;
             created.notes.extend(about_me(&created, facts));
         }
-        config.set("lxc.rootfs.path", &format!("dir:{}", place.rootfs().display()))?;
+        config.set("lxc.rootfs.path", &made.path)?;
     }
     for share in &request.shares {
         config.set("lxc.mount.entry", &share.entry()?)?;
@@ -356,6 +368,22 @@ fn about_me(created: &Created, facts: &HostFacts) -> Option<String> {
     }
 }
 
+/// Makes the root file system of a container: that of an image may be there already.
+fn make_root(
+    place: &Place,
+    template: &Template,
+    idmap: &IdMap,
+    facts: &HostFacts,
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<image::Made> {
+    if let Template::Image(image) = template {
+        return image::Maker { place, idmap, facts }.make(image, progress);
+    }
+    let root = Root::Dir(make_rootfs(place, idmap, facts)?);
+    let path = format!("dir:{}", place.rootfs().display());
+    Ok(image::Made { root, path, notes: Vec::new(), base: None })
+}
+
 /// Makes the directory of the root file system: container root's own, reachable by it and its owner alone.
 fn make_rootfs(place: &Place, idmap: &IdMap, facts: &HostFacts) -> Result<OwnedFd> {
     let dir = path::open_dir(&place.dir())?;
@@ -379,7 +407,7 @@ fn make_rootfs(place: &Place, idmap: &IdMap, facts: &HostFacts) -> Result<OwnedF
 
 /// The filling of a new root file system.
 struct Filling<'a> {
-    root: BorrowedFd<'a>,
+    root: &'a Root,
     facts: &'a HostFacts,
     idmap: &'a IdMap,
     place: &'a Place,
@@ -396,7 +424,8 @@ struct Filled {
 impl Filling<'_> {
     fn fill(&mut self, template: Template, config: &mut text::Builder) -> Result<Filled> {
         match template {
-            Template::None => Ok(Filled::default()),
+            // That of an image is filled by its own way.
+            Template::None | Template::Image(_) => Ok(Filled::default()),
             Template::Archive(archive) => {
                 config.system_container()?;
                 let unpacked = Some(self.unpack(&archive, &["unpack"])?);
@@ -460,8 +489,7 @@ impl Filling<'_> {
 
     /// Runs `work` as container root with the new root file system as `/`.
     fn inside(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.namespace()?.run(|| {
-            path::change_root(self.root)?;
+        self.namespace()?.inside(self.root)?.run(|| {
             sys::process::set_umask(0o022);
             work()
         })

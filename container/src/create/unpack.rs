@@ -47,7 +47,8 @@ const TICK: Duration = Duration::from_millis(100);
 impl Filling<'_> {
     /// Unpacks an archive below the root with the given verb and options of `bryo-image`.
     pub(super) fn unpack(&mut self, archive: &OwnedFd, words: &[&str]) -> Result<Unpacked> {
-        self.unpack_to(self.root, archive, words)
+        let root = self.root;
+        self.unpack_to(root.dir()?, archive, words)
     }
 
     pub(super) fn unpack_to(
@@ -88,12 +89,13 @@ impl Filling<'_> {
                 }
             }
         };
+        let root = self.root.dir()?;
         let arguments =
-            ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &self.root.as_raw_fd().to_string()];
+            ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &root.as_raw_fd().to_string()];
         let mut arguments = arguments.map(str::to_owned).to_vec();
         arguments.extend(["--ids".to_owned(), ids]);
         let namespace = MappedNamespace::new(&map, &self.facts.id_writer, caller)?;
-        self.run_image(&namespace, &arguments, &[dir.as_fd(), self.root], None)
+        self.run_image(&namespace, &arguments, &[dir.as_fd(), root], None)
             .doing_with(|| format!("copying {}", source.display()))
     }
 

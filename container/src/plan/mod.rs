@@ -38,6 +38,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, HostFacts, IdWriter, NetworkFacts};
 use crate::idmap;
 use crate::place::Place;
+pub use crate::root::OverlayPlan;
 use crate::security::{Circumstances, Confinement};
 
 /// What a caller wants started.
@@ -171,8 +172,10 @@ pub struct StartPlan {
 /// The root file system.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RootfsPlan {
-    /// A directory of the host.
+    /// A directory of the host; of an overlay the topmost of those that nobody writes to.
     pub path: PathBuf,
+    /// The directories of an overlay, where it is one.
+    pub overlay: Option<OverlayPlan>,
     /// Where it is mounted while hooks still see the host's files (`LXC_ROOTFS_MOUNT`).
     pub mount: PathBuf,
     /// Mounted read-only.
@@ -444,13 +447,20 @@ const MOUNT_PLACES: [&str; 5] = ["/usr/lib/x86_64-linux-gnu/lxc/rootfs", "/mnt",
 
 fn rootfs(config: &Config, place: &Place) -> Result<RootfsPlan> {
     let options = config.rootfs_options.as_deref().unwrap_or("");
-    let path = match &config.rootfs_path {
+    let overlay = match &config.rootfs_path {
+        Some(given) if given.backend.as_deref() == Some("overlay") => {
+            Some(OverlayPlan::parse(&given.path).doing(place.name.to_string())?)
+        }
         Some(given) if given.backend.is_some() => {
-            let cause = format!("lxc.rootfs.path = {given}: only directories can be started");
+            let cause = format!("lxc.rootfs.path = {given}: only directories and overlays can be started");
             return Err(Error::new(Kind::Config, cause));
         }
-        Some(given) => PathBuf::from(&given.path),
-        None => PathBuf::from("/"),
+        _ => None,
+    };
+    let path = match (&overlay, &config.rootfs_path) {
+        (Some(overlay), _) => overlay.lowers[0].clone(),
+        (None, Some(given)) => PathBuf::from(&given.path),
+        (None, None) => PathBuf::from("/"),
     };
     if !path.is_absolute() {
         return Err(Error::new(Kind::Config, format!("lxc.rootfs.path = {}: not absolute", path.display())))
@@ -461,7 +471,7 @@ fn rootfs(config: &Config, place: &Place) -> Result<RootfsPlan> {
     let mount = configured.or(usual).unwrap_or(Path::new("/")).to_owned();
     let attributes = options.split(',').filter_map(mounts::root_attribute).fold(0, |all, set| all | set);
     let (read_only, attributes) = (attributes & attr::RDONLY != 0, attributes & !attr::RDONLY);
-    Ok(RootfsPlan { path, mount, read_only, attributes })
+    Ok(RootfsPlan { path, overlay, mount, read_only, attributes })
 }
 
 /// Returns the directory of the terminals: one below /dev, whatever the value looks like.

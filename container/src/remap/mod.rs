@@ -41,6 +41,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, HostFacts};
 use crate::idmap::{self, MappedNamespace};
 use crate::place::{Place, from_io};
+use crate::root::Root;
 
 /// The root file system while it is shifted.
 const ASIDE: &str = "rootfs.remap";
@@ -228,9 +229,9 @@ impl Plan {
             return Ok(());
         }
         let root = path::open_dir(&self.place.rootfs()).map_err(|e| Error::from(e).of_kind(Kind::Rootfs))?;
-        let maker =
-            Maker { map: &self.shift.to, facts, root: root.as_fd(), hosts_programs: false, shares: &[] };
-        maker.check(&work(&self.shift, facts)?)
+        let root = &Root::Dir(root);
+        let maker = Maker { map: &self.shift.to, facts, root, hosts_programs: false, shares: &[] };
+        maker.check(work(&self.shift, facts)?)
     }
 
     fn write_list(&self, dir: &OwnedFd, facts: &HostFacts, tick: &mut dyn FnMut(Progress)) -> Result<List> {
@@ -337,10 +338,11 @@ fn finish(
     };
     let (changed, gone) = work(&shift, facts)?.ask(apply, &mut tick).doing("shifting the files")?;
     (tally.changed, tally.gone) = (changed, gone);
-    let maker = Maker { map: &shift.to, facts, root: root.as_fd(), hosts_programs: false, shares: &[] };
+    let root = Root::Dir(root);
+    let maker = Maker { map: &shift.to, facts, root: &root, hosts_programs: false, shares: &[] };
     let me = if me { maker.make()? } else { None };
     // The owners must last before the map that fits them does.
-    file::sync_filesystem(root.as_fd())?;
+    file::sync_filesystem(root.dir()?)?;
     config.save()?;
     file::rename(dir.as_fd(), OsStr::new(ASIDE), OsStr::new("rootfs"))
         .doing("putting the root file system back")?;

@@ -16,7 +16,7 @@ use sys::mount::{self, Depth, Propagation};
 use sys::path::{self, Links};
 
 pub(crate) use dev::Terminals;
-pub(crate) use take::{Source, take};
+pub(crate) use take::{RootSource, Source, take};
 
 use crate::error::{Doing, Result};
 use crate::plan::StartPlan;
@@ -30,11 +30,15 @@ pub(crate) struct Rootfs {
 impl Rootfs {
     /// Mounts what was taken. All mounts of the new mount namespace become private first, so that nothing done here
     /// shows on the host.
-    pub(crate) fn attach(plan: &StartPlan, root: OwnedFd) -> Result<Self> {
+    pub(crate) fn attach(plan: &StartPlan, root: RootSource) -> Result<Self> {
         let doing = || format!("mounting the root file system {}", plan.rootfs.path.display());
         let host_root = path::take(Path::new("/"))?;
         mount::set_attributes(host_root.as_fd(), 0, 0, Some(Propagation::Private), Depth::Tree)
             .doing("making all mounts private")?;
+        let root = match root {
+            RootSource::Mount(mount) => mount,
+            RootSource::Layers(layers) => layers.mount().doing_with(doing)?,
+        };
         let place = path::take(&plan.rootfs.mount).doing_with(doing)?;
         mount::attach(root.as_fd(), place.as_fd()).doing_with(doing)?;
         Ok(Self { root })

@@ -8,6 +8,7 @@ use sys::path;
 
 use crate::error::{Doing, Kind, Result};
 use crate::plan::{EntryPlan, EntrySource, StartPlan};
+use crate::root::Layers;
 
 /// The host's device nodes that every container has. mknod is impossible in a user namespace, so they are bound.
 const NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
@@ -23,11 +24,20 @@ pub(crate) enum Source {
     Inside,
 }
 
+/// The root file system, taken.
+#[derive(Debug)]
+pub(crate) enum RootSource {
+    /// A detached copy of the host's mount.
+    Mount(OwnedFd),
+    /// The directories of an overlay.
+    Layers(Layers),
+}
+
 /// Everything taken.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The root file system, detached.
-    pub(crate) root: OwnedFd,
+    /// The root file system.
+    pub(crate) root: RootSource,
     /// One for each planned entry.
     pub(crate) sources: Vec<Source>,
     /// What lies over /etc/resolv.conf in user mode.
@@ -49,12 +59,16 @@ pub(crate) fn take(plan: &StartPlan) -> Result<Taken> {
     })
 }
 
-fn root(plan: &StartPlan) -> Result<OwnedFd> {
+fn root(plan: &StartPlan) -> Result<RootSource> {
+    if let Some(overlay) = &plan.rootfs.overlay {
+        return Layers::take(overlay).map(RootSource::Layers).doing("taking the root file system");
+    }
     let copy_tree = |path: &Path| {
         let dir = path::take(path)?;
         mount::copy(dir.as_fd(), Path::new(""), Depth::Tree)
     };
     copy_tree(&plan.rootfs.path)
+        .map(RootSource::Mount)
         .map_err(|e| crate::Error::from(e).of_kind(Kind::Rootfs))
         .doing_with(|| format!("taking the root file system {}", plan.rootfs.path.display()))
 }

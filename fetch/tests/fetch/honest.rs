@@ -22,8 +22,8 @@ fn an_image_of_simplestreams_is_fetched_once() {
     assert_eq!(
         report,
         json!({
-            "name": NAME, "also": ["13"], "build": image.build, "server": server.url(), "lxc": false, "left_out": 0,
-            "metadata": metadata, "rootfs": rootfs, "unasked": null,
+            "name": NAME, "also": ["13"], "build": image.build, "server": server.url(), "form": "incus", "left_out": 0,
+            "metadata": metadata, "layers": [rootfs], "unasked": null,
         })
     );
     scratch.assert_has(&image.metadata);
@@ -39,7 +39,7 @@ fn an_image_of_lxcs_index_is_fetched_by_the_digests_beside_it() {
     let (server, image, scratch) = (Server::new(), Image::new(), Scratch::new());
     image.on_lxc(&server);
     let report = scratch.pull(&server.url(), "debian/trixie/amd64").report();
-    assert_eq!((&report["name"], &report["lxc"]), (&json!(NAME), &json!(true)));
+    assert_eq!((&report["name"], &report["form"]), (&json!(NAME), &json!("lxc")));
     scratch.assert_has(&image.rootfs);
     let asked: Vec<_> = server.asked().into_iter().map(|(path, _)| path).collect();
     let files = ["SHA256SUMS", "meta.tar.xz", "rootfs.tar.xz"].map(|name| format!("{LXC_DIR}/{name}"));

@@ -5,9 +5,13 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::process::ExitCode;
 
+use config::images::{Form, Record, machine};
+use image::store::{Store, StoreError};
 use image::{Command, Confined, Error, Problem, Report, USAGE, UsageError};
+use types::source::ImageName;
 
 fn main() -> ExitCode {
     let command = match Command::parse(std::env::args_os().skip(1)) {
@@ -28,21 +32,43 @@ fn refuse(wrong: &UsageError) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run(command: Command) -> Result<(), Error> {
+fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Unpack { archive, root, what, ids } => {
             let (archive, root) = (inherited(archive)?, inherited(root)?);
             let confined = image::confine(root.as_fd());
-            image::unpack(archive, root.as_fd(), what, ids).map(|report| tell(&report, confined))
+            tell(&image::unpack(archive, root.as_fd(), what, ids)?, confined);
+            Ok(())
         }
         Command::Copy { source, root, ids } => {
             let (source, root) = (inherited(source)?, inherited(root)?);
             let confined = image::confine(root.as_fd());
-            image::copy(source.as_fd(), root.as_fd(), ids).map(|report| tell(&report, confined))
+            tell(&image::copy(source.as_fd(), root.as_fd(), ids)?, confined);
+            Ok(())
         }
         Command::Remove { root, name } => {
             let root = inherited(root)?;
-            sys::file::remove_tree(root.as_fd(), &name).map_err(failed)
+            Ok(sys::file::remove_tree(root.as_fd(), &name).map_err(failed)?)
+        }
+        Command::Describe { archive } => {
+            let archive = inherited(archive)?;
+            tell_confined(image::confine_to_files(Path::new("")));
+            println!("{}", serde_json::json!(image::describe(archive)?));
+            Ok(())
+        }
+        Command::Verify { store } => {
+            let opened = Store::open(&store)?;
+            tell_confined(image::confine_to_files(&store));
+            println!("{}", serde_json::json!(opened.verify()?));
+            Ok(())
+        }
+        Command::Import { store, name, build, form, rootfs, metadata } => {
+            let (rootfs, metadata) = (inherited(rootfs)?, metadata.map(inherited).transpose()?);
+            let opened = Store::open(&store)?;
+            tell_confined(image::confine_to_files(&store));
+            let record = import(&opened, &name, build, form, rootfs, metadata)?;
+            println!("{}", serde_json::json!(record));
+            Ok(())
         }
     }
 }
@@ -53,6 +79,31 @@ fn inherited(fd: RawFd) -> Result<OwnedFd, Error> {
 
 fn failed(error: sys::Error) -> Error {
     Error::Whole(Problem::Call(error))
+}
+
+/// Takes the files of an image in, and writes down what they are.
+fn import(
+    store: &Store,
+    name: &ImageName,
+    build: String,
+    form: Form,
+    rootfs: OwnedFd,
+    metadata: Option<OwnedFd>,
+) -> Result<Record, StoreError> {
+    let take = |fd: OwnedFd| store.import(&mut std::fs::File::from(fd));
+    let name = ImageName { arch: name.arch.clone().or_else(|| Some(machine())), ..name.clone() };
+    let variant = name.variant.clone().or_else(|| "default".parse().ok());
+    let name = ImageName { variant, ..name }.to_string();
+    let (layers, metadata) = (vec![take(rootfs)?], metadata.map(take).transpose()?);
+    let record = Record { name, also: Vec::new(), build, server: None, form, metadata, layers };
+    store.record(&record)?;
+    Ok(record)
+}
+
+fn tell_confined(confined: Confined) {
+    if confined == Confined::Partly {
+        eprintln!("bryo-image: note: the kernel did not let the program be shut in completely");
+    }
 }
 
 fn tell(report: &Report, confined: Confined) {

@@ -196,7 +196,7 @@ impl Index {
         let built = released.iter().copied().filter(|offer| offer.variant.as_str() == variant);
         // `armhf` and `armel` are one architecture to the kernel, so the server's own word counts first.
         let newest = built
-            .filter(|offer| is_same_arch(&offer.arch, arch))
+            .filter(|offer| config::images::is_same_arch(&offer.arch, arch))
             .max_by_key(|offer| (offer.arch == *arch, &offer.build));
         newest.ok_or_else(|| {
             let builds = all(&released, |offer| format!("{}/{}", offer.arch, offer.variant));
@@ -215,11 +215,6 @@ fn all(offers: &[&Offer], called: impl Fn(&Offer) -> String) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-pub(crate) fn is_same_arch(one: &Word, other: &Word) -> bool {
-    let arch = |word: &Word| word.as_str().parse::<config::Arch>().ok();
-    one == other || arch(one).is_some_and(|known| arch(other) == Some(known))
 }
 
 impl Offer {

@@ -1,6 +1,7 @@
 //! Where images are kept: a directory of files that are named by what is in them.
 //!
 //! ```text
+//! images/lock             shared by who brings an image, alone for who removes some
 //! images/blobs/HEX        a whole file, as its digest says
 //! images/partial/HEX      what has come of one so far; locked by who fetches it
 //! images/names/...json    which files an image's name means
@@ -10,6 +11,7 @@
 //! `partial` that the next one goes on with, or that [`Store::sweep`] takes away. Of two who want the same file the second
 //! waits for the first, by flock(2), which the kernel takes from the dead.
 
+mod import;
 mod partial;
 mod record;
 
@@ -26,7 +28,9 @@ use sys::path;
 use types::Digest;
 
 pub use partial::Partial;
-pub use record::Record;
+
+/// The name of the lock.
+const LOCK: &str = "lock";
 
 /// Images of one user.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Store {
     blobs: OwnedFd,
     partial: OwnedFd,
     names: OwnedFd,
+    /// Held as long as this is: nothing is removed between a file's coming and the record that names it.
+    _shared: File,
 }
 
 /// What has become of the wish for a file.
@@ -109,7 +115,10 @@ impl Store {
             }
             path::open_dir_at(dir.as_fd(), Path::new(name))
         };
-        Ok(Self { blobs: below("blobs")?, partial: below("partial")?, names: below("names")? })
+        let shared = File::from(path::open_or_make(dir.as_fd(), OsStr::new(LOCK), 0o600)?);
+        shared.lock_shared().map_err(failed("locking the store"))?;
+        let (blobs, partial, names) = (below("blobs")?, below("partial")?, below("names")?);
+        Ok(Self { blobs, partial, names, _shared: shared })
     }
 
     /// Returns the file, or the right to fetch it. Waits for whoever fetches it already.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
-use types::source::ImageName;
+use config::images::{Form, Record};
 
 struct Scratch(tempfile::TempDir);
 
@@ -175,23 +175,68 @@ fn nobody_else_may_look_into_the_store() {
 #[test]
 fn a_name_means_what_was_written_last() {
     let scratch = Scratch::new();
-    let (store, name) = (scratch.store(), "debian/trixie/amd64/default".parse::<ImageName>().unwrap());
-    assert_eq!(store.recorded(&name).unwrap(), None);
+    let (store, name) = (scratch.store(), "debian/trixie/amd64/default");
+    assert_eq!(store.recorded(name).unwrap(), None);
     let record = |build: &str| Record {
         name: name.to_string(),
         also: vec!["13".to_owned()],
         build: build.to_owned(),
-        server: "https://example.org".to_owned(),
-        rootfs: digest_of(build.as_bytes()),
-        metadata: digest_of(b"metadata"),
-        lxc: false,
+        server: Some("https://example.org".to_owned()),
+        form: Form::Incus,
+        metadata: Some(digest_of(b"metadata")),
+        layers: vec![digest_of(build.as_bytes())],
     };
     for build in ["20261124_05:24", "20261125_05:24"] {
-        store.record(&name, &record(build)).unwrap();
-        assert_eq!(store.recorded(&name).unwrap(), Some(record(build)));
+        store.record(&record(build)).unwrap();
+        assert_eq!(store.recorded(name).unwrap(), Some(record(build)));
     }
     assert_eq!(store.records().unwrap(), [record("20261125_05:24")]);
     fs::write(scratch.0.path().join("images/names/debian,trixie,amd64,default.json"), "{").unwrap();
-    let said = store.recorded(&name).unwrap_err().to_string();
+    let said = store.recorded(name).unwrap_err().to_string();
     assert!(said.starts_with("the record of debian/trixie/amd64/default cannot be read: "), "{said}");
+}
+
+#[test]
+fn what_is_imported_is_named_by_what_is_in_it() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let digest = store.import(&mut &TEXT[..]).unwrap();
+    assert_eq!((digest, text_of(store.get(digest).unwrap().unwrap())), (digest_of(TEXT), TEXT.to_vec()));
+    assert_eq!(store.import(&mut &TEXT[..]).unwrap(), digest);
+    assert_eq!(fs::read_dir(scratch.0.path().join("images/blobs")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_read_to_its_end_is_not_imported() {
+    struct Breaks(bool);
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            buffer[0] = b'a';
+            if std::mem::replace(&mut self.0, true) { Err(std::io::ErrorKind::Other.into()) } else { Ok(1) }
+        }
+    }
+    let scratch = Scratch::new();
+    assert!(scratch.store().import(&mut Breaks(false)).is_err());
+    assert_eq!(fs::read_dir(scratch.0.path().join("images/blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn files_that_changed_on_the_disk_are_found_and_removed() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let (good, bad) = (put(&store, TEXT), put(&store, b"another"));
+    fs::write(scratch.file("blobs", bad), "changed").unwrap();
+    assert_eq!(store.verify().unwrap(), [bad]);
+    assert_eq!(store.verify().unwrap(), []);
+    assert!(scratch.file("blobs", good).exists() && !scratch.file("blobs", bad).exists());
+}
+
+#[test]
+fn nobody_removes_images_while_the_store_is_open() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let lock = fs::File::open(scratch.0.path().join("images/lock")).unwrap();
+    assert!(lock.try_lock().is_err());
+    drop(store);
+    lock.try_lock().unwrap();
 }

@@ -1,0 +1,135 @@
+//! Bryo's own programs that work for one command: they are given words and fds, and answer by a last line of JSON.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use container::{Doing, Error, Kind, Result};
+use serde::Deserialize;
+
+use crate::bar::Bar;
+use crate::bounds::Bounds;
+use crate::output;
+
+/// How often the bounds are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// The longest line that is read.
+const MAX: u64 = 64 << 20;
+
+/// How far a program is.
+#[derive(Deserialize)]
+struct Progress {
+    came: u64,
+    of: Option<u64>,
+}
+
+/// Runs a program, which ends with this one, and reads its report. Failures are of the given kind.
+///
+/// # Errors
+/// The program fails, with its own words; or the bounds are over, then it is ended.
+pub(crate) fn ask<T: for<'de> Deserialize<'de>>(
+    program: &Path,
+    arguments: Vec<OsString>,
+    fds: &[BorrowedFd<'_>],
+    kind: Kind,
+    bounds: Option<&Bounds>,
+) -> Result<T> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let failed = |error: std::io::Error| Error::new(kind, error.to_string());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = sys::process::spawn_dying_with_parent(&mut command, fds);
+    let mut running = running.map_err(failed).doing_with(|| format!("running {}", program.display()))?;
+    let report = watch(&mut running, bounds);
+    if report.is_err() {
+        running.kill().map_err(failed)?;
+    }
+    let mut said = String::new();
+    let errors = running.stderr.take().map_or(Ok(0), |errors| errors.take(1 << 20).read_to_string(&mut said));
+    let ended = running.wait().map_err(failed).doing_with(|| format!("waiting for {name}"))?;
+    let (report, _) = (report?, errors.map_err(failed)?);
+    let note = format!("{name}: note: ");
+    if !ended.success() {
+        let last = said.lines().rev().find(|line| !line.starts_with(&note) && !line.starts_with(' '));
+        let cause = last.map_or("it died", |line| line.strip_prefix(&format!("{name}: ")).unwrap_or(line));
+        return Err(Error::new(kind, output::printable(cause)));
+    }
+    said.lines().for_each(|line| output::note(line.trim_start_matches(&note)));
+    serde_json::from_str(&report)
+        .map_err(|error| Error::new(kind, error.to_string()))
+        .doing_with(|| format!("reading the report of {name}"))
+}
+
+/// Shows how far the program is, and returns its last line. Who reads is a thread of its own, which is gone afterwards: what comes
+/// next may fork.
+fn watch(running: &mut Child, bounds: Option<&Bounds>) -> Result<String> {
+    let (lines, read) = mpsc::channel();
+    let Some(output) = running.stdout.take() else { return Ok(String::new()) };
+    let reader = thread::spawn(move || send_lines(output, &lines));
+    let (mut bar, mut last) = (Bar::default(), String::new());
+    let ended = loop {
+        match read.recv_timeout(TICK) {
+            Ok(line) => match progress(&line) {
+                Some(Progress { came, of }) => bar.show(came, of),
+                None => last = line,
+            },
+            Err(RecvTimeoutError::Disconnected) => break Ok(last),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Err(over) = bounds.map_or(Ok(()), Bounds::check) {
+            // Its end of the pipe is closed then, which ends the reader.
+            let _gone = running.kill();
+            break Err(over);
+        }
+    };
+    drop(read);
+    let _ended = reader.join();
+    ended
+}
+
+/// Reads how far the program is. A report that is a list could be taken for it.
+fn progress(line: &str) -> Option<Progress> {
+    serde_json::from_str(line).ok().filter(|_| line.starts_with("{\"came\":"))
+}
+
+fn send_lines(output: ChildStdout, lines: &mpsc::Sender<String>) {
+    let mut output = BufReader::new(output);
+    loop {
+        let mut line = String::new();
+        match output.by_ref().take(MAX).read_line(&mut line) {
+            Ok(1..) if lines.send(line).is_ok() => {}
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Result<Vec<u32>> {
+        ask(Path::new("/bin/sh"), vec!["-c".into(), script.into()], &[], Kind::Image, None)
+    }
+
+    #[test]
+    fn the_last_line_is_the_report_whatever_came_before_it() {
+        assert_eq!(sh("echo '{\"came\": 1, \"of\": 2}'; echo '[1, 2]'").unwrap(), [1, 2]);
+        let long = sh(
+            "i=0; while [ $i -lt 20000 ]; do echo '{\"came\": 1, \"of\": null}'; i=$((i+1)); done; echo '[3]'",
+        );
+        assert_eq!(long.unwrap(), [3]);
+    }
+
+    #[test]
+    fn a_failure_has_the_words_of_the_program() {
+        let error = sh("echo 'sh: note: something' >&2; echo 'sh: no such image' >&2; exit 1").unwrap_err();
+        assert_eq!((error.kind(), error.cause()), (Kind::Image, "no such image"));
+        assert_eq!(sh("kill -9 $$").unwrap_err().cause(), "it died");
+        assert!(sh("echo x").unwrap_err().to_string().starts_with("reading the report of sh"));
+    }
+}

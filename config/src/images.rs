@@ -1,0 +1,134 @@
+//! What the store of images says of each: a record. `bryo-fetch` and `bryo-image` write them, `bryo` reads them.
+//!
+//! ```text
+//! images/lock                 shared by who brings or uses an image, alone for who removes some
+//! images/names/NAME.json      a record: which files an image is
+//! images/blobs/HEX            a whole file, as its digest says
+//! images/partial/             what has come of one so far
+//! images/bases/HEX/N/         the image unpacked for one id map: `map`, `config`, `rootfs`, and `used` by whom
+//! ```
+
+use serde::{Deserialize, Serialize};
+use types::Digest;
+use types::source::{ImageName, Word};
+
+use crate::Arch;
+
+/// The longest record that is read.
+pub const MAX_RECORD: u64 = 1 << 18;
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The whole name: `debian/trixie/amd64/default`, `docker:docker.io/library/alpine:3`.
+    pub name: String,
+    /// What else its release is called.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// When it was built, as its server says; the later one is the greater text.
+    pub build: String,
+    /// Where it came from; none for what was imported.
+    pub server: Option<String>,
+    /// What the files are.
+    pub form: Form,
+    /// What the image says of itself.
+    pub metadata: Option<Digest>,
+    /// The archives of the root file system, the lowest first.
+    pub layers: Vec<Digest>,
+}
+
+/// What the files of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// LXC's: the metadata is an archive with a configuration.
+    Lxc,
+    /// That of Incus and LXD: the metadata is an archive with values.
+    Incus,
+    /// That of registries: the metadata is JSON.
+    Oci,
+    /// An archive of a root file system, alone.
+    Archive,
+}
+
+impl Record {
+    /// Returns the digest by which the unpacked image is known.
+    pub fn id(&self) -> Option<Digest> {
+        match (self.form, self.metadata, self.layers.as_slice()) {
+            // It names the contents of all layers.
+            (Form::Oci, metadata, _) => metadata,
+            (_, _, [only]) => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Returns all files of the image.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.metadata.iter().chain(&self.layers).copied()
+    }
+
+    /// Tells whether a name means this image on a machine of this architecture, as it would in an index.
+    pub fn is(&self, name: &ImageName, machine: &Word) -> bool {
+        let Ok(own) = self.name.parse::<ImageName>() else { return false };
+        let variant = name.variant.as_ref().map_or("default", Word::as_str);
+        let release = |word: &Word| {
+            own.release.as_ref() == Some(word) || self.also.iter().any(|also| also == word.as_str())
+        };
+        own.distribution == name.distribution
+            && name.release.as_ref().is_some_and(release)
+            && own.arch.as_ref().is_some_and(|arch| is_same_arch(arch, name.arch.as_ref().unwrap_or(machine)))
+            && own.variant.as_ref().is_some_and(|own| own.as_str() == variant)
+    }
+}
+
+/// Returns the name of the file of a record. No name of an image has a `,`.
+pub fn record_file(name: &str) -> String {
+    format!("{}.json", name.replace('/', ","))
+}
+
+/// Tells whether two words mean one architecture: `amd64` is `x86_64`.
+pub fn is_same_arch(one: &Word, other: &Word) -> bool {
+    let arch = |word: &Word| word.as_str().parse::<Arch>().ok();
+    one == other || arch(one).is_some_and(|known| arch(other) == Some(known))
+}
+
+/// Returns the kernel's word for this machine.
+///
+/// # Panics
+/// Never: the names of architectures are letters, digits and `_`.
+pub fn machine() -> Word {
+    std::env::consts::ARCH.parse().expect("the names of architectures are letters, digits and _")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, also: &[&str]) -> Record {
+        let also = also.iter().map(|also| (*also).to_owned()).collect();
+        let (build, server, form) = ("20261125_05:24".to_owned(), None, Form::Archive);
+        Record { name: name.to_owned(), also, build, server, form, metadata: None, layers: Vec::new() }
+    }
+
+    #[test]
+    fn a_name_means_an_image_by_each_name_of_its_release_and_architecture() {
+        let image = record("debian/trixie/amd64/default", &["13"]);
+        let (here, elsewhere) = ("x86_64".parse().unwrap(), "aarch64".parse().unwrap());
+        let is = |name: &str, machine| image.is(&name.parse().unwrap(), machine);
+        for name in ["debian/13", "debian/trixie", "debian/13/x86_64", "debian/13/amd64/default"] {
+            assert!(is(name, &here), "{name}");
+        }
+        for name in ["debian", "debian/12", "alpine/13", "debian/13/arm64", "debian/13/amd64/cloud"] {
+            assert!(!is(name, &here), "{name}");
+        }
+        assert!(!is("debian/13", &elsewhere) && is("debian/13/amd64", &elsewhere));
+        assert!(!record("docker:docker.io/library/debian:13", &[]).is(&"debian/13".parse().unwrap(), &here));
+    }
+
+    #[test]
+    fn a_name_is_one_file() {
+        let file = record_file("docker:docker.io/library/alpine:3");
+        assert_eq!(file, "docker:docker.io,library,alpine:3.json");
+        assert!(!record_file("a/../../b").contains('/'));
+    }
+}

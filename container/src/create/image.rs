@@ -1,0 +1,213 @@
+//! An image of the store: unpacked once for each id map, and read-only under every container that is made from it. Where no
+//! overlay can be mounted, or on request, the container gets a root file system of its own.
+
+use std::ffi::OsStr;
+use std::io::Seek;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use sys::path;
+use types::{Digest, IdMap};
+
+use super::unpack::{Progress, Unpacked};
+use super::{Filled, Filling, local, make_rootfs, text};
+use crate::bases::{self, Base};
+use crate::error::{Doing, Result};
+use crate::host::HostFacts;
+use crate::idmap::{self, MappedNamespace};
+use crate::place::{Place, from_io};
+use crate::root::{OverlayPlan, Root, WORK};
+
+/// The directory of what a container changes of an image. LXC: names both so.
+const OVERLAY: &str = "overlay";
+const DELTA: &str = "delta";
+
+/// An image, opened.
+#[derive(Debug)]
+pub struct StoredImage {
+    /// By what an unpacked one is known; none where each container has one of its own.
+    pub id: Option<Digest>,
+    /// The directory of the caller's images, where unpacked ones are.
+    pub images: PathBuf,
+    /// What it says of itself.
+    pub metadata: Metadata,
+    /// The archives of its root file system, the lowest first.
+    pub layers: Vec<OwnedFd>,
+    /// The container is to have a root file system of its own.
+    pub full: bool,
+    /// Keeps others from removing the image while this is there.
+    pub held: std::fs::File,
+}
+
+/// What an image says of itself.
+#[derive(Debug)]
+pub enum Metadata {
+    /// Nothing that becomes configuration.
+    None,
+    /// LXC's archive.
+    Lxc(OwnedFd),
+    /// The configuration of LXC's, unpacked.
+    Text(String),
+}
+
+/// A new root file system: where it is, and what the configuration calls it.
+pub(super) struct Made {
+    pub(super) root: Root,
+    pub(super) path: String,
+    /// Some sentences of what was done otherwise.
+    pub(super) notes: Vec<String>,
+    /// What it was unpacked from already.
+    pub(super) base: Option<Base>,
+}
+
+/// The parts of a creation that unpacking takes.
+pub(super) struct Maker<'a> {
+    pub(super) place: &'a Place,
+    pub(super) idmap: &'a IdMap,
+    pub(super) facts: &'a HostFacts,
+}
+
+impl Maker<'_> {
+    /// Makes the root file system of a container that is made from an image.
+    pub(super) fn make(
+        &self,
+        image: &StoredImage,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<Made> {
+        // A path with a `:` cannot stand in the line of an overlay.
+        let is_plain = |path: &Path| !path.as_os_str().as_encoded_bytes().contains(&b':');
+        let fits = is_plain(&self.place.dir()) && is_plain(&image.images);
+        let Some(id) = image.id.filter(|_| fits && !image.full) else { return self.own(Vec::new()) };
+        let base = self.base(image, id, progress)?;
+        let plan = self.overlay_dirs(&base)?;
+        let root = Root::Over(plan);
+        match self.try_to_mount(&root) {
+            Ok(()) => {
+                base.used_by(self.place)?;
+                let (lower, upper) = (base.rootfs(), self.place.dir().join(OVERLAY).join(DELTA));
+                let path = format!("overlay:{}:{}", lower.display(), upper.display());
+                Ok(Made { root, path, notes: Vec::new(), base: Some(base) })
+            }
+            Err(why) => {
+                self.remove_overlay_dirs()?;
+                let note = format!("no overlay can be mounted here, so the image was copied: {why}");
+                self.own(vec![note])
+            }
+        }
+    }
+
+    fn own(&self, notes: Vec<String>) -> Result<Made> {
+        let root = Root::Dir(make_rootfs(self.place, self.idmap, self.facts)?);
+        Ok(Made { root, path: format!("dir:{}", self.place.rootfs().display()), notes, base: None })
+    }
+
+    fn base(
+        &self,
+        image: &StoredImage,
+        id: Digest,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<Base> {
+        let Self { place, idmap, facts } = *self;
+        bases::claim(&image.images, id, idmap, facts, &mut |dir| {
+            let root = Root::Dir(path::open_dir_at(dir, Path::new("."))?);
+            let mut work = Filling { root: &root, facts, idmap, place, progress: &mut *progress };
+            let config = match &image.metadata {
+                Metadata::None => String::new(),
+                Metadata::Lxc(archive) => rewind(archive).and_then(|()| work.image_config(archive))?,
+                Metadata::Text(text) => text.clone(),
+            };
+            work.unpack_layers(&image.layers)?;
+            Ok(config)
+        })
+    }
+
+    /// Makes the directories of what is changed, container root's own.
+    fn overlay_dirs(&self, base: &Base) -> Result<OverlayPlan> {
+        let dir = path::open_dir(&self.place.dir())?;
+        path::make_dir(dir.as_fd(), OsStr::new(OVERLAY), 0o755)
+            .doing("making the directory of the overlay")?;
+        let overlay = path::open_dir_at(dir.as_fd(), Path::new(OVERLAY))?;
+        // The root directory of an overlay is that of its upper layer.
+        let mode = path::status(path::open_dir(&base.rootfs())?.as_fd())?.st_mode & 0o7777;
+        let mut owned = vec![path::open_dir_at(overlay.as_fd(), Path::new("."))?];
+        for (name, mode) in [(DELTA, mode), (WORK, 0o755)] {
+            path::make_dir(overlay.as_fd(), OsStr::new(name), 0o755)?;
+            let made = path::open_dir_at(overlay.as_fd(), Path::new(name))?;
+            path::set_mode(made.as_fd(), mode)?;
+            owned.push(made);
+        }
+        if !idmap::is_own_id_only(self.idmap, &self.facts.caller) {
+            let both = self.idmap.with_caller(self.facts.caller.uid, self.facts.caller.gid);
+            let owner = both.ns_uid(self.facts.caller.uid).map_or(0, |uid| uid.0);
+            MappedNamespace::new(&both, &self.facts.id_writer, &self.facts.caller)?.run(|| {
+                owned.iter().try_for_each(|made| path::set_owner(made.as_fd(), 0, 0))?;
+                Ok(path::set_owner(dir.as_fd(), owner, 0)?)
+            })?;
+            path::set_mode(dir.as_fd(), 0o710)?;
+        }
+        let upper = self.place.dir().join(OVERLAY).join(DELTA);
+        Ok(OverlayPlan { lowers: vec![base.rootfs()], upper })
+    }
+
+    fn try_to_mount(&self, root: &Root) -> Result<()> {
+        let namespace = MappedNamespace::new(self.idmap, &self.facts.id_writer, &self.facts.caller)?;
+        namespace.inside(root)?.run(|| Ok(()))
+    }
+
+    fn remove_overlay_dirs(&self) -> Result<()> {
+        let dir = path::open_dir(&self.place.dir())?;
+        let both = self.idmap.with_caller(self.facts.caller.uid, self.facts.caller.gid);
+        let remove = || Ok(sys::file::remove_tree(dir.as_fd(), OsStr::new(OVERLAY))?);
+        if idmap::is_own_id_only(self.idmap, &self.facts.caller) {
+            return remove();
+        }
+        MappedNamespace::new(&both, &self.facts.id_writer, &self.facts.caller)?.run(remove)
+    }
+}
+
+impl Filling<'_> {
+    /// Fills what is not unpacked already, and writes the configuration that the image brings.
+    pub(super) fn image(
+        &mut self,
+        image: &StoredImage,
+        base: Option<&Base>,
+        config: &mut text::Builder,
+    ) -> Result<Filled> {
+        let (text, unpacked) = match base {
+            Some(base) => (base.config()?, None),
+            None => {
+                let text = match &image.metadata {
+                    Metadata::None => String::new(),
+                    Metadata::Lxc(archive) => rewind(archive).and_then(|()| self.image_config(archive))?,
+                    Metadata::Text(text) => text.clone(),
+                };
+                (text, Some(self.unpack_layers(&image.layers)?))
+            }
+        };
+        let notes = local::take(&text, config)?;
+        self.settle_inside()?;
+        Ok(Filled { unpacked, notes })
+    }
+
+    fn unpack_layers(&mut self, layers: &[OwnedFd]) -> Result<Unpacked> {
+        let mut all = Unpacked::default();
+        for layer in layers {
+            rewind(layer)?;
+            let unpacked = self.unpack(layer, &["unpack"])?;
+            all.entries += unpacked.entries;
+            all.bytes += unpacked.bytes;
+            all.devices_skipped += unpacked.devices_skipped;
+            all.xattrs_dropped += unpacked.xattrs_dropped;
+        }
+        Ok(all)
+    }
+}
+
+/// An archive may have been read already, for a base.
+fn rewind(archive: &OwnedFd) -> Result<()> {
+    match archive.try_clone().and_then(|file| std::fs::File::from(file).rewind()) {
+        // What can be read once only says that it is at its end.
+        Err(e) if e.kind() == std::io::ErrorKind::NotSeekable => Ok(()),
+        rewound => rewound.map_err(from_io).doing("reading an image"),
+    }
+}

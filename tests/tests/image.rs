@@ -1,0 +1,288 @@
+//! Images: from a server, a registry or a file into the store, and from there to containers that share them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::{Background, Lab, User, within};
+
+tests::claims! {
+    an_image_of_a_server_becomes_a_container: hybrid unified, needs Bryo, not cell INIT;
+    an_image_that_no_server_has_leaves_nothing: hybrid, needs Bryo;
+    a_run_that_waits_for_a_server_ends_when_its_time_is_over: hybrid, needs Bryo;
+    an_image_is_unpacked_once_and_what_a_container_changes_is_its_own: hybrid, needs Bryo, not cell INIT;
+    a_full_copy_shares_nothing: hybrid, needs Bryo;
+    an_image_in_use_stays: hybrid, needs Bryo;
+    an_image_goes_to_a_directory_and_comes_back: hybrid, needs Bryo;
+    a_file_that_changed_on_the_disk_is_found: hybrid, needs Bryo;
+    an_unpacking_that_is_killed_leaves_nothing_in_the_way: hybrid, needs Bryo;
+    images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
+    without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
+}
+
+/// Serves the busybox root file system as an image server does, on loopback of the lab's own.
+const SERVE: &str = r#"mkdir -p www/streams/v1 www/images
+cp /run/bryo-lab/rootfs/busybox.tar.xz www/images/root.tar.xz
+printf 'architecture: x86_64\nproperties:\n  os: debian\n  description: a small one\n' >metadata.yaml
+tar -cJf www/images/incus.tar.xz metadata.yaml
+item() {
+    sum=$(sha256sum www/images/$1) size=$(stat -c %s www/images/$1)
+    printf '"%s": {"ftype": "%s", "path": "images/%s", "size": %s, "sha256": "%s"}' $1 $1 $1 $size ${sum%% *}
+}
+build='"os": "Debian", "release": "trixie", "aliases": "debian/13", "variant": "default", "arch": "'$(uname -m)'"'
+items="$(item root.tar.xz), $(item incus.tar.xz)"
+echo '{"products": {"a": {'$build', "versions": {"20261125_05:24": {"items": {'$items'}}}}}}' >www/streams/v1/images.json
+echo '{"index": {"a": {"datatype": "image-downloads", "path": "streams/v1/images.json"}}}' >www/streams/v1/index.json
+exec busybox httpd -f -p 127.0.0.1:8765 -h www"#;
+
+const SERVER: &str = "http://127.0.0.1:8765";
+
+/// Starts the server of [`SERVE`], and makes it the one of the user's settings.
+fn serves(ana: User<'_>) -> Background {
+    let server = ana.sh(SERVE).background();
+    ana.write(".config/bryo/config.toml", &format!("[image]\nserver = \"{SERVER}\"\n"));
+    within(60, "the server answers", || ana.bryo(["image", "ls", "--remote"]).output().status() == 0);
+    server
+}
+
+fn an_image_of_a_server_becomes_a_container(lab: &Lab) {
+    let ana = lab.user("ana");
+    let server = serves(ana);
+    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+    let offered = ana.bryo(["image", "ls", "--remote", "debian/13", "--json"]).succeeds().json();
+    assert_eq!(
+        (&offered[0]["build"], &offered[0]["also"][0]),
+        (&"20261125_05:24".into(), &"13".into()),
+        "{offered:#}"
+    );
+    ana.bryo(["create", "web", "debian/13"]).succeeds();
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+    ana.bryo(["image", "ls"])
+        .succeeds()
+        .stdout_contains("debian/trixie/")
+        .stdout_contains("20261125_05:24")
+        .stdout_contains("(13)");
+    // Without the server it is the image that is there, and who asks for a newer one is told.
+    drop(server);
+    let created = ana.bryo(["create", "web", "debian/13"]).succeeds();
+    assert!(!created.stderr.contains("server"), "{}", created.stderr);
+    ana.bryo(["destroy", "web"]).succeeds();
+    let created = ana.bryo(["create", "web", "debian/13", "--pull"]).succeeds();
+    created.stderr_contains("the server cannot be reached");
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn an_image_that_no_server_has_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    let server = serves(ana);
+    let refused = ana.bryo(["create", "web", "debian/12"]).exits(125);
+    refused.stderr_contains("debian has no release 12; it has trixie (13)");
+    ana.sh("echo altered >>www/images/root.tar.xz").succeeds();
+    ana.bryo(["create", "web", "debian/13"]).exits(125).stderr_contains("images/root.tar.xz");
+    drop(server);
+    let refused = ana.bryo(["create", "web", "debian/13"]).exits(125);
+    refused
+        .stderr_contains("Connection refused")
+        .stderr_contains("-t host")
+        .stderr_contains("bryo image ls --remote");
+    assert!(!ana.lxcpath().join("web").exists());
+    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+}
+
+fn a_run_that_waits_for_a_server_ends_when_its_time_is_over(lab: &Lab) {
+    let ana = lab.user("ana");
+    // It takes connections and says nothing.
+    let _silent = ana.sh("exec busybox nc -ll -p 8766 -e sleep 600").background();
+    ana.write(".config/bryo/config.toml", "[image]\nserver = \"http://127.0.0.1:8766\"\n");
+    within(60, "the server listens", || {
+        ana.sh("cat /proc/net/tcp* | grep -q ':223E .* 0A '").output().status() == 0
+    });
+    ana.bryo(["run", "--timeout", "3", "debian/13", "--", "true"]).exits(124);
+    assert!(!ana.processes().iter().any(|process| process.command.contains("bryo-fetch")));
+}
+
+/// Has the image of [`SERVE`] in the store.
+fn pulls(ana: User<'_>) {
+    let server = serves(ana);
+    ana.bryo(["image", "pull", "debian/13"]).succeeds();
+    drop(server);
+}
+
+fn images(ana: User<'_>) -> PathBuf {
+    ana.home().join(".local/share/bryo/images")
+}
+
+/// The directories of unpacked images.
+fn bases(ana: User<'_>) -> Vec<PathBuf> {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_images = below(images(ana).join("bases")).flat_map(below);
+    of_images.filter(|path| path.join("rootfs").is_dir()).collect()
+}
+
+/// Every file of a tree, with what is known of it.
+fn listing(tree: &Path) -> String {
+    let mut find = Command::new("find");
+    let found = find.arg(tree).args(["-printf", "%P %M %U %G %s %T@ %l\n"]).output().expect("find is there");
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.status.success() && text.lines().count() > 20, "{text}");
+    text
+}
+
+fn an_image_is_unpacked_once_and_what_a_container_changes_is_its_own(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    for name in ["web", "db"] {
+        let created = ana.bryo(["create", name, "debian/13"]).succeeds();
+        created.stderr_contains("created over debian/trixie/");
+    }
+    let unpacked = bases(ana);
+    assert_eq!(unpacked.len(), 1, "{unpacked:?}");
+    let before = listing(&unpacked[0].join("rootfs"));
+    ana.bryo(["start", "web"]).succeeds();
+    let change =
+        "echo changed >/etc/passwd; rm /srv/kept/plain; rmdir /mnt; mkdir -m 700 /mnt; echo new >/new";
+    ana.bryo(["exec", "web", "--", "sh", "-c", change]).succeeds();
+    let look = "cat /etc/passwd /new; ls /srv/kept; stat -c %a /mnt";
+    let changed = ana.bryo(["exec", "web", "--", "sh", "-c", look]).succeeds();
+    changed.stdout_contains("changed\nnew\n").stdout_contains("700").stdout_lacks("plain\n");
+    // What is set-user-ID in the image is so inside, and its owners are those of the image.
+    let kept = ana.bryo(["exec", "web", "--", "stat", "-c", "%a %u:%g", "/srv/kept/setuid"]).succeeds();
+    kept.stdout_is("4750 0:1000\n");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "cat", "/new"]).succeeds().stdout_is("new\n");
+    ana.bryo(["start", "db"]).succeeds();
+    ana.bryo(["exec", "db", "--", "ls", "/srv/kept/plain", "/mnt"]).succeeds();
+    ana.bryo(["exec", "db", "--", "ls", "/new"]).exits(1);
+    ana.bryo(["exec", "db", "--", "hostname"]).succeeds().stdout_is("db\n");
+    assert_eq!(listing(&unpacked[0].join("rootfs")), before);
+    for name in ["web", "db"] {
+        ana.bryo(["stop", "-k", name]).succeeds();
+        ana.bryo(["destroy", name]).succeeds();
+    }
+    assert_eq!(listing(&unpacked[0].join("rootfs")), before);
+}
+
+fn a_full_copy_shares_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    ana.bryo(["create", "web", "debian/13", "--full"]).succeeds().stderr_contains("web created: ");
+    assert_eq!(bases(ana), Vec::<PathBuf>::new());
+    assert!(ana.lxcpath().join("web/rootfs/bin/busybox").exists());
+    ana.bryo(["image", "rm", "debian/13"]).succeeds();
+    ana.bryo(["execute", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn an_image_in_use_stays(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    ana.bryo(["create", "web", "debian/13"]).succeeds();
+    ana.bryo(["-P", "elsewhere", "create", "db", "debian/13"]).succeeds();
+    let refused = ana.bryo(["image", "rm", "debian/13"]).exits(1);
+    refused.stderr_contains("is made from debian/trixie/").stderr_contains("bryo image info");
+    let told = ana.bryo(["image", "info", "debian/13", "--json"]).succeeds().json();
+    assert_eq!(told["used_by"].as_array().map(Vec::len), Some(2), "{told:#}");
+    assert_eq!(told["properties"]["description"], "a small one", "{told:#}");
+    ana.bryo(["destroy", "web"]).succeeds();
+    ana.bryo(["image", "rm", "debian/13"]).exits(1).stderr_contains("/elsewhere/db is made from");
+    ana.bryo(["image", "gc", "--unpacked"]).succeeds().stderr_contains("0 unpacked images");
+    // A container that another tool has given another name is one still.
+    ana.sh("mv elsewhere/db elsewhere/renamed").succeeds();
+    ana.bryo(["image", "rm", "debian/13"]).exits(1).stderr_contains("/elsewhere/renamed is made from");
+    ana.bryo(["-P", "elsewhere", "destroy", "renamed"]).succeeds();
+    let gone = ana.bryo(["image", "rm", "debian/13", "--json"]).succeeds().json();
+    assert_eq!((&gone["files"], &gone["unpacked"]), (&2.into(), &1.into()), "{gone:#}");
+    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+    for dir in ["blobs", "bases", "names", "partial"] {
+        let left: Vec<_> =
+            fs::read_dir(images(ana).join(dir)).expect("the store has the directory").flatten().collect();
+        assert!(left.is_empty(), "{dir}: {left:?}");
+    }
+    ana.bryo(["image", "rm", "debian/13"]).exits(1).stderr_contains("no image debian/13 is here");
+}
+
+fn an_image_goes_to_a_directory_and_comes_back(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    ana.bryo(["image", "export", "debian/13", "out"]).succeeds();
+    ana.sh("ls out").succeeds().stdout_is("image.json\nmeta.tar.xz\nrootfs.tar.xz\n");
+    ana.bryo(["image", "export", "debian/13", "out"]).exits(1).stderr_contains("is there already");
+    ana.bryo(["image", "rm", "debian/13"]).succeeds();
+    ana.bryo(["image", "import", "out"]).succeeds().stderr_contains("20261125_05:24 is here");
+    ana.bryo(["image", "ls"]).succeeds().stdout_contains("debian/trixie/");
+    ana.bryo(["run", "debian/trixie", "--", "cat", "/etc/passwd"]).succeeds();
+    ana.sh("xz -dc out/rootfs.tar.xz | bryo image import - mine/1").succeeds();
+    ana.bryo(["run", "mine/1", "--", "true"]).succeeds();
+    ana.bryo(["image", "import", "out/rootfs.tar.xz", "../x"]).exits(1);
+    ana.sh("echo '{\"name\": \"../../x\", \"build\": \"1\", \"form\": \"archive\", \"layers\": []}' >out/image.json").succeeds();
+    ana.bryo(["image", "import", "out"]).exits(1);
+}
+
+fn a_file_that_changed_on_the_disk_is_found(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    ana.bryo(["image", "verify"]).succeeds().stderr_contains("all images are what they were");
+    ana.sh("for f in .local/share/bryo/images/blobs/*; do echo x >>$f; done").succeeds();
+    let found = ana.bryo(["image", "verify", "--json"]).exits(1).json();
+    assert_eq!(found[0]["changed"].as_array().map(Vec::len), Some(2), "{found:#}");
+    ana.bryo(["image", "verify"]).exits(1).stdout_contains("is missing");
+    ana.bryo(["create", "web", "debian/13"]).exits(1);
+    assert!(!ana.lxcpath().join("web").exists());
+}
+
+fn an_unpacking_that_is_killed_leaves_nothing_in_the_way(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    // The unpacker waits for an archive that says nothing, and dies with the command.
+    let blobs = images(ana).join("blobs");
+    let archives = fs::read_dir(&blobs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let length = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
+    let archive = archives.max_by_key(length).expect("the image has files");
+    let path = archive.display();
+    ana.sh(&format!("mv {path} kept; mkfifo {path}")).succeeds();
+    let command = ana
+        .sh("sleep 600 >FIFO & exec bryo create web debian/13".replace("FIFO", &path.to_string()).as_str())
+        .background();
+    let half = || {
+        fs::read_dir(images(ana).join("bases"))
+            .is_ok_and(|mut dirs| dirs.any(|dir| dir.is_ok_and(|dir| dir.path().join("half").exists())))
+    };
+    within(60, "the image is being unpacked", half);
+    drop(command);
+    ana.sh(&format!("rm {path}; mv kept {path}")).succeeds();
+    ana.bryo(["create", "web", "debian/13"]).succeeds();
+    assert!(!half() && bases(ana).len() == 1);
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+fn images_that_lxc_has_fetched_are_used(lab: &Lab) {
+    let ana = lab.user("ana");
+    let keep = "dir=.cache/lxc/download/debian/trixie/amd64/default; mkdir -p $dir; cp /run/bryo-lab/rootfs/busybox.tar.xz $dir/rootfs.tar.xz; \
+                echo 20261101_05:24 >$dir/build_id; printf 'lxc.arch = x86_64\\nlxc.hook.pre-start = /evil\\n' >$dir/config";
+    ana.sh(keep).succeeds();
+    ana.bryo(["image", "ls"]).succeeds().stdout_contains("fetched by lxc-create");
+    let created = ana.bryo(["create", "web", "debian/trixie/amd64"]).succeeds();
+    created.stderr_contains("lxc.hook.pre-start = /evil is not taken");
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    assert!(config.contains("lxc.arch = x86_64") && !config.contains("hook"), "{config}");
+    ana.bryo(["execute", "web", "--", "true"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+    ana.bryo(["image", "rm", "debian/trixie/amd64"]).exits(1).stderr_contains("LXC keeps it");
+}
+
+fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {
+    let ana = lab.user("ana");
+    let server = serves(ana);
+    let release = ana.sh(". /etc/os-release; echo $ID/${VERSION_CODENAME:-$VERSION_ID}").succeeds().stdout;
+    let release = release.trim();
+    let refused = ana.bryo(["create", "web"]).exits(125);
+    refused.stderr_contains(&format!("taking {release}, since no image is named")).stderr_contains("-t host");
+    ana.bryo(["image", "import", "/run/bryo-lab/rootfs/busybox.tar.xz", release]).succeeds();
+    ana.bryo(["create", "web"]).succeeds().stderr_contains(&format!("created over {release}/"));
+    ana.bryo(["destroy", "web"]).succeeds();
+    drop(server);
+}
