@@ -9,6 +9,7 @@ mod cmd;
 mod console;
 mod context;
 mod destroying;
+mod download;
 mod escape;
 mod events;
 mod fetching;

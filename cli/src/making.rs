@@ -11,6 +11,7 @@ use types::source::{ImageName, Source};
 use crate::bar::Bar;
 use crate::bounds::Bounds;
 use crate::context::Context;
+use crate::download;
 use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::hosts_release;
@@ -85,7 +86,8 @@ fn header(wanted: &Wanted) -> Vec<String> {
 }
 
 /// The templates and their options, which stand after `--`.
-const TEMPLATES: [(&str, &[Opt]); 4] = [
+const TEMPLATES: [(&str, &[Opt]); 5] = [
+    (DOWNLOAD, download::OPTIONS),
     (
         "local",
         &[
@@ -99,8 +101,24 @@ const TEMPLATES: [(&str, &[Opt]); 4] = [
     ("none", &[]),
 ];
 
+/// The template that takes images of the store and of servers.
+const DOWNLOAD: &str = "download";
+
+/// Tells whether there is a template of that name.
+pub(crate) fn is_template(name: &str) -> bool {
+    TEMPLATES.iter().any(|(known, _)| *known == name)
+}
+
 /// Returns the template of a name, with its arguments.
-pub(crate) fn template(name: &str, arguments: &[String]) -> Result<Template> {
+pub(crate) fn template(context: &Context, name: &str, arguments: &[String]) -> Result<Template> {
+    match name {
+        DOWNLOAD => download::template(context, &given(name, arguments)?),
+        _ => alone(name, arguments),
+    }
+}
+
+/// Reads the arguments of a template.
+fn given(name: &str, arguments: &[String]) -> Result<Given> {
     let found = TEMPLATES.iter().find(|(known, _)| *known == name);
     let Some((_, options)) = found else {
         let known = TEMPLATES.map(|(known, _)| known).join(", ");
@@ -112,6 +130,12 @@ pub(crate) fn template(name: &str, arguments: &[String]) -> Result<Template> {
     if let Some(word) = given.words.first() {
         return Err(wrong(format!("the argument {word:?} means nothing")));
     }
+    Ok(given)
+}
+
+/// Returns a template that takes nothing but its arguments.
+fn alone(name: &str, arguments: &[String]) -> Result<Template> {
+    let given = given(name, arguments)?;
     match name {
         "local" => local(&given),
         "busybox" => busybox(given.value("busybox-path")),
@@ -274,21 +298,23 @@ mod tests {
 
     #[test]
     fn templates_take_their_own_arguments_alone() {
-        assert!(matches!(template("none", &[]), Ok(Template::None)));
+        assert!(matches!(alone("none", &[]), Ok(Template::None)));
         let path = words(&["--busybox-path", "/x/busybox"]);
-        let made = template("busybox", &path).unwrap();
+        let made = alone("busybox", &path).unwrap();
         assert!(matches!(made, Template::Busybox { program } if program == Path::new("/x/busybox")));
-        assert!(template("none", &path).is_err());
-        assert!(template("none", &words(&["x"])).is_err());
-        assert!(template("download", &[]).unwrap_err().to_string().contains("local, busybox, host, none"));
+        assert!(alone("none", &path).is_err());
+        assert!(alone("none", &words(&["x"])).is_err());
+        assert!(
+            alone("fedora", &[]).unwrap_err().to_string().contains("download, local, busybox, host, none")
+        );
     }
 
     #[test]
     fn local_needs_both_archives() {
-        let error = template("local", &words(&["-m", "/dev/null"])).unwrap_err();
+        let error = alone("local", &words(&["-m", "/dev/null"])).unwrap_err();
         assert!(error.to_string().contains("--fstree"), "{error}");
         let both = words(&["-m", "/dev/null", "-f", "/dev/null", "--no-dev"]);
-        assert!(matches!(template("local", &both), Ok(Template::Local { no_dev: true, .. })));
+        assert!(matches!(alone("local", &both), Ok(Template::Local { no_dev: true, .. })));
     }
 
     #[test]

@@ -17,6 +17,7 @@ tests::claims! {
     a_file_that_changed_on_the_disk_is_found: hybrid, needs Bryo;
     an_unpacking_that_is_killed_leaves_nothing_in_the_way: hybrid, needs Bryo;
     images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
+    the_template_download_takes_lxcs_options: hybrid, needs Bryo;
     without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
 }
 
@@ -272,6 +273,33 @@ fn images_that_lxc_has_fetched_are_used(lab: &Lab) {
     ana.bryo(["execute", "web", "--", "true"]).succeeds();
     ana.bryo(["destroy", "web"]).succeeds();
     ana.bryo(["image", "rm", "debian/trixie/amd64"]).exits(1).stderr_contains("LXC keeps it");
+}
+
+fn the_template_download_takes_lxcs_options(lab: &Lab) {
+    let ana = lab.user("ana");
+    let server = serves(ana);
+    let arch = std::env::consts::ARCH;
+    let wanted = ["-d", "debian", "-r", "trixie", "-a", arch];
+    let create = |more: &[&str]| {
+        let words = ["-n", "web", "-t", "download", "--"].iter().chain(&wanted).chain(more).copied();
+        ana.lxc("create", words.collect::<Vec<_>>())
+    };
+    let listed =
+        ana.lxc("create", ["-n", "web", "-t", "download", "--", "--list", "--server", SERVER]).exits(1);
+    listed.stdout_contains(&format!("debian\ttrixie\t{arch}\tdefault\t20261125_05:24\n"));
+    create(&["--variant", "default", "--no-validate", "--keyserver", "hkp://x", "--keyid", "1"]).succeeds();
+    // As LXC makes it: what it would start is the container's own.
+    assert!(ana.lxcpath().join("web/rootfs/bin/busybox").exists());
+    ana.bryo(["destroy", "web"]).succeeds();
+    drop(server);
+    create(&["--force-cache"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+    create(&[]).succeeds().stderr_contains("the server cannot be reached");
+    ana.bryo(["destroy", "web"]).succeeds();
+    ana.bryo(["image", "rm", "debian/13"]).succeeds();
+    create(&["--force-cache"]).exits(1).stderr_contains("no image debian/trixie");
+    ana.lxc("create", ["-n", "web", "-t", "download"]).exits(1).stderr_contains("--dist and --release");
+    assert!(!ana.lxcpath().join("web").exists());
 }
 
 fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {

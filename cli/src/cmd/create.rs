@@ -25,7 +25,7 @@ pub(super) struct Create {
     /// setting create.image, else this machine's own distribution and release
     #[arg(conflicts_with = "template")]
     image: Option<String>,
-    /// A template: local, busybox, host or none
+    /// A template: download, local, busybox, host or none
     #[arg(short, long, value_name = "NAME")]
     template: Option<String>,
     /// A file that the configuration begins with
@@ -100,7 +100,7 @@ impl Create {
 
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
-            (Some(name), _) => Ok((making::template(name, &self.arguments)?, name.clone())),
+            (Some(name), _) => Ok((making::template(context, name, &self.arguments)?, name.clone())),
             (None, Some(image)) => making::from_image(context, image, &self.how, None),
             (None, None) => making::of_this_machine(context, &self.how),
         }

@@ -16,7 +16,7 @@ pub(super) static TOOL: Tool = Tool {
     options: &[
         NAME,
         value("f", "config", "FILE", "begin the configuration with FILE"),
-        value("t", "template", "TEMPLATE", "local, busybox, host or none"),
+        value("t", "template", "TEMPLATE", "download, local, busybox, host or none"),
         value("B", "bdev", "TYPE", "the backing store: dir, best or none"),
         value("", "rcfile", "FILE", "accepted, and without effect"),
     ],
@@ -36,8 +36,8 @@ fn run(call: &Call) -> Result<i32, i32> {
     if place.is_defined() && !container::create::is_half_made(&place) {
         return Err(call.fail("Container already exists"));
     }
-    let made = making::template(template, &call.words).inspect_err(|_| {
-        if !KNOWN.contains(&template) {
+    let made = making::template(&call.context, template, &call.words).inspect_err(|_| {
+        if !making::is_template(template) {
             call.fail(format!("bad template: {template}"));
             call.fail(format!("Template \"{template}\" not found"));
         }
@@ -45,9 +45,6 @@ fn run(call: &Call) -> Result<i32, i32> {
     let made = call.or_fail(made).and_then(|made| create(call, place, made));
     made.map_err(|_| failed())
 }
-
-/// Names of templates that exist, so that only their arguments can be wrong.
-const KNOWN: [&str; 4] = ["local", "busybox", "host", "none"];
 
 fn check_store(call: &Call) -> Result<(), i32> {
     match call.given.value("bdev") {
