@@ -44,6 +44,23 @@ impl CpuList {
         self.0.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
     }
 
+    /// Returns all of them, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// Returns the first so many of them.
+    #[must_use]
+    pub fn first(&self, most: u64) -> Self {
+        let mut left = most;
+        let cut = |(first, last): &(u32, u32)| {
+            let taken = left.min(u64::from(last - first) + 1);
+            left -= taken;
+            (taken > 0).then(|| (*first, first + (taken - 1) as u32))
+        };
+        Self(self.0.iter().map_while(cut).collect())
+    }
+
     /// Returns those that are in both lists.
     pub fn and(&self, other: &Self) -> Self {
         let common = |(first, last): &(u32, u32)| {
@@ -97,5 +114,10 @@ mod tests {
         assert!(odd.contains(u32::MAX));
         assert_eq!(odd.and(&list("2-6")).to_string(), "3,5-6");
         assert_eq!(odd.and(&list("0,2")), CpuList::default());
+        assert_eq!(
+            [0, 1, 4, 99].map(|most| odd.first(most).to_string()),
+            ["", "1", "1,3,5-6", &odd.to_string()]
+        );
+        assert_eq!(list("0-1,4").numbers().collect::<Vec<_>>(), [0, 1, 4]);
     }
 }

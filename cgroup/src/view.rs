@@ -16,6 +16,10 @@ use crate::group::Group;
 use crate::layout::Version;
 use crate::tree;
 
+pub mod texts;
+
+pub use texts::{MemoryParts, Part};
+
 /// The directory of a group in one hierarchy, for a [`View`].
 #[derive(Debug)]
 pub struct Directory {
@@ -36,6 +40,10 @@ pub struct Limits {
     pub swap: Option<u64>,
     /// The processors that its processes run on.
     pub cpus: Option<CpuList>,
+    /// The nodes whose memory its processes have.
+    pub nodes: Option<CpuList>,
+    /// How much of the processors it may use, in thousandths of one: the least of the group's and of those above it.
+    pub quota: Option<u64>,
 }
 
 /// What a group uses, with all below it. `None`: no hierarchy of the group tells.
@@ -47,6 +55,12 @@ pub struct Usage {
     pub cpu: Option<CpuTime>,
     /// What went to and from block devices.
     pub disks: Option<Vec<DiskUsage>>,
+    /// Faults and the like, by the names of /proc/vmstat.
+    pub events: BTreeMap<String, u64>,
+    /// Memory on each node.
+    pub nodes: BTreeMap<u32, MemoryUsage>,
+    /// The text of the pressure that was asked for.
+    pub pressure: Option<String>,
 }
 
 /// Memory of a group, in bytes.
@@ -84,123 +98,43 @@ pub struct DiskUsage {
     pub discarded: (u64, u64),
 }
 
-/// A part of a group's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Anonymous memory.
-    Anon,
-    /// Page cache, shared memory included.
-    File,
-    /// Of it what is mapped.
-    Mapped,
-    /// Shared memory.
-    Shmem,
-    /// Recently used anonymous memory.
-    ActiveAnon,
-    /// Anonymous memory that was not used for long.
-    InactiveAnon,
-    /// Recently used page cache.
-    ActiveFile,
-    /// Page cache that was not used for long.
-    InactiveFile,
-    /// What cannot be reclaimed.
-    Unevictable,
-    /// Page cache to be written.
-    Dirty,
-    /// Page cache that is being written.
-    Writeback,
-    /// Anonymous huge pages.
-    AnonHuge,
-    /// Huge pages of shared memory.
-    ShmemHuge,
-    /// Huge pages of files.
-    FileHuge,
-    /// Memory whose copy in swap is still right.
-    SwapCached,
-    /// Memory of the kernel that it can reclaim.
-    SlabReclaimable,
-    /// Memory of the kernel that it cannot.
-    SlabUnreclaimable,
-    /// Stacks of the kernel.
-    KernelStack,
-    /// Page tables.
-    PageTables,
-    /// Page tables of the second level.
-    SecPageTables,
-    /// Memory of each processor.
-    Percpu,
-    /// Of vmalloc.
-    Vmalloc,
-    /// Compressed swap.
-    Zswap,
-    /// What it holds, uncompressed.
-    Zswapped,
-}
-
-/// Each part by its name in memory.stat of v2, and of v1. v1 counts the kernel's own memory as one.
-const PARTS: [(Part, &str, &str); 24] = [
-    (Part::Anon, "anon", "total_rss"),
-    (Part::File, "file", "total_cache"),
-    (Part::Mapped, "file_mapped", "total_mapped_file"),
-    (Part::Shmem, "shmem", "total_shmem"),
-    (Part::ActiveAnon, "active_anon", "total_active_anon"),
-    (Part::InactiveAnon, "inactive_anon", "total_inactive_anon"),
-    (Part::ActiveFile, "active_file", "total_active_file"),
-    (Part::InactiveFile, "inactive_file", "total_inactive_file"),
-    (Part::Unevictable, "unevictable", "total_unevictable"),
-    (Part::Dirty, "file_dirty", "total_dirty"),
-    (Part::Writeback, "file_writeback", "total_writeback"),
-    (Part::AnonHuge, "anon_thp", "total_rss_huge"),
-    (Part::ShmemHuge, "shmem_thp", ""),
-    (Part::FileHuge, "file_thp", ""),
-    (Part::SwapCached, "swapcached", "total_swapcached"),
-    (Part::SlabReclaimable, "slab_reclaimable", ""),
-    (Part::SlabUnreclaimable, "slab_unreclaimable", ""),
-    (Part::KernelStack, "kernel_stack", ""),
-    (Part::PageTables, "pagetables", ""),
-    (Part::SecPageTables, "sec_pagetables", ""),
-    (Part::Percpu, "percpu", ""),
-    (Part::Vmalloc, "vmalloc", ""),
-    (Part::Zswap, "zswap", ""),
-    (Part::Zswapped, "zswapped", ""),
-];
-
-/// The parts of a group's memory, in bytes; those that the kernel does not tell are 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemoryParts([u64; PARTS.len()]);
-
-impl MemoryParts {
-    /// Reads memory.stat. A key counts as a whole: `file` is not `file_mapped`.
-    pub fn parse(text: &str, version: Version) -> Self {
-        let mut parts = Self::default();
-        for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
-            let is_it =
-                |(_, v2, v1): &&(Part, &str, &str)| key == if version == Version::V2 { *v2 } else { *v1 };
-            if let Some((part, ..)) = PARTS.iter().find(is_it) {
-                parts.0[*part as usize] = value.trim().parse().unwrap_or(0);
-            }
-        }
-        parts
-    }
-
-    /// Returns one of them.
-    pub fn get(&self, part: Part) -> u64 {
-        self.0[part as usize]
-    }
-
-    /// Returns them with one of another size.
-    #[must_use]
-    pub fn with(mut self, part: Part, bytes: u64) -> Self {
-        self.0[part as usize] = bytes;
-        self
-    }
-}
-
 /// A group that is looked at again and again.
 #[derive(Debug)]
 pub struct View {
     v1: Vec<(Vec<String>, Line)>,
     unified: Option<Line>,
+}
+
+/// The tasks of a group and of all below it.
+#[derive(Debug)]
+pub struct Tasks {
+    dir: OwnedFd,
+    file: &'static str,
+}
+
+impl Tasks {
+    /// Returns their numbers, as the caller's PID namespace counts them, but not more than `most`; none when the group is gone.
+    pub fn list(&self, most: usize) -> Vec<i32> {
+        let (mut found, mut groups) = (Vec::new(), 0);
+        let walked = tree::walk(self.dir.as_fd(), |group| {
+            groups += 1;
+            // Who lives in a container makes as many groups in it as he likes.
+            if found.len() >= most || groups > most {
+                return Err(sys::Error::new(
+                    "more groups or tasks than are counted".to_owned(),
+                    sys::Errno::E2BIG,
+                ));
+            }
+            if let Ok(text) = tree::text_of(group, self.file) {
+                found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|tid| *tid > 0));
+            }
+            Ok(())
+        });
+        // What was found until then is all that is told.
+        let _too_many_or_gone = walked;
+        found.truncate(most);
+        found
+    }
 }
 
 /// A group, and those above it.
@@ -221,7 +155,7 @@ impl Group {
     /// # Errors
     /// There are no fds left.
     pub fn directories_to_view(&self) -> sys::Result<Vec<Directory>> {
-        const READ: [&str; 4] = ["memory", "cpuset", "cpuacct", "blkio"];
+        const READ: [&str; 5] = ["memory", "cpuset", "cpuacct", "cpu", "blkio"];
         let is_read = |m: &&crate::group::Member| {
             m.version == Version::V2 || m.controllers.iter().any(|c| READ.contains(&c.as_str()))
         };
@@ -262,13 +196,73 @@ impl View {
     /// Reads which processors it runs on: what it really has, not what it asked for. A group of v2 without the controller has
     /// those of the nearest one above it that has.
     pub fn cpus(&self) -> Option<CpuList> {
-        let effective = |line: &Line, name| line.0.iter().find_map(|files| files.text(name));
+        self.effective("cpuset.effective_cpus", "cpuset.cpus.effective")
+    }
+
+    /// Reads the memory of which nodes it has, in the same way.
+    pub fn nodes(&self) -> Option<CpuList> {
+        self.effective("cpuset.effective_mems", "cpuset.mems.effective")
+    }
+
+    fn effective(&self, v1: &'static str, v2: &'static str) -> Option<CpuList> {
+        let nearest = |line: &Line, name| line.0.iter().find_map(|files| files.text(name));
         let text = match (self.v1_with("cpuset"), &self.unified) {
-            (Some(line), _) => effective(line, "cpuset.effective_cpus"),
-            (None, Some(line)) => effective(line, "cpuset.cpus.effective"),
+            (Some(line), _) => nearest(line, v1),
+            (None, Some(line)) => nearest(line, v2),
             (None, None) => None,
         };
         CpuList::parse(&text?)
+    }
+
+    /// Reads how much of the processors it may use, in thousandths of one.
+    pub fn quota(&self) -> Option<u64> {
+        let v1 =
+            |files: &Files| texts::quota(&files.text("cpu.cfs_quota_us")?, &files.text("cpu.cfs_period_us")?);
+        let v2 = |files: &Files| {
+            let text = files.text("cpu.max")?;
+            text.split_once(' ').and_then(|(quota, period)| texts::quota(quota, period))
+        };
+        match (self.v1_with("cpu"), &self.unified) {
+            (Some(line), _) => line.0.iter().filter_map(v1).min(),
+            (None, Some(line)) => line.0.iter().filter_map(v2).min(),
+            (None, None) => None,
+        }
+    }
+
+    /// Reads faults and the like.
+    pub fn events(&self) -> BTreeMap<String, u64> {
+        self.own_memory("memory.stat")
+            .map_or_else(BTreeMap::new, |(text, version)| texts::events(&text, version))
+    }
+
+    /// Reads the memory on each node.
+    pub fn memory_of_nodes(&self) -> BTreeMap<u32, MemoryUsage> {
+        self.own_memory("memory.numa_stat")
+            .map_or_else(BTreeMap::new, |(text, version)| texts::nodes(&text, version))
+    }
+
+    fn own_memory(&self, name: &'static str) -> Option<(String, Version)> {
+        match (self.v1_with("memory"), &self.unified) {
+            (Some(line), _) => Some((line.own()?.text(name)?, Version::V1)),
+            (None, Some(line)) => Some((line.own()?.text(name)?, Version::V2)),
+            (None, None) => None,
+        }
+    }
+
+    /// Reads the pressure that its processes feel. v2 counts it in every group, with or without a controller; v1 in none.
+    pub fn pressure(&self, name: &'static str) -> Option<String> {
+        self.unified.as_ref()?.own()?.text(name)
+    }
+
+    /// Returns a look at its tasks of its own, for another thread: by v2, where all of them are, or by any v1 hierarchy.
+    pub fn tasks(&self) -> Option<Tasks> {
+        let (line, file) = match (&self.unified, self.v1.first()) {
+            (Some(line), _) => (line, "cgroup.threads"),
+            (None, Some((_, line))) => (line, "tasks"),
+            (None, None) => return None,
+        };
+        let dir = tree::open(line.own()?.dir.as_fd(), ".").ok()?;
+        Some(Tasks { dir, file })
     }
 
     /// Reads the processor time.
@@ -286,9 +280,9 @@ impl View {
             (Some(line), _) => {
                 let own = line.own()?;
                 let bytes = own.text("blkio.throttle.io_service_bytes_recursive")?;
-                Some(disks_v1(&bytes, &own.text("blkio.throttle.io_serviced_recursive")?))
+                Some(texts::disks_v1(&bytes, &own.text("blkio.throttle.io_serviced_recursive")?))
             }
-            (None, Some(line)) => Some(disks_v2(&line.own()?.text("io.stat")?)),
+            (None, Some(line)) => Some(texts::disks_v2(&line.own()?.text("io.stat")?)),
             (None, None) => None,
         }
     }
@@ -322,77 +316,6 @@ fn memory_v2(line: &Line, limits: &mut Limits, usage: &mut Usage) {
     limits.swap = least("memory.swap.max");
     let swap = own.number("memory.swap.current");
     usage.memory = Some(MemoryUsage { total, swap, parts: MemoryParts::parse(&stat, Version::V2) });
-}
-
-impl CpuTime {
-    /// Reads cpuacct.usage_all: a header, then `cpu user system` in nanoseconds.
-    fn parse_v1(text: &str) -> Option<Self> {
-        let line = |line: &str| {
-            let mut words = line.split_ascii_whitespace();
-            let cpu = words.next()?.parse::<u32>().ok()?;
-            Some((cpu, words.next()?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?))
-        };
-        let each: Vec<_> = text.lines().filter_map(line).collect();
-        let sum = |of: fn(&(u32, u64, u64)) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
-        let (user, system) = (sum(|(_, user, _)| *user), sum(|(_, _, system)| *system));
-        (!each.is_empty()).then_some(Self { user, system, each: Some(each) })
-    }
-
-    /// Reads cpu.stat, in microseconds.
-    fn parse_v2(text: &str) -> Option<Self> {
-        let value = |key| Some(tree::value_in(text, key)?.saturating_mul(1000));
-        Some(Self { user: value("user_usec")?, system: value("system_usec")?, each: None })
-    }
-}
-
-/// Reads lines such as `8:0 Read 4096`, of bytes and of operations.
-fn disks_v1(bytes: &str, operations: &str) -> Vec<DiskUsage> {
-    let mut found = BTreeMap::new();
-    let mut add = |text: &str, to: fn(&mut (u64, u64)) -> &mut u64| {
-        for line in text.lines() {
-            let words: Vec<&str> = line.split_ascii_whitespace().take(4).collect();
-            let [device, kind, number] = words[..] else { continue };
-            let (Some(device), Ok(number)) = (device_of(device), number.parse::<u64>()) else { continue };
-            let disk: &mut DiskUsage =
-                found.entry(device).or_insert_with(|| DiskUsage { device, ..DiskUsage::default() });
-            match kind {
-                "Read" => *to(&mut disk.read) = number,
-                "Write" => *to(&mut disk.written) = number,
-                "Discard" => *to(&mut disk.discarded) = number,
-                _ => {}
-            }
-        }
-    };
-    add(bytes, |pair| &mut pair.0);
-    add(operations, |pair| &mut pair.1);
-    found.into_values().collect()
-}
-
-/// Reads lines such as `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
-fn disks_v2(text: &str) -> Vec<DiskUsage> {
-    let line = |line: &str| {
-        let (device, rest) = line.split_once(' ')?;
-        let mut disk = DiskUsage { device: device_of(device)?, ..DiskUsage::default() };
-        for (key, value) in rest.split_ascii_whitespace().filter_map(|field| field.split_once('=')) {
-            let value = value.parse().unwrap_or(0);
-            match key {
-                "rbytes" => disk.read.0 = value,
-                "rios" => disk.read.1 = value,
-                "wbytes" => disk.written.0 = value,
-                "wios" => disk.written.1 = value,
-                "dbytes" => disk.discarded.0 = value,
-                "dios" => disk.discarded.1 = value,
-                _ => {}
-            }
-        }
-        Some(disk)
-    };
-    text.lines().filter_map(line).collect()
-}
-
-fn device_of(text: &str) -> Option<(u32, u32)> {
-    let (major, minor) = text.split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 impl Line {

@@ -8,12 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use cgroup::CpuList;
-use cgroup::view::{Directory, Limits, Usage, View};
+use cgroup::view::{Directory, Part, Usage, View};
 use sys::fuse::Next;
 
-use crate::files::{FILES, Facts, Need};
-use crate::fuse::{Answer, Request, Session, Tree};
+use crate::files::{FILES, Facts, History, Load, Need};
+use crate::fuse::{Answer, Contents, Has, Request, Session, Several, Tree};
 use crate::host::Host;
+use crate::load::{Counted, Loads};
 
 /// How many opens of one container may wait for the kernel to take note of a size. Who keeps it from that, by a process that is
 /// stopped while it reads, then gets the rest of his files without.
@@ -33,11 +34,44 @@ pub struct Birth {
 pub struct Container {
     device: Arc<OwnedFd>,
     session: Session,
+    seen: Seen,
+    growing: Arc<AtomicUsize>,
+    monitor: Option<OwnedFd>,
+}
+
+/// What is seen of a container, and remembered of it.
+#[derive(Debug)]
+pub struct Seen {
     view: View,
     birth: Birth,
     online: CpuList,
-    growing: Arc<AtomicUsize>,
-    monitor: Option<OwnedFd>,
+    nodes: CpuList,
+    history: History,
+    counted: Option<Arc<Counted>>,
+}
+
+/// What all containers have in common.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The host's files.
+    pub host: Host,
+    /// Loads that are counted.
+    pub loads: Loads,
+    /// What is shown otherwise than usually.
+    pub options: Options,
+}
+
+/// What is shown otherwise than usually.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A quota of processor time counts as so many processors.
+    pub quota: bool,
+    /// The load is the host's.
+    pub hosts_load: bool,
+    /// There is no swap.
+    pub no_swap: bool,
+    /// There is no compressed swap.
+    pub no_zswap: bool,
 }
 
 /// Whether a container goes on.
@@ -56,9 +90,7 @@ impl Container {
         Self {
             device: Arc::new(device),
             session: Session::new(tree, now.map_or(0, |now| now.as_secs()), first_handle()),
-            view: View::new(directories),
-            birth,
-            online: Host::online(),
+            seen: Seen::new(View::new(directories), birth),
             growing: Arc::default(),
             monitor: None,
         }
@@ -88,14 +120,14 @@ impl Container {
     }
 
     /// Answers the next request, if there is one.
-    pub fn serve(&mut self, host: &Host, buffer: &mut [u8]) -> State {
+    pub fn serve(&mut self, shared: &Shared, buffer: &mut [u8]) -> State {
         let length = match sys::fuse::next(self.device.as_fd(), buffer) {
             Ok(Next::Message(length)) => length,
             Ok(Next::Nothing) => return State::Lives,
             // A device that cannot be read serves nobody; closed, it says so.
             Ok(Next::Gone) | Err(_) => return State::Gone,
         };
-        match self.answer(host, &buffer[..length]) {
+        match self.answer(shared, &buffer[..length]) {
             Answer::Nothing => {}
             Answer::Reply(message) => self.send(&message),
             Answer::Grow(store, message) => self.grow(store, message),
@@ -104,18 +136,15 @@ impl Container {
         State::Lives
     }
 
-    fn answer(&mut self, host: &Host, bytes: &[u8]) -> Answer {
+    fn answer(&mut self, shared: &Shared, bytes: &[u8]) -> Answer {
         let request = match Request::parse(bytes) {
             Ok(request) => request,
             Err(broken) => return broken.unique.map_or(Answer::Nothing, Answer::failure),
         };
-        let Self { session, view, birth, online, .. } = self;
-        let mut render = |at: usize| {
-            let file = &FILES[at];
-            (file.render)(&host.text(at), &facts(view, *birth, online, file.needs))
-        };
+        let Self { session, seen, .. } = self;
+        let mut contents = Shown { seen, shared };
         // Who reads gets an error then, and everybody else goes on.
-        let answered = catch_unwind(AssertUnwindSafe(|| session.answer(&request, &mut render)));
+        let answered = catch_unwind(AssertUnwindSafe(|| session.answer(&request, &mut contents)));
         answered.unwrap_or_else(|_| Answer::failure(request.unique))
     }
 
@@ -148,19 +177,122 @@ fn first_handle() -> u64 {
     u64::try_from(sys::clock::since_boot().as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
-/// Gathers what a file depends on.
-fn facts(view: &View, birth: Birth, online: &CpuList, needs: &[Need]) -> Facts {
-    let (mut limits, mut usage) = (Limits::default(), Usage::default());
-    for need in needs {
-        match need {
-            Need::Memory => view.memory(&mut limits, &mut usage),
-            Need::Cpus => limits.cpus = view.cpus(),
-            Need::CpuTime => usage.cpu = view.cpu_time(),
-            Need::Disks => usage.disks = view.disks(),
+/// A container's files, for one request.
+struct Shown<'a> {
+    seen: &'a mut Seen,
+    shared: &'a Shared,
+}
+
+impl Has for Shown<'_> {
+    fn path(&mut self, path: &str) -> bool {
+        Host::has(path)
+    }
+
+    fn several(&mut self, which: Several) -> CpuList {
+        self.seen.several(which, self.shared)
+    }
+}
+
+impl Contents for Shown<'_> {
+    fn render(&mut self, file: usize, of: Option<u32>) -> String {
+        self.seen.render(file, of, self.shared)
+    }
+}
+
+impl Seen {
+    /// Begins to look at a container.
+    pub fn new(view: View, birth: Birth) -> Self {
+        let (online, nodes) = (Host::online(), Host::nodes());
+        Self { view, birth, online, nodes, history: History::default(), counted: None }
+    }
+
+    /// Returns the numbers of the processors or nodes that it has.
+    pub fn several(&mut self, which: Several, shared: &Shared) -> CpuList {
+        match which {
+            Several::Cpus => {
+                let mut facts = Facts { online: self.online.clone(), ..Facts::default() };
+                self.gather(Need::Cpus, &mut facts, shared);
+                facts.cpus()
+            }
+            Several::Nodes => self.own_nodes(),
         }
     }
-    let (age, begun) = birth.age(sys::clock::since_boot());
-    Facts { limits, usage, online: online.clone(), age, begun, load: None }
+
+    fn own_nodes(&self) -> CpuList {
+        self.view.nodes().map_or_else(|| self.nodes.clone(), |own| own.and(&self.nodes))
+    }
+
+    /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
+    pub fn render(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
+        let Some(file) = FILES.get(at) else { return String::new() };
+        let (age, begun) = self.birth.age(sys::clock::since_boot());
+        let online = self.online.clone();
+        let mut facts = Facts { online, age, begun, number: of.unwrap_or(0), ..Facts::default() };
+        file.needs.iter().for_each(|need| self.gather(*need, &mut facts, shared));
+        (file.render)(&shared.host.text(at, of), &facts)
+    }
+
+    /// Gathers something that a file depends on.
+    fn gather(&mut self, need: Need, facts: &mut Facts, shared: &Shared) {
+        let Self { view, .. } = self;
+        let Facts { limits, usage, .. } = facts;
+        match need {
+            Need::Memory => {
+                view.memory(limits, usage);
+                shared.options.leave_out(usage);
+            }
+            Need::Machine => facts.machine = shared.host.meminfo(),
+            Need::Cpus => {
+                limits.cpus = view.cpus();
+                limits.quota = if shared.options.quota { view.quota() } else { None };
+            }
+            Need::CpuTime => {
+                usage.cpu = view.cpu_time();
+                let cpus = facts.cpus();
+                let time = facts.usage.cpu.as_ref();
+                facts.times = time.map(|time| self.history.show(time, &cpus, facts.age));
+            }
+            Need::Disks => usage.disks = view.disks(),
+            Need::Events => usage.events = view.events(),
+            Need::Nodes => {
+                limits.nodes = view.nodes();
+                facts.nodes =
+                    self.own_nodes().numbers().map(|node| (node, Host::bytes_of_node(node))).collect();
+            }
+            Need::MemoryOfNodes if facts.nodes.len() > 1 => usage.nodes = view.memory_of_nodes(),
+            Need::MemoryOfNodes => {}
+            Need::Load => facts.load = self.load(shared),
+            Need::LoadIfCounted => {
+                let counted = self.counted.as_ref().filter(|counted| !counted.is_stale());
+                facts.load = counted.map(|counted| counted.latest());
+            }
+            Need::Pressure(file) => usage.pressure = view.pressure(file),
+        }
+    }
+
+    /// Returns what runs in it, which is counted from now on if it was not yet.
+    fn load(&mut self, shared: &Shared) -> Option<Load> {
+        if shared.options.hosts_load {
+            return None;
+        }
+        if self.counted.as_ref().is_none_or(|counted| counted.is_stale()) {
+            self.counted = self.view.tasks().map(|tasks| shared.loads.count(tasks));
+        }
+        self.counted.as_ref().map(|counted| counted.load())
+    }
+}
+
+impl Options {
+    fn leave_out(self, usage: &mut Usage) {
+        let Some(memory) = &mut usage.memory else { return };
+        if self.no_swap {
+            memory.swap = None;
+        }
+        if self.no_zswap {
+            let parts = std::mem::take(&mut memory.parts);
+            memory.parts = parts.with(Part::Zswap, 0).with(Part::Zswapped, 0);
+        }
+    }
 }
 
 impl Birth {

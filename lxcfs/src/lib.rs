@@ -9,4 +9,5 @@ pub mod container;
 pub mod files;
 pub mod fuse;
 pub mod host;
+pub mod load;
 pub mod server;

@@ -16,9 +16,8 @@ use sys::event::Watch;
 use sys::{Result, event, path, socket};
 use types::{Serve, Served};
 
-use crate::container::{Birth, Container, State};
+use crate::container::{Birth, Container, Shared, State};
 use crate::fuse::{BUFFER, Tree};
-use crate::host::Host;
 
 /// The name of the command socket in its directory.
 pub const SOCKET: &str = "command";
@@ -38,7 +37,7 @@ pub struct Server {
     listener: OwnedFd,
     directory: (PathBuf, OwnedFd),
     watch: Watch,
-    host: Host,
+    shared: Shared,
     tree: Arc<Tree>,
     next: u64,
     containers: BTreeMap<u64, Container>,
@@ -56,7 +55,7 @@ impl Server {
             listener,
             directory: (directory, opened),
             watch,
-            host: Host::default(),
+            shared: Shared::default(),
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
             containers: BTreeMap::new(),
@@ -86,7 +85,7 @@ impl Server {
             self.accept();
         } else if let Some(container) = self.containers.get_mut(&number) {
             // One request at a time, so that no container waits for another's many.
-            if container.serve(&self.host, buffer) == State::Gone {
+            if container.serve(&self.shared, buffer) == State::Gone {
                 self.forget(number);
             }
         } else if let Some(connection) = self.connections.remove(&number) {
@@ -155,7 +154,7 @@ impl Server {
         if again {
             container.take_over();
         }
-        let files = Served::Files(self.tree.paths().map(str::to_owned).collect());
+        let files = Served::Files(self.tree.covers().map(str::to_owned).collect());
         // Who has gone meanwhile has closed the superblock too.
         let _unheard = socket::send_now(monitor.as_fd(), files.text().as_bytes(), &[]);
         self.containers.insert(number, container.told_to(monitor));

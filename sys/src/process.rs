@@ -180,6 +180,19 @@ pub fn parent_of(pid: i32) -> Option<i32> {
     stat_field(pid, 4).and_then(|parent| i32::try_from(parent).ok())
 }
 
+/// Returns the state of a process or thread, as proc_pid_stat(5), field 3, writes it.
+pub fn state_of(task: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// Returns the number of a process or thread in its own PID namespace. Source: proc_pid_status(5), NSpid.
+pub fn innermost_pid(task: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_ascii_whitespace().last()?.parse().ok()
+}
+
 /// Returns a field of /proc/PID/stat after the second, as the manual page counts them.
 fn stat_field(pid: i32, number: usize) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

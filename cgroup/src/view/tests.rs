@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::texts::{disks_v1, disks_v2, events, nodes, quota};
 use super::*;
 
 /// A hierarchy in a directory, in which `cgroup.procs` makes a group of a directory.
@@ -143,7 +144,80 @@ fn what_is_above_the_hierarchy_is_no_group() {
 
 #[test]
 fn each_part_has_its_place() {
-    assert!(PARTS.iter().enumerate().all(|(at, (part, ..))| *part as usize == at));
+    assert!(texts::PARTS.iter().enumerate().all(|(at, (part, ..))| *part as usize == at));
     let one = MemoryParts::default().with(Part::Zswapped, 5);
     assert_eq!((one.get(Part::Zswapped), one.get(Part::Zswap)), (5, 0));
+}
+
+#[test]
+fn the_least_quota_above_counts_and_none_is_no_limit() {
+    assert_eq!(
+        [quota("150000", "100000\n"), quota("max", "100000"), quota("-1\n", "100000")],
+        [Some(1500), None, None]
+    );
+    assert_eq!(
+        [quota("1", "0"), quota("", ""), quota("18446744073709551615", "1")],
+        [None, None, Some(u64::MAX)]
+    );
+    let tree =
+        Tree::new().group("a", &[("cpu.max", "50000 100000\n")]).group("a/b", &[("cpu.max", "max 100000\n")]);
+    assert_eq!(tree.v2("a/b").quota(), Some(500));
+    let files = [("cpu.cfs_quota_us", "200000\n"), ("cpu.cfs_period_us", "100000\n")];
+    let v1 = Tree::new()
+        .group("a", &files)
+        .group("a/b", &[("cpu.cfs_quota_us", "-1\n"), ("cpu.cfs_period_us", "100000\n")]);
+    assert_eq!(v1.v1(&["cpu"], "a/b").quota(), Some(2000));
+    assert_eq!(Tree::new().group("a", &[]).v2("a").quota(), None);
+}
+
+#[test]
+fn the_memory_of_each_node_is_told_on_both_versions() {
+    let v2 =
+        "anon N0=4096 N1=8192\nfile N0=1 N1=2\nfile_mapped N0=1\nworkingset_x N0=7\nbroken\nanon N9999=1\n";
+    let found = nodes(v2, Version::V2);
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&0, &1]);
+    assert_eq!(
+        (found[&1].total, found[&1].parts.get(Part::Anon), found[&0].parts.get(Part::Mapped)),
+        (8194, 8192, 1)
+    );
+    let v1 = "total=9 N0=9\nhierarchical_total=3 N0=1 N1=2\nhierarchical_anon=1 N0=1 N1=0\n";
+    let found = nodes(v1, Version::V1);
+    assert_eq!((found[&0].total, found[&1].total, found[&0].parts.get(Part::Anon)), (4096, 8192, 4096));
+}
+
+#[test]
+fn events_have_the_names_of_vmstat() {
+    let v2 = events("anon 4\npgfault 7\npgmajfault 1\nworkingset_nodes 3\n", Version::V2);
+    assert_eq!((v2.len(), v2["pgfault"], v2["workingset_nodes"]), (3, 7, 3));
+    let v1 = events("pgfault 1\ntotal_pgfault 7\ntotal_pgpgin 5\n", Version::V1);
+    assert_eq!((v1.len(), v1["pgfault"]), (1, 7));
+}
+
+#[test]
+fn tasks_are_those_of_the_group_and_of_all_below_it() {
+    let tree =
+        Tree::new().group("a", &[("cgroup.threads", "5\n0\n")]).group("a/b", &[("cgroup.threads", "7\n8\n")]);
+    let tasks = tree.v2("a").tasks().unwrap();
+    assert_eq!((tasks.list(10), tasks.list(2)), (vec![5, 7, 8], vec![5, 7]));
+    let v1 = Tree::new().group("a", &[("tasks", "3\n")]);
+    assert_eq!(v1.v1(&["memory"], "a").tasks().unwrap().list(9), [3]);
+}
+
+#[test]
+fn pressure_is_told_by_v2_alone() {
+    let tree = Tree::new().group("a", &[("io.pressure", "some avg10=1.00 avg60=0.00 avg300=0.00 total=5\n")]);
+    assert!(tree.v2("a").pressure("io.pressure").unwrap().starts_with("some avg10=1.00"));
+    assert_eq!(tree.v2("a").pressure("cpu.pressure"), None);
+    assert_eq!(tree.v1(&["blkio"], "a").pressure("io.pressure"), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_parser_panic(text in "([a-z_]{0,8}[ =:]?N?[0-9]{0,22}[ \n]?){0,20}|.{0,80}") {
+        for version in [Version::V1, Version::V2] {
+            let _each = (MemoryParts::parse(&text, version), events(&text, version), nodes(&text, version));
+        }
+        let _each = (CpuTime::parse_v1(&text), CpuTime::parse_v2(&text), disks_v1(&text, &text), disks_v2(&text));
+        let _each = (quota(&text, &text), CpuList::parse(&text));
+    }
 }

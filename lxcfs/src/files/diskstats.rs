@@ -16,9 +16,8 @@ const SECTOR: u64 = 512;
 /// Shows the devices that the container has used, in the host's order; none where nothing is known.
 pub(super) fn render(host: &str, facts: &Facts) -> String {
     let mut text = String::new();
-    let disks = facts.usage.disks.as_deref().unwrap_or_default();
     for (device, name) in host.lines().filter_map(device) {
-        let Some(disk) = disks.iter().find(|disk| disk.device == device && is_used(disk)) else { continue };
+        let Some(disk) = used(facts, device) else { continue };
         let [read, written, discarded] = [disk.read, disk.written, disk.discarded]
             .map(|(bytes, operations)| format!("{operations} 0 {} 0", bytes / SECTOR));
         let (major, minor) = device;
@@ -26,6 +25,12 @@ pub(super) fn render(host: &str, facts: &Facts) -> String {
             writeln!(text, "{major:>4} {minor:>7} {name} {read} {written} 0 0 0 {discarded} 0 0");
     }
     text
+}
+
+/// Returns what the container has done with a device, if anything.
+pub(super) fn used(facts: &Facts, device: (u32, u32)) -> Option<&DiskUsage> {
+    let disks = facts.usage.disks.as_deref().unwrap_or_default();
+    disks.iter().find(|disk| disk.device == device && is_used(disk))
 }
 
 fn is_used(disk: &DiskUsage) -> bool {

@@ -45,7 +45,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Returns what a line shows, in bytes, where the container has a number of its own for it.
-    fn line(&self, key: &str) -> Option<u64> {
+    pub(super) fn line(&self, key: &str) -> Option<u64> {
         let part = |part| self.usage.parts.get(part);
         let sum = |a, b| part(a).saturating_add(part(b));
         let bytes = match key {
@@ -55,7 +55,9 @@ impl<'a> Memory<'a> {
             "SwapTotal" => self.swap.0,
             "SwapFree" => self.swap.1,
             "SwapCached" => part(Part::SwapCached).min(self.swap.0),
-            "Cached" => part(Part::File),
+            // The one is that of the machine, the other that of a node.
+            "Cached" | "FilePages" => part(Part::File),
+            "MemUsed" => self.total.saturating_sub(self.free),
             "Active" => sum(Part::ActiveAnon, Part::ActiveFile),
             "Inactive" => sum(Part::InactiveAnon, Part::InactiveFile),
             "Active(anon)" => part(Part::ActiveAnon),
@@ -102,7 +104,14 @@ impl<'a> Memory<'a> {
 
 /// Shows the container's memory.
 pub(super) fn render(host: &str, facts: &Facts) -> String {
-    let Some(memory) = Memory::of(host, facts) else { return host.to_owned() };
+    match Memory::of(host, facts) {
+        Some(memory) => lines(host, &memory),
+        None => host.to_owned(),
+    }
+}
+
+/// Shows each line of the host's with the container's number.
+pub(super) fn lines(host: &str, memory: &Memory<'_>) -> String {
     let mut text = String::with_capacity(host.len());
     for line in host.lines() {
         match Line::parse(line) {

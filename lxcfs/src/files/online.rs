@@ -1,4 +1,5 @@
-//! /sys/devices/system/cpu/online: the processors that the container has, by the numbers that sched_getaffinity(2) gives.
+//! /sys/devices/system/cpu/{online,present,possible,offline}: the processors that the container has, by the numbers that
+//! sched_getaffinity(2) gives. It has no others that it could get.
 
 use super::Facts;
 
@@ -6,4 +7,9 @@ use super::Facts;
 pub(super) fn render(host: &str, facts: &Facts) -> String {
     let cpus = facts.cpus();
     if cpus.count() == 0 { host.to_owned() } else { format!("{cpus}\n") }
+}
+
+/// Shows an empty list.
+pub(super) fn none(_host: &str, _facts: &Facts) -> String {
+    "\n".to_owned()
 }

@@ -3,6 +3,7 @@
 use cgroup::view::{CpuTime, DiskUsage, MemoryParts, MemoryUsage, Part};
 use proptest::prelude::*;
 
+use super::times::Spent;
 use super::*;
 
 const MEMINFO: &str = include_str!("../../tests/host/meminfo");
@@ -13,8 +14,32 @@ const SWAPS: &str = include_str!("../../tests/host/swaps");
 const LOADAVG: &str = include_str!("../../tests/host/loadavg");
 const DISKSTATS: &str = include_str!("../../tests/host/diskstats");
 const ONLINE: &str = include_str!("../../tests/host/online");
+const PARTITIONS: &str = include_str!("../../tests/host/partitions");
+const VMSTAT: &str = include_str!("../../tests/host/vmstat");
+const PRESSURE: &str = include_str!("../../tests/host/pressure");
+const NODE: &str = include_str!("../../tests/host/node-meminfo");
 
-const HOST: [&str; 8] = [CPUINFO, DISKSTATS, LOADAVG, MEMINFO, STAT, SWAPS, UPTIME, ONLINE];
+/// The host's text of each file that has one, by a part of its path.
+const HOST: [(&str, &str); 14] = [
+    ("proc/cpuinfo", CPUINFO),
+    ("proc/diskstats", DISKSTATS),
+    ("proc/loadavg", LOADAVG),
+    ("proc/meminfo", MEMINFO),
+    ("proc/partitions", PARTITIONS),
+    ("proc/pressure", PRESSURE),
+    ("proc/stat", STAT),
+    ("proc/swaps", SWAPS),
+    ("proc/uptime", UPTIME),
+    ("proc/vmstat", VMSTAT),
+    ("node#/meminfo", NODE),
+    ("list", "0-1\n"),
+    ("shared_cpu_map", "3\n"),
+    ("online", ONLINE),
+];
+
+fn host_of(path: &str) -> &'static str {
+    HOST.iter().find(|(part, _)| path.contains(part)).map_or("3\n", |(_, text)| text)
+}
 
 const MIB: u64 = 1 << 20;
 
@@ -35,7 +60,7 @@ fn limited() -> Facts {
         .with(Part::ActiveFile, 20 * MIB)
         .with(Part::InactiveFile, 10 * MIB)
         .with(Part::SlabReclaimable, 2 * MIB);
-    let limits = Limits { memory: Some(256 * MIB), swap: Some(64 * MIB), cpus: None };
+    let limits = Limits { memory: Some(256 * MIB), swap: Some(64 * MIB), ..Limits::default() };
     let memory = Some(MemoryUsage { total: 100 * MIB, swap: Some(24 * MIB), parts });
     Facts { limits, usage: Usage { memory, ..Usage::default() }, ..two_processors() }
 }
@@ -192,18 +217,172 @@ fn diskstats_shows_the_devices_that_the_container_has_used() {
 #[test]
 fn loadavg_is_the_hosts_while_nobody_counts() {
     assert_eq!(loadavg::render(LOADAVG, &two_processors()), LOADAVG);
-    let load = Some(Load { averages: [150, 7, 0], running: 2, tasks: 9, last_pid: 44 });
+    let load = Some(Load { averages: [150, 7, 0], running: 2, tasks: 9, last_pid: 44, blocked: 1 });
     assert_eq!(loadavg::render(LOADAVG, &Facts { load, ..two_processors() }), "1.50 0.07 0.00 2/9 44\n");
 }
 
 #[test]
-fn every_file_is_in_the_table_once_and_has_a_text_to_be_tested_with() {
-    let mut paths: Vec<&str> = FILES.iter().map(|file| file.path).collect();
+fn every_file_is_in_the_table_once_and_shows_something() {
+    let mut paths: Vec<&str> = FILES.iter().map(|file| file.path.as_str()).collect();
     paths.sort_unstable();
     assert!(paths.is_sorted_by(|a, b| a < b));
-    for (file, host) in FILES.iter().zip(HOST) {
-        assert!(!(file.render)(host, &limited()).is_empty() || file.name() == "diskstats", "{}", file.path);
+    for file in FILES.iter() {
+        let text = (file.render)(host_of(&file.path), &limited());
+        // Where nothing was read or written there is no device.
+        let may_be_empty = ["proc/diskstats", "proc/partitions"].contains(&file.path.as_str());
+        assert!(text.ends_with('\n') || may_be_empty, "{}: {text:?}", file.path);
     }
+}
+
+fn with_cpus(list: &str) -> Facts {
+    Facts {
+        limits: Limits { cpus: Some(cpus(list)), ..Limits::default() },
+        online: cpus("0-39"),
+        ..two_processors()
+    }
+}
+
+#[test]
+fn lists_and_masks_of_processors_name_those_that_the_container_has() {
+    let some = with_cpus("1,33-34");
+    assert_eq!(cpus::list("0-3,32-35\n", &some), "1,33-34\n");
+    assert_eq!(cpus::list("0,4\n", &some), "\n");
+    assert_eq!(cpus::list("\n", &some), "\n");
+    assert_eq!(cpus::mask("f,0000000f\n", &some), "6,00000002\n");
+    assert_eq!(cpus::mask("ffffffff,ffffffff\n", &some), "00000006,00000002\n");
+    assert_eq!(cpus::mask("what\n", &some), "what\n");
+    assert_eq!(
+        (online::render(ONLINE, &some), online::none(ONLINE, &some)),
+        ("1,33-34\n".to_owned(), "\n".to_owned())
+    );
+}
+
+#[test]
+fn a_quota_counts_as_processors_where_it_is_told() {
+    let quota = |thousandths| {
+        let mut facts = with_cpus("1-4");
+        facts.limits.quota = Some(thousandths);
+        online::render(ONLINE, &facts)
+    };
+    assert_eq!([quota(1), quota(1000), quota(1001), quota(9000)], ["1\n", "1\n", "1-2\n", "1-4\n"]);
+}
+
+#[test]
+fn partitions_and_diskstats_name_the_same_devices() {
+    let host = "major minor  #blocks  name\n\n 254        0  268435456 vda\n   8        0       1024 sda\n";
+    let disk = DiskUsage { device: (254, 0), read: (4096, 3), ..DiskUsage::default() };
+    let facts = Facts { usage: Usage { disks: Some(vec![disk]), ..Usage::default() }, ..two_processors() };
+    assert_eq!(partitions::render(host, &facts), PARTITIONS);
+    assert_eq!(partitions::render(host, &two_processors()), "");
+}
+
+#[test]
+fn pressure_is_the_groups_or_the_hosts() {
+    let own = "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
+    let usage = Usage { pressure: Some(own.to_owned()), ..Usage::default() };
+    assert_eq!(pressure::render(PRESSURE, &Facts { usage, ..two_processors() }), own);
+    assert_eq!(pressure::render(PRESSURE, &two_processors()), PRESSURE);
+}
+
+#[test]
+fn slabinfo_has_a_header_alone() {
+    assert_eq!(slabinfo::render("", &limited()).lines().count(), 2);
+}
+
+/// Returns a number of vmstat.
+fn event(text: &str, key: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key}:\n{text}"))
+}
+
+#[test]
+fn vmstat_says_in_pages_what_meminfo_says() {
+    let mut facts = Facts { machine: MEMINFO.to_owned(), ..limited() };
+    facts.usage.events.insert("pgfault".to_owned(), 77);
+    facts.usage.disks =
+        Some(vec![DiskUsage { device: (8, 0), read: (4096, 1), written: (8192, 1), ..DiskUsage::default() }]);
+    let (text, memory) = (vmstat::render(VMSTAT, &facts), meminfo::render(MEMINFO, &facts));
+    for (pages, kilobytes_of) in [
+        ("nr_free_pages", "MemFree"),
+        ("nr_file_pages", "Cached"),
+        ("nr_mapped", "Mapped"),
+        ("nr_anon_pages", "AnonPages"),
+    ] {
+        assert_eq!(event(&text, pages) * 4, kilobytes(&memory, kilobytes_of), "{pages}");
+    }
+    let events = ["pgfault", "pswpin", "pgpgin", "pgpgout"].map(|key| event(&text, key));
+    assert_eq!(events, [77, 0, 4, 8]);
+    assert_eq!(event(&text, "pgalloc_normal"), event(VMSTAT, "pgalloc_normal"));
+    assert_eq!(text.lines().count(), VMSTAT.lines().count());
+    assert_eq!(vmstat::render(VMSTAT, &two_processors()), VMSTAT);
+}
+
+fn of_node(number: u32, nodes: &[(u32, u64)]) -> Facts {
+    Facts { machine: MEMINFO.to_owned(), nodes: nodes.to_vec(), number, ..limited() }
+}
+
+#[test]
+fn the_only_node_has_what_meminfo_says() {
+    let text = nodes::meminfo(NODE, &of_node(0, &[(0, 24_684_084 * 1024)]));
+    assert!(text.starts_with("Node 0 MemTotal:         262144 kB\nNode 0 MemFree:"), "{text}");
+    assert_eq!(text.lines().count(), NODE.lines().count());
+    let own = text.replace("Node 0 ", "");
+    let whole = meminfo::render(MEMINFO, &limited());
+    for key in ["MemTotal", "MemFree", "Active", "Mapped", "AnonPages"] {
+        assert_eq!(kilobytes(&own, key), kilobytes(&whole, key), "{key}");
+    }
+    assert_eq!(kilobytes(&own, "MemUsed") + kilobytes(&own, "MemFree"), 256 * 1024);
+}
+
+#[test]
+fn nodes_share_the_limit_by_their_size() {
+    let nodes = [(0, 3000 * MIB), (2, 1000 * MIB), (5, 3003 * MIB)];
+    let total = |number: u32| {
+        let mut facts = of_node(number, &nodes);
+        let used = MemoryUsage { total: MIB, ..MemoryUsage::default() };
+        facts.usage.nodes.insert(2, used);
+        let host = NODE.replace("Node 0 ", &format!("Node {number} "));
+        let own = nodes::meminfo(&host, &facts).replace(&format!("Node {number} "), "");
+        (kilobytes(&own, "MemTotal"), kilobytes(&own, "MemUsed"))
+    };
+    let totals = nodes.map(|(number, _)| total(number));
+    assert_eq!(totals.map(|(all, _)| all).iter().sum::<u64>(), 256 * 1024);
+    assert!(totals[1].0 < totals[0].0 / 2, "{totals:?}");
+    assert_eq!(totals.map(|(_, used)| used), [0, 1024, 0]);
+    assert_eq!(nodes::list("0-7\n", &of_node(0, &nodes)), "0,2,5\n");
+}
+
+#[test]
+fn averages_decay_and_grow_as_the_kernels_do() {
+    let mut averages = Averages::begin(0);
+    averages.take(2, 12);
+    // After a minute of two that run 2 - 2/e, and so on, and each step rounded up.
+    assert_eq!(averages.hundredths(), [127, 37, 13]);
+    averages.take(2, 1000);
+    assert_eq!(averages.hundredths()[0], 200);
+    averages.take(0, u32::MAX);
+    assert_eq!(averages.hundredths(), [0, 0, 0]);
+    assert_eq!(Averages::begin(3).hundredths(), [300; 3]);
+}
+
+#[test]
+fn times_stay_when_the_processors_change() {
+    let time = |ticks: u64| CpuTime { user: ticks * 10_000_000, system: 0, each: None };
+    let at = |ticks: u64| Duration::from_millis(ticks * 10);
+    let mut history = History::default();
+    let first = history.show(&time(100), &cpus("0-1"), at(200));
+    assert_eq!(
+        (first.all.user, first.all.idle, first.each[&0].user, first.each[&1].idle),
+        (100, 300, 50, 150)
+    );
+    // Alone, processor 1 has all that comes now, and what both had stays in the sum.
+    let alone = history.show(&time(160), &cpus("1"), at(300));
+    assert_eq!((alone.all.user, alone.all.idle, alone.each.len()), (160, 340, 1));
+    assert_eq!((alone.each[&1].user, alone.each[&1].idle), (110, 190));
+    let again = history.show(&time(160), &cpus("0-3"), at(300));
+    assert_eq!([0, 1, 2].map(|cpu| again.each[&cpu].user), [50, 110, 0]);
+    // Who knows nothing of that splits as at the beginning.
+    assert_eq!(History::default().show(&time(100), &cpus("0-1"), at(200)), first);
 }
 
 fn any_parts() -> impl Strategy<Value = MemoryParts> {
@@ -232,20 +411,27 @@ prop_compose! {
         online in any_list(),
         age in any::<Duration>(),
         begun in any::<Option<Duration>>(),
+        (nodes, number, quota) in (proptest::collection::vec(any::<(u32, u64)>(), 0..4), any::<u32>(), any::<Option<u64>>()),
+        load in any::<Option<(u64, u64, u64, u32)>>(),
     ) -> Facts {
         let disk = |(device, read)| DiskUsage { device, read, ..DiskUsage::default() };
         let usage = Usage {
             memory: Some(MemoryUsage { total, swap: swapped, parts }),
             cpu: Some(CpuTime { user: times.0, system: times.1, each }),
             disks: disks.map(|disks| disks.into_iter().map(disk).collect()),
+            nodes: nodes.iter().map(|(node, bytes)| (*node, MemoryUsage { total: *bytes, ..MemoryUsage::default() })).collect(),
+            events: [("pgfault".to_owned(), total)].into(),
+            pressure: None,
         };
-        Facts { limits: Limits { memory, swap, cpus: limited }, usage, online, age, begun, load: None }
+        let limits = Limits { memory, swap, cpus: limited, nodes: None, quota };
+        let load = load.map(|(running, blocked, tasks, last_pid)| Load { averages: [total, 0, 1], running, blocked, tasks, last_pid });
+        Facts { limits, usage, online, age, begun, load, times: None, nodes, machine: MEMINFO.to_owned(), number }
     }
 }
 
 /// Text that looks like the host's here and there, and like nothing elsewhere.
 fn any_text() -> impl Strategy<Value = String> {
-    let known = HOST.concat();
+    let known = HOST.map(|(_, text)| text).concat();
     let words: Vec<String> = known.split_inclusive([' ', '\n', ':', '\t']).map(str::to_owned).collect();
     let word =
         prop_oneof![proptest::sample::select(words), ".{0,6}", any::<u64>().prop_map(|n| n.to_string())];
@@ -255,7 +441,7 @@ fn any_text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_text_and_no_number_makes_a_file_panic(host in any_text(), facts in any_facts()) {
-        for file in FILES {
+        for file in FILES.iter() {
             let _text = (file.render)(&host, &facts);
         }
     }
@@ -277,6 +463,46 @@ proptest! {
         prop_assert!(total <= kilobytes(MEMINFO, "MemTotal"));
         prop_assert!(kilobytes(&text, "MemAvailable") <= kilobytes(MEMINFO, "MemAvailable"));
         prop_assert!(kilobytes(&text, "MemFree") <= kilobytes(MEMINFO, "MemFree"));
+    }
+
+    #[test]
+    fn no_page_of_vmstat_or_of_a_node_exceeds_the_total(facts in any_facts()) {
+        let total = kilobytes(&meminfo::render(MEMINFO, &facts), "MemTotal");
+        let text = vmstat::render(VMSTAT, &facts);
+        for key in ["nr_free_pages", "nr_file_pages", "nr_mapped", "nr_mlock", "nr_hugetlb", "nr_dirty_threshold"] {
+            let Some(line) = VMSTAT.lines().find(|line| line.starts_with(&format!("{key} "))) else { continue };
+            prop_assert!(event(&text, key) * 4 <= total, "{line}");
+        }
+        let node = nodes::meminfo(NODE, &Facts { number: 0, ..facts });
+        for line in node.lines().filter(|line| line.ends_with(" kB")) {
+            let number: u64 = line.split_whitespace().nth(3).unwrap_or_default().parse().unwrap_or(u64::MAX);
+            prop_assert!(number <= total, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_time_falls_whatever_processors_a_container_gets(
+        steps in proptest::collection::vec((0..5_000u64, 0..5_000u64, 0..5_000u64, 1..255u32, any::<bool>()), 1..30),
+    ) {
+        let mut history = History::default();
+        let (mut time, mut age) = (CpuTime::default(), 0);
+        let (mut all, mut each) = (Spent::default(), std::collections::BTreeMap::<u32, Spent>::new());
+        for (user, system, later, mask, is_counted) in steps {
+            time.user += user * 1_000_000;
+            time.system += system * 1_000_000;
+            age += later;
+            time.each = is_counted.then(|| vec![(0, time.user / 2, time.system), (3, time.user / 2, 0)]);
+            let list: Vec<String> = (0..8).filter(|cpu| mask >> cpu & 1 == 1).map(|cpu| cpu.to_string()).collect();
+            let times = history.show(&time, &cpus(&list.join(",")), Duration::from_millis(age));
+            let fell = |before: Spent, now: Spent| now.user < before.user || now.system < before.system || now.idle < before.idle;
+            prop_assert!(!fell(all, times.all), "{all:?} {:?}", times.all);
+            for (cpu, spent) in &times.each {
+                prop_assert!(!fell(each.get(cpu).copied().unwrap_or_default(), *spent), "{cpu}");
+            }
+            prop_assert_eq!(times.each.len(), list.len());
+            all = times.all;
+            each.extend(times.each);
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod session;
 mod tree;
 
 pub use request::{Broken, Operation, Request};
-pub use session::{Answer, Session};
-pub use tree::{Kind, ROOT, Tree};
+pub use session::{Answer, Contents, Session};
+pub use tree::{Has, Kind, ROOT, Several, Tree};
 
 /// The size of the buffer into which requests are read: the kernel wants one that holds the largest it could send.
 pub const BUFFER: usize = 128 << 10;

@@ -46,8 +46,10 @@ pub(super) fn failed(unique: u64, errno: i32) -> Vec<u8> {
     message(unique, -errno, Bytes::default())
 }
 
-/// How long the kernel may keep what it was told of names and files, in seconds: they never change.
+/// How long the kernel may keep what it was told of names and files, in seconds: they never change, but for those of
+/// processors.
 const KEPT: u64 = 3600;
+const KEPT_SHORTLY: u64 = 1;
 
 /// What stat(2) shows.
 #[derive(Clone, Copy)]
@@ -57,6 +59,8 @@ pub(super) struct Status {
     pub(super) size: u64,
     /// When it began to exist, in seconds since the epoch.
     pub(super) time: u64,
+    /// It stays what it is, which of a processor nobody can say.
+    pub(super) lasts: bool,
 }
 
 impl Status {
@@ -74,12 +78,17 @@ impl Status {
 
     /// Answers a lookup.
     pub(super) fn entry(self) -> Bytes {
-        self.write(Bytes::default().u64s(&[self.node, 0, KEPT, KEPT]).u32s(&[0, 0]))
+        let kept = self.kept();
+        self.write(Bytes::default().u64s(&[self.node, 0, kept, kept]).u32s(&[0, 0]))
     }
 
     /// Answers a question for the status.
     pub(super) fn attributes(self) -> Bytes {
-        self.write(Bytes::default().u64s(&[KEPT]).u32s(&[0, 0]))
+        self.write(Bytes::default().u64s(&[self.kept()]).u32s(&[0, 0]))
+    }
+
+    fn kept(self) -> u64 {
+        if self.lasts { KEPT } else { KEPT_SHORTLY }
     }
 }
 

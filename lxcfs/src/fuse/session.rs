@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 use super::reply::{self, Bytes, Status};
 use super::request::{Operation, Request};
-use super::tree::{Kind, Tree};
-use crate::files::FILES;
+use super::tree::{Has, Kind, Tree};
 
 /// What a request leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +51,10 @@ pub struct Session {
     time: u64,
     next: u64,
     texts: BTreeMap<u64, Text>,
-    sizes: [Size; FILES.len()],
+    /// What is not here has the size that it began with.
+    sizes: BTreeMap<u64, Size>,
+    /// What the kernel knows of a size that nothing was heard of.
+    first: Size,
 }
 
 /// The text of one open.
@@ -78,14 +80,16 @@ struct Size {
     known: u64,
 }
 
-/// Renders a file, by its place in the table.
-pub(crate) type Renderer<'a> = dyn FnMut(usize) -> String + 'a;
+/// What is in the files.
+pub trait Contents: Has {
+    /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
+    fn render(&mut self, file: usize, of: Option<u32>) -> String;
+}
 
 impl Session {
     /// Begins one for a superblock that was made at `time`, in seconds since the epoch. Its opens are counted from `first`.
     pub fn new(tree: Arc<Tree>, time: u64, first: u64) -> Self {
-        let sizes = [Size { told: PAGE, known: PAGE }; FILES.len()];
-        Self { tree, time, next: first, texts: BTreeMap::new(), sizes }
+        Self { tree, time, next: first, texts: BTreeMap::new(), sizes: BTreeMap::new(), first: Size::FIRST }
     }
 
     /// Goes on with a superblock that another process has served, which told the kernel of sizes that nobody knows any more.
@@ -93,21 +97,21 @@ impl Session {
     pub fn take_over(&mut self) -> Vec<u8> {
         const NOTIFICATION: u64 = 0;
         const RESEND: i32 = 7;
-        self.sizes.iter_mut().for_each(|size| size.known = 0);
+        self.first.known = 0;
         reply::message(NOTIFICATION, RESEND, Bytes::default())
     }
 
     /// Answers a request.
-    pub fn answer(&mut self, request: &Request<'_>, render: &mut Renderer<'_>) -> Answer {
+    pub fn answer(&mut self, request: &Request<'_>, contents: &mut dyn Contents) -> Answer {
         let Request { unique, node, operation } = *request;
         let answered = match operation {
             Operation::Unanswered => return Answer::Nothing,
             Operation::Destroy => return Answer::Gone,
             Operation::Init { version, flags, readahead } => init(version, flags, readahead),
-            Operation::Lookup(name) => self.lookup(node, name),
+            Operation::Lookup(name) => self.lookup(node, name, contents),
             Operation::GetAttr => self.status(node).map(Status::attributes),
-            Operation::Open { flags } => return self.open(unique, node, flags, render),
-            Operation::Read { handle, offset, size } => self.read(node, handle, offset, size, render),
+            Operation::Open { flags } => return self.open(unique, node, flags, contents),
+            Operation::Read { handle, offset, size } => self.read(node, handle, offset, size, contents),
             Operation::Release { handle } => {
                 self.texts.remove(&handle);
                 Ok(Bytes::default())
@@ -117,7 +121,7 @@ impl Session {
                 Some(Kind::File(_)) => Err(errno::NOTDIR),
                 None => Err(errno::NOENT),
             },
-            Operation::ReadDir { offset, size } => self.read_dir(node, offset, size),
+            Operation::ReadDir { offset, size } => self.read_dir(node, offset, size, contents),
             Operation::ReleaseDir => Ok(Bytes::default()),
             Operation::ReadLink => Err(errno::INVAL),
             Operation::StatFs => Ok(stat_fs()),
@@ -134,34 +138,51 @@ impl Session {
         let kind = self.tree.kind(node).ok_or(errno::NOENT)?;
         let size = match kind {
             Kind::Directory => 0,
-            Kind::File(at) => self.sizes[at].told,
+            Kind::File(_) => self.size(node).told,
         };
-        Ok(Status { node, kind, size, time: self.time })
+        let lasts = self.tree.of(node).is_none();
+        Ok(Status { node, kind, size, time: self.time, lasts })
     }
 
-    fn lookup(&self, node: u64, name: &[u8]) -> Result<Bytes, i32> {
-        let found = self.tree.find(node, name).ok_or(errno::NOENT)?;
+    fn size(&self, node: u64) -> Size {
+        self.sizes.get(&node).copied().unwrap_or(self.first)
+    }
+
+    fn lookup(&self, node: u64, name: &[u8], contents: &mut dyn Contents) -> Result<Bytes, i32> {
+        let found = self.tree.find(node, name, contents).ok_or(errno::NOENT)?;
         self.status(found).map(Status::entry)
     }
 
-    fn open(&mut self, unique: u64, node: u64, flags: u32, render: &mut Renderer<'_>) -> Answer {
+    fn open(&mut self, unique: u64, node: u64, flags: u32, contents: &mut dyn Contents) -> Answer {
         const ACCESS: u32 = 3;
         const DIRECT: u32 = 1;
         const NO_FLUSH: u32 = 1 << 5;
-        let at = match self.tree.kind(node) {
-            Some(Kind::File(at)) if flags & ACCESS == 0 => at,
+        let mut render = match self.tree.kind(node) {
+            Some(Kind::File(at)) if flags & ACCESS == 0 => self.renderer(node, at, contents),
             Some(Kind::File(_)) => return Answer::Reply(reply::failed(unique, errno::ROFS)),
             Some(Kind::Directory) => return Answer::Reply(reply::failed(unique, errno::ISDIR)),
             None => return Answer::Reply(reply::failed(unique, errno::NOENT)),
         };
-        let text = Text::new(render(at));
-        let grown = self.sizes[at].grow(text.bytes.len() as u64);
+        let text = Text::new(render());
+        let first = self.first;
+        let grown = self.sizes.entry(node).or_insert(first).grow(text.bytes.len() as u64);
         let handle = self.keep(text);
         let opened = reply::done(unique, Bytes::default().u64s(&[handle]).u32s(&[DIRECT | NO_FLUSH, 0]));
         match grown {
             Some(size) => Answer::Grow(store_last_byte(node, size), opened),
             None => Answer::Reply(opened),
         }
+    }
+
+    /// Returns what renders a file.
+    fn renderer<'a>(
+        &self,
+        node: u64,
+        file: usize,
+        contents: &'a mut dyn Contents,
+    ) -> impl FnMut() -> String + use<'a> {
+        let of = self.tree.of(node).map(|(_, of)| of);
+        move || contents.render(file, of)
     }
 
     /// Keeps a text and returns its handle.
@@ -181,10 +202,10 @@ impl Session {
         handle: u64,
         offset: u64,
         size: u32,
-        render: &mut Renderer<'_>,
+        contents: &mut dyn Contents,
     ) -> Result<Bytes, i32> {
-        let at = match self.tree.kind(node) {
-            Some(Kind::File(at)) => at,
+        let mut render = match self.tree.kind(node) {
+            Some(Kind::File(at)) => self.renderer(node, at, contents),
             Some(Kind::Directory) => return Err(errno::ISDIR),
             None => return Err(errno::NOENT),
         };
@@ -192,35 +213,37 @@ impl Session {
         if !self.texts.contains_key(&handle) && self.texts.len() < OPEN {
             // Another process has answered the open.
             self.next = self.next.max(handle.wrapping_add(1));
-            self.texts.insert(handle, Text::new(render(at)));
+            self.texts.insert(handle, Text::new(render()));
         }
         let text = match self.texts.get_mut(&handle) {
             Some(text) => text,
             None => {
-                unkept = Text::new(render(at));
+                unkept = Text::new(render());
                 &mut unkept
             }
         };
         if offset == 0 {
             if text.is_read {
-                text.bytes = render(at).into_bytes();
+                text.bytes = render().into_bytes();
             }
             text.is_read = true;
         }
         let start = text.bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
         let part = &text.bytes[start..text.bytes.len().min(start + size as usize)];
         if part.len() < size as usize {
-            self.sizes[at].cut(offset.saturating_add(part.len() as u64));
+            let first = self.first;
+            self.sizes.entry(node).or_insert(first).cut(offset.saturating_add(part.len() as u64));
         }
         Ok(Bytes::default().raw(part))
     }
 
-    fn read_dir(&self, node: u64, offset: u64, size: u32) -> Result<Bytes, i32> {
+    fn read_dir(&self, node: u64, offset: u64, size: u32, contents: &mut dyn Contents) -> Result<Bytes, i32> {
         if self.tree.kind(node) != Some(Kind::Directory) {
             return Err(errno::NOTDIR);
         }
-        let dots = [(node, ".", Kind::Directory), (self.tree.parent(node), "..", Kind::Directory)];
-        let all = (1..).zip(dots.into_iter().chain(self.tree.children(node)));
+        let dots = [(node, "."), (self.tree.parent(node), "..")];
+        let dots = dots.map(|(number, name)| (number, name.to_owned(), Kind::Directory));
+        let all = (1..).zip(dots.into_iter().chain(self.tree.children(node, contents)));
         let mut listed = Vec::new();
         for (next, (number, name, kind)) in all.skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
             let entry = reply::directory_entry(number, next, kind, name.as_bytes());
@@ -234,6 +257,8 @@ impl Session {
 }
 
 impl Size {
+    const FIRST: Self = Self { told: PAGE, known: PAGE };
+
     /// Returns the size that the kernel must be made to know before a text of `length` is opened, if that is more than it may
     /// have cut it to.
     fn grow(&mut self, length: u64) -> Option<u64> {

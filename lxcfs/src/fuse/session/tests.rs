@@ -1,7 +1,33 @@
 //! Requests as the kernel sends them, and what it reads of the answers.
 
 use super::*;
-use crate::fuse::ROOT;
+use cgroup::CpuList;
+
+use crate::fuse::tree::tests::Some12;
+use crate::fuse::{ROOT, Several};
+
+/// Files that all have one text.
+struct Same<'a> {
+    text: &'a str,
+    rendered: &'a mut usize,
+}
+
+impl Has for Same<'_> {
+    fn path(&mut self, path: &str) -> bool {
+        Some12.path(path)
+    }
+
+    fn several(&mut self, which: Several) -> CpuList {
+        Some12.several(which)
+    }
+}
+
+impl Contents for Same<'_> {
+    fn render(&mut self, _file: usize, of: Option<u32>) -> String {
+        *self.rendered += 1;
+        of.map_or_else(|| self.text.to_owned(), |of| of.to_string())
+    }
+}
 
 /// A session in which each file's text is what the test says at that moment.
 struct Told {
@@ -18,15 +44,14 @@ impl Told {
     fn ask(&mut self, node: u64, operation: Operation<'_>) -> Answer {
         let (text, rendered) = (&self.text, &mut self.rendered);
         let request = Request { unique: 9, node, operation };
-        self.session.answer(&request, &mut |_| {
-            *rendered += 1;
-            text.clone()
-        })
+        self.session.answer(&request, &mut Same { text, rendered })
     }
 
     fn node(&self, path: &str) -> u64 {
         let tree = &self.session.tree;
-        path.split('/').try_fold(ROOT, |parent, name| tree.find(parent, name.as_bytes())).unwrap()
+        path.split('/')
+            .try_fold(ROOT, |parent, name| tree.find(parent, name.as_bytes(), &mut Some12))
+            .unwrap()
     }
 
     fn open(&mut self, path: &str) -> u64 {
@@ -138,6 +163,22 @@ fn the_size_is_whole_pages_and_grows_before_a_longer_text_is_opened() {
 }
 
 #[test]
+fn a_file_of_a_processor_is_rendered_for_that_one() {
+    let mut told = Told::new("text");
+    for (cpu, text) in [("1", "1"), ("2", "2")] {
+        let path = format!("sys/devices/system/cpu/cpu{cpu}/topology/core_id");
+        let handle = told.open(&path);
+        assert_eq!(told.read(&path, handle, 0, 100), text);
+    }
+    let kept = |told: &mut Told, path: &str| {
+        let status = replied(told.ask(told.node(path), Operation::GetAttr));
+        u64::from_ne_bytes(body(&status)[..8].try_into().unwrap())
+    };
+    assert_eq!(kept(&mut told, "sys/devices/system/cpu/cpu1"), 1);
+    assert_eq!(kept(&mut told, "sys/devices/system/cpu/online"), 3600);
+}
+
+#[test]
 fn directories_are_listed_however_little_room_there_is() {
     let mut told = Told::new("");
     let node = told.node("proc");
@@ -232,7 +273,9 @@ proptest::proptest! {
         for (opcode, node, body) in requests {
             let bytes = crate::fuse::request::tests::written(opcode, node, &body);
             if let Ok(request) = Request::parse(&bytes) {
-                let _answer = told.session.answer(&request, &mut |_| "text".to_owned());
+                let mut rendered = 0;
+                let mut contents = Same { text: "text", rendered: &mut rendered };
+                let _answer = told.session.answer(&request, &mut contents);
             }
         }
         proptest::prop_assert!(told.session.texts.len() <= OPEN);
