@@ -16,6 +16,14 @@ tests::claims! {
     without_the_device_a_container_starts_and_says_so: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
+    splice_sendfile_and_pread_get_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
+    a_text_that_shrinks_and_grows_is_read_whole_in_every_way: hybrid, needs Bryo, not cell INIT;
+    a_file_that_is_held_open_shows_the_present: hybrid, needs Bryo, not cell INIT;
+    two_containers_that_read_at_once_see_each_their_own: hybrid, needs Bryo, not cell INIT;
+    the_tools_agree_with_the_limits_and_with_each_other: hybrid, needs Bryo, not cell INIT;
+    the_directories_of_processors_are_the_containers: hybrid, needs Bryo, not cell INIT;
+    the_load_is_that_of_the_containers_tasks: hybrid unified, needs Bryo, not cell INIT;
+    pressure_and_disks_are_the_containers: hybrid, needs Bryo, not cell INIT;
     a_container_that_reboots_sees_its_limits_again: hybrid, needs Bryo, not cell INIT;
 }
 
@@ -242,5 +250,264 @@ fn a_container_that_reboots_sees_its_limits_again(lab: &Lab) {
         has_another() && ana.lxc("attach", ["-n", "web", "--", "true"]).output().status() == 0
     });
     assert_eq!(kilobytes(&inside(&ana, "web", "cat /proc/meminfo"), "MemTotal"), 96 * 1024);
+    ana.destroy("web");
+}
+
+/// Has a container of the machine's own programs, with its own limits in /proc.
+fn with_tools(user: &User<'_>, name: &str, lines: &str) {
+    wish(user);
+    user.bryo(["create", name, "-t", "host"]).succeeds();
+    user.append(format!(".local/share/lxc/{name}/config"), lines);
+    user.bryo(["start", name]).succeeds();
+}
+
+/// Reads a file in five ways, each to its end, and prints how long the texts are, and whether they are one.
+const WAYS: &str = r#"
+import os, sys
+def pieces(of):
+    found = b""
+    while True:
+        piece = of(len(found))
+        if not piece: return found
+        found += piece
+def opened(path, of):
+    fd = os.open(path, os.O_RDONLY)
+    try: return pieces(lambda at: of(fd, at))
+    finally: os.close(fd)
+def spliced(fd, at):
+    r, w = os.pipe()
+    count = os.splice(fd, w, 700)
+    os.close(w)
+    found = os.read(r, 700) if count else b""
+    os.close(r)
+    return found
+def sent(fd, at):
+    to = os.memfd_create("x")
+    os.sendfile(to, fd, None, 1 << 20)
+    found = os.pread(to, 1 << 20, 0)
+    os.close(to)
+    return found
+WAYS = {
+    "read": lambda fd, at: os.read(fd, 1 << 20),
+    "read of 7": lambda fd, at: os.read(fd, 7),
+    "pread of 501": lambda fd, at: os.pread(fd, 501, at),
+    "splice": spliced,
+    "sendfile": sent,
+}
+def lasting(text): return [line for line in text.split(b"\n") if b"MHz" not in line]
+for path in sys.argv[1:]:
+    texts = {way: opened(path, of) for way, of in WAYS.items()}
+    first = texts["read"]
+    wrong = [way for way, text in texts.items() if lasting(text) != lasting(first)]
+    print(path, first.count(b"\n"), wrong)
+"#;
+
+fn splice_sendfile_and_pread_get_the_same_bytes(lab: &Lab) {
+    let ana = lab.user("ana");
+    with_tools(&ana, "web", "");
+    let read = |paths: &[&str]| {
+        let args = ["exec", "web", "--", "python3", "-c", WAYS].iter().chain(paths);
+        ana.bryo(args.copied()).succeeds().stdout
+    };
+    let paths = ["/proc/cpuinfo", "/proc/slabinfo", "/proc/swaps", "/sys/devices/system/cpu/possible"];
+    // Whatever was read before, and in whichever way, each gets all and nothing more.
+    for _ in 0..3 {
+        for line in read(&paths).lines() {
+            assert!(line.ends_with(" []") && !line.contains(" 0 "), "{line}");
+        }
+    }
+    ana.destroy("web");
+}
+
+/// Gives a container of a hybrid host other processors.
+fn set_processors(user: &User<'_>, name: &str, list: &str) {
+    let init = user.init_of(name);
+    let own = format!("$(grep :cpuset: /proc/{init}/cgroup | cut -d: -f3)");
+    user.sh(&format!("echo {list} >/sys/fs/cgroup/cpuset{own}/cpuset.cpus")).succeeds();
+}
+
+fn a_text_that_shrinks_and_grows_is_read_whole_in_every_way(lab: &Lab) {
+    let ana = lab.user("ana");
+    with_tools(&ana, "web", "lxc.cgroup.cpuset.cpus = 0-1\n");
+    let lines = |text: &str| text.lines().filter(|line| !line.contains("MHz")).count();
+    let whole = lines(&inside(&ana, "web", "cat /proc/cpuinfo"));
+    let ways = ["cat /proc/cpuinfo", "busybox cat /proc/cpuinfo", "dd if=/proc/cpuinfo bs=1 2>/dev/null"];
+    for _ in 0..3 {
+        for (list, expected) in [("0", whole / 2), ("0-1", whole), ("1", whole / 2), ("0-1", whole)] {
+            set_processors(&ana, "web", list);
+            for way in ways {
+                let text = inside(&ana, "web", way);
+                assert_eq!(lines(&text), expected, "{way} of {list}:\n{text}");
+                assert!(text.ends_with("\n\n"), "{way} of {list}: {text}");
+            }
+            let said =
+                ana.bryo(["exec", "web", "--", "python3", "-c", WAYS, "/proc/cpuinfo"]).succeeds().stdout;
+            assert!(said.ends_with(" []\n"), "{list}: {said}");
+        }
+    }
+    ana.destroy("web");
+}
+
+fn a_file_that_is_held_open_shows_the_present(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "lxc.cgroup.cpuset.cpus = 0-1\n");
+    ana.bryo(["exec", "web", "--", "mkfifo", "/tmp/next"]).succeeds();
+    // One fd, read from its beginning twice, as top does; the other one is read on where it was.
+    let reads = "exec 3</sys/devices/system/cpu/online; read -r line <&3; echo \"$line\"; read -r go </tmp/next; \
+        read -r line <&3 || echo end; busybox dd bs=100 count=1 skip=0 if=/proc/self/fd/3 2>/dev/null; \
+        cat /sys/devices/system/cpu/online";
+    let reader = ana.lxc("attach", ["-n", "web", "--clear-env", "--", "sh", "-c", reads]).background();
+    set_processors(&ana, "web", "1");
+    ana.bryo(["exec", "web", "--", "sh", "-c", "echo go >/tmp/next"]).succeeds();
+    let said = reader.wait().exits(0).stdout;
+    assert!(said.ends_with("end\n1\n1\n"), "{said}");
+    ana.destroy("web");
+}
+
+fn two_containers_that_read_at_once_see_each_their_own(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    ana.busybox("db");
+    ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
+    ana.lxc("start", ["-n", "db"]).succeeds();
+    let readers: Vec<_> = [("web", 96), ("db", 64), ("web", 96), ("db", 64)]
+        .into_iter()
+        .map(|(name, total)| {
+            let reads = format!(
+                "i=0; while [ $i -lt 200 ]; do for way in 'cat' 'dd bs=1 if=' 'head -c 9999'; do \
+                 case $way in dd*) set -- $(dd bs=1 count=60 if=/proc/meminfo 2>/dev/null);; \
+                 *) set -- $($way /proc/meminfo);; esac; \
+                 [ \"$2\" = {} ] || echo \"$way: $2\"; done; i=$((i+1)); done; echo done",
+                total * 1024
+            );
+            ana.lxc("attach", ["-n", name, "--clear-env", "--", "sh", "-c", &reads]).seconds(180).background()
+        })
+        .collect();
+    for reader in readers {
+        reader.wait().exits(0).stdout_is("done\n");
+    }
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+/// Returns the words of the first line that begins so.
+fn words<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    let line = text.lines().find(|line| line.trim_start().starts_with(start));
+    line.unwrap_or_else(|| panic!("no {start} in\n{text}")).split_whitespace().collect()
+}
+
+fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
+    let ana = lab.user("ana");
+    with_tools(&ana, "web", "lxc.cgroup.memory.limit_in_bytes = 96M\nlxc.cgroup.cpuset.cpus = 1\n");
+    let run = |script: &str| inside(&ana, "web", script);
+    assert_eq!(words(&run("free -k"), "Mem:")[1], "98304");
+    assert_eq!(words(&run("top -bn1"), "MiB Mem")[3], "96.0");
+    assert!(run("vmstat -s").contains(" 98304 K total memory"));
+    assert_eq!(
+        run("nproc; nproc --all; getconf _NPROCESSORS_CONF; getconf _NPROCESSORS_ONLN"),
+        "1\n1\n1\n1\n"
+    );
+    let cpus = run("LC_ALL=C lscpu");
+    assert_eq!((words(&cpus, "CPU(s):")[1], words(&cpus, "On-line CPU(s) list:")[3]), ("1", "1"));
+    assert_eq!((words(&cpus, "Core(s) per socket:")[3], words(&cpus, "Thread(s) per core:")[3]), ("1", "1"));
+    // It was started a moment ago, and so say all who are asked; its columns of processor time are of one processor.
+    for tool in ["uptime", "w", "top -bn1"] {
+        let up = run(tool);
+        assert!(
+            up.contains("up 0 min") || up.contains("up 1 min") || up.contains("up 2 min"),
+            "{tool}: {up}"
+        );
+    }
+    let vmstat = run("vmstat 1 2");
+    let last: Vec<u64> = vmstat
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert!(last[3] < 98_304 && last[12..15].iter().sum::<u64>() <= 101, "{vmstat}");
+    // Its lines of devices are those of /sys/block, the machine's.
+    let iostat = run("LC_ALL=C iostat -c");
+    assert!(iostat.contains("(1 CPU)"), "{iostat}");
+    ana.destroy("web");
+}
+
+fn the_directories_of_processors_are_the_containers(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "lxc.cgroup.cpuset.cpus = 1\n");
+    let run = |script: &str| inside(&ana, "web", script);
+    assert_eq!(
+        run("cd /sys/devices/system/cpu; echo cpu[0-9]*; cat possible present offline"),
+        "cpu1\n1\n1\n\n"
+    );
+    assert_eq!(run("cat /sys/devices/system/cpu/cpu1/topology/core_siblings_list"), "1\n");
+    assert_eq!(run("cat /sys/devices/system/cpu/cpu0/topology/core_id || echo none"), "none\n");
+    assert_eq!(run("nproc --all"), "1\n");
+    if std::path::Path::new("/sys/devices/system/node/node0").exists() {
+        assert_eq!(run("cat /sys/devices/system/node/node0/cpulist"), "1\n");
+    }
+    set_processors(&ana, "web", "0-1");
+    eventually("the other directory", || run("cd /sys/devices/system/cpu; echo cpu[0-9]*") == "cpu0 cpu1\n");
+    ana.destroy("web");
+}
+
+fn the_load_is_that_of_the_containers_tasks(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    ana.busybox("db");
+    ana.lxc("start", ["-n", "db"]).succeeds();
+    let load = |name: &str| -> f64 {
+        let text = inside(&ana, name, "cat /proc/loadavg");
+        text.split(' ').next().and_then(|one| one.parse().ok()).unwrap_or(f64::NAN)
+    };
+    let idle = [load("web"), load("db")];
+    let mut busy: Vec<_> = (0..2)
+        .map(|_| {
+            let spin = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); done";
+            ana.lxc("attach", ["-n", "web", "--", "sh", "-c", spin]).seconds(180).background()
+        })
+        .collect();
+    tests::within(60, "the load grows", || load("web") > idle[0] + 0.2);
+    assert!(load("db") <= idle[1] + 0.1, "{} after {}", load("db"), idle[1]);
+    let tasks = inside(&ana, "web", "cut -d' ' -f4 /proc/loadavg");
+    let (running, all) = tasks.trim().split_once('/').unwrap_or_default();
+    let (running, all): (u64, u64) = (running.parse().unwrap_or(0), all.parse().unwrap_or(0));
+    assert!((1..=4).contains(&running) && all >= 3 && all < 40, "{tasks}");
+    inside(&ana, "web", "touch /tmp/stop");
+    busy.drain(..).for_each(|one| {
+        one.wait().exits(0);
+    });
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn pressure_and_disks_are_the_containers(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let total = |text: &str| -> u64 {
+        text.lines().find_map(|line| line.rsplit_once("total=")?.1.trim().parse().ok()).unwrap_or_default()
+    };
+    if let Ok(host) = fs::read_to_string("/proc/pressure/cpu") {
+        let own = inside(&ana, "web", "cat /proc/pressure/cpu");
+        assert!(own.starts_with("some avg10=") && total(&own) < total(&host), "{own}{host}");
+    }
+    let sectors = |text: &str| -> u64 {
+        text.lines().filter_map(|line| line.split_whitespace().nth(5)?.parse::<u64>().ok()).sum()
+    };
+    let host = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let own = inside(&ana, "web", "cat /proc/diskstats");
+    assert!(sectors(&own) < sectors(&host) / 10, "{own}");
+    let disks = |text: &str, name: usize| -> Vec<String> {
+        text.lines()
+            .filter_map(|line| line.split_whitespace().nth(name))
+            .filter(|name| *name != "name")
+            .map(str::to_owned)
+            .collect()
+    };
+    let listed = disks(&inside(&ana, "web", "cat /proc/partitions"), 3);
+    assert!(listed.iter().all(|disk| disks(&own, 2).contains(disk)), "{listed:?} of {own}");
+    let slabs = inside(&ana, "web", "cat /proc/slabinfo");
+    assert_eq!(slabs.lines().count(), 2, "{slabs}");
     ana.destroy("web");
 }
