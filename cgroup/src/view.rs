@@ -146,7 +146,7 @@ struct Line(Vec<Files>);
 #[derive(Debug)]
 struct Files {
     dir: OwnedFd,
-    opened: RefCell<BTreeMap<&'static str, OwnedFd>>,
+    opened: RefCell<Vec<(&'static str, OwnedFd)>>,
 }
 
 impl Group {
@@ -173,7 +173,11 @@ impl View {
         let mut view = Self { v1: Vec::new(), unified: None };
         for Directory { version, controllers, dir } in directories {
             match version {
-                Version::V1 => view.v1.push((controllers, Line::up_from(dir))),
+                // v1 tells by itself what those above say, but for quotas.
+                Version::V1 if controllers.iter().any(|c| c == "cpu") => {
+                    view.v1.push((controllers, Line::up_from(dir)));
+                }
+                Version::V1 => view.v1.push((controllers, Line(vec![Files::of(dir)]))),
                 Version::V2 => view.unified = Some(Line::up_from(dir)),
             }
         }
@@ -361,12 +365,14 @@ impl Files {
         const USUAL: usize = 8 << 10;
         const MOST: usize = 4 << 20;
         let mut opened = self.opened.borrow_mut();
-        let file = match opened.entry(name) {
-            std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-            std::collections::btree_map::Entry::Vacant(missing) => {
-                missing.insert(path::open_read_at(self.dir.as_fd(), Path::new(name)).ok()?)
+        let at = match opened.iter().position(|(known, _)| *known == name) {
+            Some(at) => at,
+            None => {
+                opened.push((name, path::open_read_at(self.dir.as_fd(), Path::new(name)).ok()?));
+                opened.len() - 1
             }
         };
+        let file = &opened[at].1;
         let mut room = USUAL;
         loop {
             let bytes = path::reread(file.as_fd(), room).ok()?;

@@ -48,7 +48,19 @@ pub struct Seen {
     nodes: CpuList,
     history: History,
     counted: Option<Arc<Counted>>,
+    latest: Option<Rendered>,
 }
+
+/// A text, and when it was rendered.
+#[derive(Debug)]
+struct Rendered {
+    file: (usize, Option<u32>),
+    at: Duration,
+    text: String,
+}
+
+/// How long a text may be the answer for others who ask for the same.
+const SAME: Duration = Duration::from_millis(10);
 
 /// What all containers have in common.
 #[derive(Debug, Default)]
@@ -72,6 +84,8 @@ pub struct Options {
     pub no_swap: bool,
     /// There is no compressed swap.
     pub no_zswap: bool,
+    /// Who asks for a file right after another one in the same container gets the same text.
+    pub coalesce: bool,
 }
 
 /// Whether a container goes on.
@@ -203,7 +217,7 @@ impl Seen {
     /// Begins to look at a container.
     pub fn new(view: View, birth: Birth) -> Self {
         let (online, nodes) = (Host::online(), Host::nodes());
-        Self { view, birth, online, nodes, history: History::default(), counted: None }
+        Self { view, birth, online, nodes, history: History::default(), counted: None, latest: None }
     }
 
     /// Returns the numbers of the processors or nodes that it has.
@@ -224,6 +238,19 @@ impl Seen {
 
     /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
     pub fn render(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
+        let now = sys::clock::since_boot();
+        let is_same = |latest: &&Rendered| latest.file == (at, of) && now.saturating_sub(latest.at) < SAME;
+        if let Some(latest) = self.latest.as_ref().filter(is_same) {
+            return latest.text.clone();
+        }
+        let text = self.render_anew(at, of, shared);
+        if shared.options.coalesce {
+            self.latest = Some(Rendered { file: (at, of), at: now, text: text.clone() });
+        }
+        text
+    }
+
+    fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
         let Some(file) = FILES.get(at) else { return String::new() };
         let (age, begun) = self.birth.age(sys::clock::since_boot());
         let online = self.online.clone();

@@ -16,7 +16,7 @@ use sys::event::Watch;
 use sys::{Result, event, path, socket};
 use types::{Serve, Served};
 
-use crate::container::{Birth, Container, Shared, State};
+use crate::container::{Birth, Container, Options, Shared, State};
 use crate::fuse::{BUFFER, Tree};
 
 /// The name of the command socket in its directory.
@@ -47,7 +47,7 @@ pub struct Server {
 
 impl Server {
     /// Prepares to serve those who connect to `listener`, a socket in `directory`.
-    pub fn new(listener: OwnedFd, directory: PathBuf) -> Result<Self> {
+    pub fn new(listener: OwnedFd, directory: PathBuf, options: Options) -> Result<Self> {
         let opened = path::open_dir(&directory)?;
         let watch = Watch::new()?;
         watch.add(listener.as_fd(), LISTENER)?;
@@ -55,7 +55,7 @@ impl Server {
             listener,
             directory: (directory, opened),
             watch,
-            shared: Shared::default(),
+            shared: Shared { options, ..Shared::default() },
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
             containers: BTreeMap::new(),

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use lxcfs::container::Options;
 use lxcfs::server::{SOCKET, Server};
 use sys::{event, path, socket};
 use tempfile::TempDir;
@@ -29,7 +30,7 @@ impl Running {
         let listener = socket::listen_at(path::open_dir(&place).unwrap().as_fd(), SOCKET).unwrap();
         let lock = path::open_dir(&place).unwrap();
         assert!(path::try_lock(lock.as_fd()).unwrap());
-        let server = Server::new(listener, place).unwrap();
+        let server = Server::new(listener, place, Options::default()).unwrap();
         Self { dir, lock, thread: thread::spawn(move || server.run()) }
     }
 

@@ -116,7 +116,7 @@ impl Lab {
     }
 
     /// Returns the pid of the process that holds the namespaces.
-    pub(crate) fn holder(&self) -> u32 {
+    pub fn holder(&self) -> u32 {
         self.holder.id()
     }
 

@@ -3,6 +3,7 @@
 //! Only the ratios mean something: the machine is as busy as it is. Nothing is asserted here; the table says which of
 //! Bryo's own bars hold.
 
+pub(crate) mod lxcfs;
 mod memory;
 mod rows;
 mod summary;
@@ -34,18 +35,17 @@ pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, installed: boo
     ensure!(runs > 0, "--runs must be at least 1");
     let known = || ROWS.map(|row| row.name).join(", ");
     ensure!(
-        only.is_none_or(|name| ROWS.iter().any(|row| row.name == name)),
-        "--only takes one of {}",
-        known()
+        ROWS.iter().any(|row| row.is_wanted(only)),
+        "--only takes one of {}, or a group of them: {}",
+        known(),
+        Group::ALL.map(Group::word).join(", ")
     );
     prepare(installed)?;
-    let wanted = |group: &Group| {
-        ROWS.iter().any(|row| row.group == *group && only.is_none_or(|name| name == row.name))
-    };
+    let wanted = |group: &Group| ROWS.iter().any(|row| row.group == *group && row.is_wanted(only));
     let groups: Vec<Group> = Group::ALL.into_iter().filter(wanted).collect();
     let lines = measure(runs, &groups, view(unified)?)?;
     let mut measured = summary::summarise(&lines)?;
-    measured.retain(|measured| only.is_none_or(|name| name == measured.name()));
+    measured.retain(|measured| measured.row().is_wanted(only));
     match json {
         true => println!("{}", summary::json(runs, &measured)),
         false => {
@@ -100,6 +100,7 @@ fn measure(runs: usize, groups: &[Group], view: View) -> Result<String> {
     for group in groups {
         lines += &match group {
             Group::Memory => memory::measure(ana)?,
+            Group::Lxcfs => lxcfs::measure(&lab, lab.user("ben"), runs)?,
             Group::Create => timed(ana, *group, runs.min(CREATIONS)),
             _ => timed(ana, *group, runs),
         };

@@ -94,10 +94,10 @@ enum Task {
     },
     /// Kills and fails Bryo at every system call, and counts what does not recover.
     Sweep(sweep::Sweep),
-    /// Fuzzes what reads text of an image's making, and what the privileged helpers read, with cargo-fuzz and a nightly
-    /// compiler.
+    /// Fuzzes what reads text of an image's making, what the privileged helpers read, and what bryo-lxcfs does, with
+    /// cargo-fuzz and a nightly compiler.
     Fuzz {
-        /// Run this target alone: configuration, seccomp, mounts, usernet, subid, argv or netlink.
+        /// Run this target alone: configuration, seccomp, mounts, usernet, subid, argv, netlink, fuse, host or cgroup.
         #[arg(long, value_name = "TARGET")]
         only: Option<String>,
         /// How long each target runs.
@@ -106,6 +106,12 @@ enum Task {
     },
     /// Removes the users, cgroups and files that labs and `try` made on this machine.
     Clean,
+    /// Reads a file in a container, for the bench, and prints how many nanoseconds each time took.
+    #[command(hide = true)]
+    BenchRead { init: i32, file: String, readers: u64, reads: u64 },
+    /// Serves a file that never changes, for the bench.
+    #[command(hide = true)]
+    BenchConstant { directory: std::path::PathBuf },
 }
 
 fn speed(quick: bool) -> build::Speed {
@@ -141,6 +147,8 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Fuzz { only, time } => fuzz::run(only.as_deref(), time),
+        Task::BenchRead { init, file, readers, reads } => bench::lxcfs::read_in(init, &file, readers, reads),
+        Task::BenchConstant { directory } => bench::lxcfs::serve_constant(&directory),
         Task::Clean => tests::clean().and_then(|()| install::clean()),
     };
     match done {

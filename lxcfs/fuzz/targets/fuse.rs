@@ -3,11 +3,13 @@
 
 #![no_main]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cgroup::CpuList;
 use libfuzzer_sys::fuzz_target;
 use lxcfs::fuse::{Answer, Contents, Has, Request, Session, Several, Tree};
+
+static TREE: LazyLock<Arc<Tree>> = LazyLock::new(Arc::default);
 
 /// Files whose text grows.
 struct Growing(usize);
@@ -30,7 +32,7 @@ impl Contents for Growing {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut session = Session::new(Arc::new(Tree::new()), 5, 1);
+    let mut session = Session::new(Arc::clone(&TREE), 5, 1);
     let mut contents = Growing(0);
     let mut rest = bytes;
     // Each request is behind the other, as long as it says itself.

@@ -4,12 +4,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use lxcfs::container::Options;
 use lxcfs::server::{self, Server};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let started = match &arguments[..] {
-        [verb, listener, directory] if verb == "serve" => serve(listener, PathBuf::from(directory)),
+        [verb, listener, directory, options @ ..] if verb == "serve" => {
+            let options =
+                Options { coalesce: options.iter().any(|word| word == "--coalesce"), ..Options::default() };
+            serve(listener, PathBuf::from(directory), options)
+        }
         _ => Err("bryo-lxcfs is started by bryo".to_owned()),
     };
     match started {
@@ -21,14 +26,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(listener: &str, directory: PathBuf) -> Result<(), String> {
+fn serve(listener: &str, directory: PathBuf, options: Options) -> Result<(), String> {
     let number: i32 = listener.parse().map_err(|_| format!("{listener:?} is no fd"))?;
     let prepared = || -> sys::Result<Server> {
         sys::process::close_inherited_except(&[number])?;
         let listener = sys::process::inherited(number)?;
         server::detach()?;
         sys::rlimit::raise_files()?;
-        Server::new(listener, directory)
+        Server::new(listener, directory, options)
     };
     prepared().and_then(Server::run).map_err(|e| e.to_string())
 }

@@ -15,12 +15,14 @@ pub(crate) enum Group {
     Create,
     /// The memory of the monitors.
     Memory,
+    /// Files that show a container its limits.
+    Lxcfs,
 }
 
 impl Group {
     /// All groups, in the order of the table.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Life, Self::Lists, Self::Network, Self::Busy, Self::Create, Self::Memory];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Life, Self::Lists, Self::Network, Self::Busy, Self::Create, Self::Memory, Self::Lxcfs];
 
     /// Returns the word by which `measure.sh` knows the group.
     pub(crate) fn word(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Group {
             Self::Busy => "busy",
             Self::Create => "create",
             Self::Memory => "memory",
+            Self::Lxcfs => "lxcfs",
         }
     }
 }
@@ -40,8 +43,12 @@ impl Group {
 pub(crate) enum Unit {
     /// Measured in microseconds, shown in milliseconds.
     Time,
+    /// Measured in nanoseconds, shown in microseconds.
+    Short,
     /// kB.
     Memory,
+    /// A number.
+    Count,
 }
 
 /// How much of a rival Bryo may take, or how much at all.
@@ -65,8 +72,15 @@ pub(crate) struct Row {
     pub(crate) bars: &'static [Bar],
 }
 
+impl Row {
+    /// Tells whether the row is the one that was asked for, or of that group.
+    pub(crate) fn is_wanted(&self, only: Option<&str>) -> bool {
+        only.is_none_or(|name| name == self.name || name == self.group.word())
+    }
+}
+
 /// All rows.
-pub(crate) const ROWS: [Row; 14] = [
+pub(crate) const ROWS: [Row; 29] = [
     row(
         "start",
         Group::Life,
@@ -86,7 +100,37 @@ pub(crate) const ROWS: [Row; 14] = [
     row("create", Group::Create, &["tar"], &[Bar::Of("tar", 1.0)]),
     memory("anonymous-of-one", &[Bar::AtMost(200)]),
     memory("pss-of-each-of-ten", &[Bar::AtMost(300)]),
+    reads("read-meminfo-1", &ONE_READER),
+    reads("read-meminfo-8", &EIGHT_READERS),
+    reads("read-stat-1", &ONE_READER),
+    reads("read-stat-8", &EIGHT_READERS),
+    reads("read-cpuinfo-1", &ONE_READER),
+    reads("read-cpuinfo-8", &EIGHT_READERS),
+    reads("read-uptime-1", &ONE_READER),
+    reads("read-uptime-8", &EIGHT_READERS),
+    reads("cpu-meminfo", &SERVER),
+    reads("cpu-stat", &SERVER),
+    reads("cpu-cpuinfo", &SERVER),
+    reads("cpu-uptime", &SERVER),
+    lxcfs("calls-of-cat", Unit::Count, &["coalesced", "lxcfs"], &[Bar::AtMost(20)]),
+    lxcfs("rss-of-one", Unit::Memory, &["coalesced"], &[Bar::AtMost(5 << 10)]),
+    lxcfs("rss-of-further", Unit::Memory, &["coalesced"], &[Bar::AtMost(4)]),
 ];
+
+/// As many times the reads per second of Debian's lxcfs, and the time of a file that is always the same.
+const ONE_READER: [Bar; 2] = [Bar::Of("lxcfs", 0.25), Bar::Of("constant", 2.0)];
+const EIGHT_READERS: [Bar; 2] = [Bar::Of("lxcfs", 0.334), Bar::Of("constant", 2.0)];
+
+/// The processor time of who serves.
+const SERVER: [Bar; 1] = [Bar::Of("lxcfs", 0.25)];
+
+const fn reads(name: &'static str, bars: &'static [Bar]) -> Row {
+    lxcfs(name, Unit::Short, &["coalesced", "lxcfs", "constant"], bars)
+}
+
+const fn lxcfs(name: &'static str, unit: Unit, rivals: &'static [&'static str], bars: &'static [Bar]) -> Row {
+    Row { name, group: Group::Lxcfs, unit, rivals, bars }
+}
 
 const fn row(name: &'static str, group: Group, rivals: &'static [&'static str], bars: &'static [Bar]) -> Row {
     Row { name, group, unit: Unit::Time, rivals, bars }

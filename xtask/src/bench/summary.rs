@@ -33,6 +33,10 @@ pub(crate) fn summarise(lines: &str) -> Result<Vec<Measured>> {
 }
 
 impl Measured {
+    pub(crate) fn row(&self) -> &'static Row {
+        self.row
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         self.row.name
     }
@@ -56,15 +60,17 @@ impl Measured {
 
     fn shown(&self, value: u64) -> String {
         match self.row.unit {
-            Unit::Time => format!("{:.1}", value as f64 / 1000.0),
-            Unit::Memory => value.to_string(),
+            Unit::Time | Unit::Short => format!("{:.1}", value as f64 / 1000.0),
+            Unit::Memory | Unit::Count => value.to_string(),
         }
     }
 
     fn unit(&self) -> &'static str {
         match self.row.unit {
             Unit::Time => "ms",
+            Unit::Short => "us",
             Unit::Memory => "kB",
+            Unit::Count => "",
         }
     }
 
@@ -100,7 +106,7 @@ impl Measured {
             let name = if number == 0 { self.row.name } else { "" };
             let [median, least] = [median(values), least(values)].map(|value| self.shown(value));
             let remark = remarks.next().unwrap_or_default();
-            format!("{name:<19} {side:<8} {median:>8} {least:>8} {}  {remark}", self.unit())
+            format!("{name:<19} {side:<9} {median:>8} {least:>8} {}  {remark}", self.unit())
                 .trim_end()
                 .to_owned()
         };
@@ -118,7 +124,12 @@ impl Measured {
             Bar::AtMost(most) => json!({"at_most": most, "holds": self.holds(bar)}),
         };
         let bars: Vec<_> = self.row.bars.iter().map(bar).collect();
-        let unit = if self.row.unit == Unit::Time { "us" } else { "kB" };
+        let unit = match self.row.unit {
+            Unit::Time => "us",
+            Unit::Short => "ns",
+            Unit::Memory => "kB",
+            Unit::Count => "calls",
+        };
         json!({"unit": unit, "sides": sides, "ratios": ratios, "bars": bars})
     }
 }
@@ -135,7 +146,7 @@ fn least(values: &[u64]) -> u64 {
 
 /// Lays out the table, with the count of bars that hold as its last line.
 pub(crate) fn table(measured: &[Measured]) -> String {
-    let mut text = format!("{:<19} {:<8} {:>8} {:>8}\n", "", "", "median", "min");
+    let mut text = format!("{:<19} {:<9} {:>8} {:>8}\n", "", "", "median", "min");
     measured.iter().flat_map(Measured::lines).for_each(|line| text += &(line + "\n"));
     let bars: Vec<_> = measured.iter().flat_map(|m| m.row.bars.iter().map(|bar| m.holds(bar))).collect();
     let held = bars.iter().filter(|held| **held == Some(true)).count();
