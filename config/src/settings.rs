@@ -157,9 +157,9 @@ pub static SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "start.lxcfs",
-        example: "true",
-        doc: "Whether containers see their own limits in `/proc` and `/sys`, which costs the first of them some milliseconds.",
-        default: "false",
+        example: "false",
+        doc: "Whether containers see their own limits in `/proc` and `/sys`.",
+        default: "true, where the host has FUSE",
         over: "",
         show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
     },

@@ -265,8 +265,10 @@ impl Cgroups {
 
     /// Makes the cgroup of the process that shows containers their limits, and opens the way into it. It is that of no
     /// container and no monitor, which are removed while it serves others.
-    pub(crate) fn entrance_of_lxcfs(&self) -> Result<Entrance> {
-        self.base.make(Path::new(LXCFS)).and_then(|group| group.entrance()).map_err(failed)
+    pub(crate) fn make_group_of_lxcfs(&self) -> Result<(Group, Entrance)> {
+        let group = self.base.make(Path::new(LXCFS)).map_err(failed)?;
+        let entrance = group.entrance().map_err(failed)?;
+        Ok((group, entrance))
     }
 
     /// Removes that cgroup, which the process is about to leave by its end.

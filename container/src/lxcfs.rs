@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it may take to notice that a container is gone. A mount namespace that somebody holds keeps the superblock.
 const NOTICED: Duration = Duration::from_secs(2);
 
+/// How long it is tried to have another process serve in the place of one that has died.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
 /// The longest answer.
 const ANSWER: usize = 16 << 10;
 
@@ -91,6 +94,44 @@ pub(crate) struct Groups<'a> {
     pub(crate) cgroups: &'a Cgroups,
 }
 
+/// The process that serves, or is about to: spoken to before there is a superblock, so that it begins while the container does.
+#[derive(Debug)]
+pub(crate) struct Summoned(OwnedFd);
+
+impl Summoned {
+    /// Connects to the process, which is started if there is none; nobody waits for its first steps.
+    ///
+    /// # Errors
+    /// It cannot be started, or another start does not let go of its directory.
+    pub(crate) fn summon(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_summon(plan, cgroups)? {
+                Some(summoned) => return Ok(summoned),
+                None if Instant::now() >= deadline => {
+                    let busy = Error::new(Kind::Busy, "another start does not let go of it");
+                    return Err(busy).doing_with(|| format!("taking {}", plan.directory.display()));
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// Does so unless somebody else has the lock. Who is connected, the process does not leave: it is had no longer than that.
+    fn try_summon(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Option<Self>> {
+        let Some((directory, _lock)) = try_lock(&plan.directory)? else { return Ok(None) };
+        connect(plan, directory.as_fd(), cgroups).map(|connection| Some(Self(connection)))
+    }
+
+    /// Says that no superblock will come, and removes the cgroup of a process that ends for that.
+    pub(crate) fn end(self, cgroups: &Cgroups) {
+        let told = socket::end_sending(self.0.as_fd()).is_ok();
+        if told && was_last(self.0.as_fd()) {
+            cgroups.await_end_of_lxcfs();
+        }
+    }
+}
+
 /// A container that is served. Its device stays with the monitor as well: so it outlives the process that serves, and what is
 /// asked meanwhile waits for the next one.
 #[derive(Debug)]
@@ -101,91 +142,166 @@ pub struct Serving {
     /// The files that there are.
     pub(crate) files: Vec<String>,
     device: RefCell<Option<OwnedFd>>,
-    connection: RefCell<Option<OwnedFd>>,
+    state: RefCell<State>,
     /// The process has said that it serves nobody any more.
     was_last: Cell<bool>,
     /// When the process that serves was last replaced, and how long that waited.
     renewed: Cell<(Instant, Duration)>,
+    /// Until when another one must serve.
+    deadline: Cell<Option<Instant>>,
+}
+
+/// How it stands with the process that serves.
+#[derive(Debug, Default)]
+enum State {
+    /// It serves, and says by the connection when the superblock is gone.
+    Serves(OwnedFd),
+    /// It has been asked to, and has until then to answer.
+    Asked(OwnedFd, Instant),
+    /// It has died. Then another one is asked.
+    Lacking(Instant),
+    /// The superblock is gone, or nobody can be had.
+    #[default]
+    Over,
 }
 
 impl Serving {
-    /// Hands the device of a superblock that process `init` has made to the process that serves, which is started if there is none.
+    /// Hands the device of a superblock that process `init` has made to the process that serves.
     ///
     /// # Errors
-    /// It cannot be started, or does not answer.
-    pub(crate) fn begin(plan: &LxcfsPlan, device: OwnedFd, init: i32, groups: Groups<'_>) -> Result<Self> {
+    /// It does not answer, nor does one that is started in its place.
+    pub(crate) fn begin(
+        plan: &LxcfsPlan,
+        summoned: Summoned,
+        device: OwnedFd,
+        init: i32,
+        groups: Groups<'_>,
+    ) -> Result<Self> {
         let mut serving = Self {
             plan: plan.clone(),
             born: process::start_time(init).unwrap_or(0),
             ahead: ahead(init),
             files: Vec::new(),
             device: RefCell::default(),
-            connection: RefCell::default(),
+            state: RefCell::default(),
             was_last: Cell::new(false),
             renewed: Cell::new((Instant::now(), Duration::ZERO)),
+            deadline: Cell::default(),
         };
-        let (files, connection) = serving.hand_over(device.as_fd(), false, groups)?;
+        let begun = |summoned: Summoned, again: bool| {
+            serving.ask(&summoned, device.as_fd(), again, groups.payload)?;
+            answer(summoned.0.as_fd(), PATIENCE).map(|files| (files, summoned.0))
+        };
+        let (files, connection) = match begun(summoned, false) {
+            Err(e) if e.kind() == Kind::Died => begun(Summoned::summon(plan, groups.cgroups)?, true)?,
+            begun => begun?,
+        };
         serving.files = files;
         serving.device.replace(Some(device));
-        serving.connection.replace(Some(connection));
+        serving.state.replace(State::Serves(connection));
         Ok(serving)
     }
 
-    fn hand_over(
-        &self,
-        device: BorrowedFd<'_>,
-        again: bool,
-        Groups { payload, cgroups }: Groups<'_>,
-    ) -> Result<(Vec<String>, OwnedFd)> {
+    /// Asks a process to serve the superblock.
+    fn ask(&self, summoned: &Summoned, device: BorrowedFd<'_>, again: bool, payload: &Payload) -> Result<()> {
         let directories = payload.directories_to_view()?;
         let controllers = directories.iter().map(|directory| directory.controllers.clone()).collect();
         let serve = Serve { born: self.born, ahead: self.ahead, again, directories: controllers };
         let fds: Vec<BorrowedFd<'_>> =
             [device].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
-        let (directory, _lock) = lock(&self.plan.directory)?;
-        let connection = connect(&self.plan, directory.as_fd(), cgroups)?;
-        socket::send(connection.as_fd(), serve.text().as_bytes(), &fds)?;
-        Ok((answer(connection.as_fd())?, connection))
+        socket::send_now(summoned.0.as_fd(), serve.text().as_bytes(), &fds)
+            .map_err(|e| Error::from(e).of_kind(Kind::Died))
     }
 
     /// Returns the connection, to be waited for: a copy.
     pub(crate) fn connection(&self) -> Option<OwnedFd> {
-        self.connection.borrow().as_ref().and_then(|connection| connection.try_clone().ok())
-    }
-
-    /// Hears what comes by the connection: that the superblock is gone, or without a word that the process has died, which then is
-    /// replaced.
-    pub(crate) fn hear(&self, groups: Groups<'_>) {
-        let Some(connection) = self.connection.take() else { return };
-        let word =
-            socket::receive(connection.as_fd(), ANSWER).map(|message| message.bytes).unwrap_or_default();
-        if word.is_empty() {
-            return self.renew(groups);
+        match &*self.state.borrow() {
+            State::Serves(connection) | State::Asked(connection, _) => connection.try_clone().ok(),
+            State::Lacking(_) | State::Over => None,
         }
-        self.device.take();
-        self.was_last.set(word == types::LAST.as_bytes());
     }
 
-    /// Has another process serve. It may die as the one before; one that cannot live at all is given up after some seconds.
-    fn renew(&self, groups: Groups<'_>) {
-        const TRIES: u32 = 8;
-        let Some(device) = self.device.take() else { return };
-        for left in (0..TRIES).rev() {
-            std::thread::sleep(self.pause());
-            match self.hand_over(device.as_fd(), true, groups) {
-                Ok((_files, connection)) => {
-                    log::warn!("bryo-lxcfs has died, and another one serves");
-                    self.device.replace(Some(device));
-                    self.connection.replace(Some(connection));
-                    return;
-                }
-                Err(e) if left > 0 => log::info!("bryo-lxcfs is tried once more: {e}"),
-                // The device is closed: who reads gets an error in place of no answer.
-                Err(e) => {
-                    log::error!("bryo-lxcfs has died, and /proc/meminfo and its kin cannot be read: {e}")
+    /// Returns how long to wait for the connection before [`Serving::go_on`].
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match *self.state.borrow() {
+            State::Asked(_, until) | State::Lacking(until) => {
+                Some(until.saturating_duration_since(Instant::now()))
+            }
+            State::Serves(_) | State::Over => None,
+        }
+    }
+
+    /// Hears what comes by the connection: that the superblock is gone, that it is served again, or without a word that the process
+    /// has died, which then is replaced.
+    pub(crate) fn hear(&self, groups: Groups<'_>) {
+        match self.state.take() {
+            State::Serves(connection) => {
+                let word = socket::receive(connection.as_fd(), ANSWER).map(|message| message.bytes);
+                match word.unwrap_or_default() {
+                    word if word.is_empty() => self.lack(groups),
+                    word => {
+                        self.device.take();
+                        self.was_last.set(word == types::LAST.as_bytes());
+                    }
                 }
             }
+            State::Asked(connection, _) => match answer(connection.as_fd(), Duration::ZERO) {
+                Ok(_files) => {
+                    log::warn!("bryo-lxcfs has died, and another one serves");
+                    self.deadline.take();
+                    self.state.replace(State::Serves(connection));
+                }
+                Err(e) => self.try_later(&e),
+            },
+            state => drop(self.state.replace(state)),
         }
+    }
+
+    /// Does what its time has come for: asks another process to serve. Nobody waits here, since the monitor has more to do: who
+    /// does not answer in time has not been asked well.
+    pub(crate) fn go_on(&self, groups: Groups<'_>) {
+        if self.patience() != Some(Duration::ZERO) {
+            return;
+        }
+        match self.state.take() {
+            State::Lacking(_) => match self.ask_another(groups) {
+                Ok(Some(connection)) => {
+                    drop(self.state.replace(State::Asked(connection, Instant::now() + PATIENCE)));
+                }
+                Ok(None) => drop(self.state.replace(State::Lacking(Instant::now() + self.pause()))),
+                Err(e) => self.try_later(&e),
+            },
+            State::Asked(..) => self.try_later(&unanswered(PATIENCE)),
+            state => drop(self.state.replace(state)),
+        }
+    }
+
+    /// The process has died: another one is to serve.
+    fn lack(&self, groups: Groups<'_>) {
+        let now = Instant::now();
+        self.deadline.set(Some(now + GIVEN_UP));
+        self.state.replace(State::Lacking(now + self.pause()));
+        self.go_on(groups);
+    }
+
+    fn ask_another(&self, groups: Groups<'_>) -> Result<Option<OwnedFd>> {
+        let device = self.device.borrow();
+        let Some(device) = &*device else { return Err(Error::new(Kind::Died, "the superblock is gone")) };
+        let Some(summoned) = Summoned::try_summon(&self.plan, groups.cgroups)? else { return Ok(None) };
+        self.ask(&summoned, device.as_fd(), true, groups.payload)?;
+        Ok(Some(summoned.0))
+    }
+
+    /// It may have died as the one before. One that cannot live at all is given up.
+    fn try_later(&self, why: &Error) {
+        if self.deadline.get().is_some_and(|deadline| Instant::now() < deadline) {
+            log::info!("bryo-lxcfs is tried once more: {why}");
+            self.state.replace(State::Lacking(Instant::now() + self.pause()));
+            return;
+        }
+        // The device is closed: who reads gets an error in place of no answer.
+        log::error!("bryo-lxcfs has died, and /proc/meminfo and its kin cannot be read: {why}");
+        self.device.take();
     }
 
     /// Returns how long to wait before the next try: the longer, the more often one was needed.
@@ -201,10 +317,8 @@ impl Serving {
     /// Waits until the process has noticed that the container is gone, and removes its cgroup if that was the last one.
     pub(crate) fn end(&self, cgroups: &Cgroups) {
         self.device.take();
-        if let Some(connection) = self.connection.take() {
-            let said = event::readable(connection.as_fd(), Some(NOTICED)).unwrap_or(false);
-            let word = if said { socket::receive(connection.as_fd(), ANSWER).ok() } else { None };
-            self.was_last.set(word.is_some_and(|word| word.bytes == types::LAST.as_bytes()));
+        if let State::Serves(connection) = self.state.take() {
+            self.was_last.set(was_last(connection.as_fd()));
         }
         if self.was_last.get() {
             cgroups.await_end_of_lxcfs();
@@ -212,9 +326,19 @@ impl Serving {
     }
 }
 
-fn answer(connection: BorrowedFd<'_>) -> Result<Vec<String>> {
-    if !event::readable(connection, Some(PATIENCE))? {
-        return Err(Error::new(Kind::TimedOut, format!("no answer within {} seconds", PATIENCE.as_secs())));
+/// Waits for the process's last word to this monitor, and tells whether it serves nobody any more.
+fn was_last(connection: BorrowedFd<'_>) -> bool {
+    event::readable(connection, Some(NOTICED)).unwrap_or(false)
+        && socket::receive(connection, ANSWER).is_ok_and(|word| word.bytes == types::LAST.as_bytes())
+}
+
+fn unanswered(patience: Duration) -> Error {
+    Error::new(Kind::TimedOut, format!("no answer within {} seconds", patience.as_secs()))
+}
+
+fn answer(connection: BorrowedFd<'_>, patience: Duration) -> Result<Vec<String>> {
+    if !event::readable(connection, Some(patience))? {
+        return Err(unanswered(patience));
     }
     let message = socket::receive(connection, ANSWER)?;
     match String::from_utf8_lossy(&message.bytes).parse() {
@@ -224,21 +348,15 @@ fn answer(connection: BorrowedFd<'_>) -> Result<Vec<String>> {
     }
 }
 
-/// Takes the lock on the directory, which is made where it is missing: who starts the process, speaks to it, or ends as it,
-/// does so alone.
-fn lock(directory: &Path) -> Result<(OwnedFd, OwnedFd)> {
+/// Takes the lock on the directory, which is made where it is missing: who starts the process, connects to it, or ends as it,
+/// does so alone. None where another has it.
+fn try_lock(directory: &Path) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let doing = || format!("taking {}", directory.display());
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        let opened = open(directory).doing_with(doing)?;
-        let lock = path::open_dir_at(opened.as_fd(), Path::new(".")).doing_with(doing)?;
-        // The last process removes the directory with the lock on it.
-        if path::try_lock(lock.as_fd())? && path::status(opened.as_fd())?.st_nlink > 0 {
-            return Ok((opened, lock));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Err(Error::new(Kind::Busy, "another start does not let go of it")).doing_with(doing)
+    let opened = open(directory).doing_with(doing)?;
+    let lock = path::open_dir_at(opened.as_fd(), Path::new(".")).doing_with(doing)?;
+    // The last process removes the directory with the lock on it.
+    let is_had = path::try_lock(lock.as_fd())? && path::status(opened.as_fd())?.st_nlink > 0;
+    Ok(is_had.then_some((opened, lock)))
 }
 
 /// Opens the directory, or makes it.
@@ -261,7 +379,7 @@ fn open(directory: &Path) -> Result<OwnedFd> {
     Err(Error::new(Kind::Busy, "it is open to others, or belongs to somebody else"))
 }
 
-/// Connects, and starts the process if nobody listens.
+/// Connects, and starts the process if nobody listens. What is said before it listens waits for it.
 fn connect(plan: &LxcfsPlan, directory: BorrowedFd<'_>, cgroups: &Cgroups) -> Result<OwnedFd> {
     match socket::connect_at_once(directory, SOCKET) {
         Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ECONNREFUSED) => {}
@@ -272,25 +390,45 @@ fn connect(plan: &LxcfsPlan, directory: BorrowedFd<'_>, cgroups: &Cgroups) -> Re
     Ok(socket::connect_at_once(directory, SOCKET)?)
 }
 
-/// Starts the process, which becomes nobody's child.
+/// Starts the process, which becomes nobody's child: what is between ends at once, and the rest is done while the start goes on.
+/// It holds the lock on the directory until it is in its place.
 fn start(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> Result<()> {
-    let entrance = cgroups.entrance_of_lxcfs()?;
-    let mut command = Command::new(&plan.program);
-    command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
-    command.env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match process::fork()? {
-        Cloned::Child => {
-            // Where it cannot go there, it stays with the monitor, and is gone before that if it serves nobody else.
-            let _stays = entrance.enter();
-            let _failed = process::keep_on_exec(listener).map(|()| command.exec());
-            process::exit_now(127)
-        }
+        Cloned::Child => match process::fork() {
+            Ok(Cloned::Child) => settle(plan, listener, cgroups),
+            forked => process::exit_now(i32::from(forked.is_err())),
+        },
         Cloned::Parent { pidfd, .. } => match process::wait(pidfd.as_fd())? {
             Exit::Code(0) => Ok(()),
             exit => Err(Error::new(Kind::Died, format!("it has ended: {exit:?}"))),
         },
     }
+}
+
+/// Goes into a cgroup of its own and becomes the program. Where it cannot go there, it stays with the monitor, and is gone before
+/// that if it serves nobody else.
+fn settle(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> ! {
+    // Who ends as the last one may remove the cgroup just now.
+    const TRIES: u32 = 3;
+    for _ in 0..TRIES {
+        let Ok((group, entrance)) = cgroups.make_group_of_lxcfs() else { continue };
+        // Into a cgroup of v2 a process is cloned: to move there takes a grace period of RCU.
+        let cloned = group.clone_target().map(|target| process::clone(0, Some(target)));
+        let entered = match cloned {
+            Some(Ok(Cloned::Parent { .. })) => process::exit_now(0),
+            Some(Ok(Cloned::Child)) => entrance.enter_v1(),
+            Some(Err(_)) | None => entrance.enter(),
+        };
+        if entered.is_ok() {
+            break;
+        }
+    }
+    let mut command = Command::new(&plan.program);
+    command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
+    command.env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _failed = process::keep_on_exec(listener).map(|()| command.exec());
+    process::exit_now(127)
 }
 
 /// Removes what a monitor or a process that were killed have left, wherever a container's start would look for it.
@@ -351,16 +489,16 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("bryo-lxcfs");
-        drop(lock(&directory).unwrap());
+        drop(try_lock(&directory).unwrap().unwrap());
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711)).unwrap();
-        assert!(lock(&directory).unwrap_err().to_string().contains("open to others"));
+        assert!(try_lock(&directory).unwrap_err().to_string().contains("open to others"));
     }
 
     #[test]
     fn what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("bryo-lxcfs");
-        let (directory, lock) = lock(&path).unwrap();
+        let (directory, lock) = try_lock(&path).unwrap().unwrap();
         let listener = socket::listen_at(directory.as_fd(), SOCKET).unwrap();
         tidy(&path);
         drop(lock);

@@ -5,7 +5,7 @@
 //! superblock is gone and the lock can be had, nobody is coming: the process removes the directory and ends.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,20 +90,29 @@ impl Server {
             }
         } else if let Some(connection) = self.connections.remove(&number) {
             let _closed_anyway = self.watch.remove(connection.as_fd());
-            if let Err(why) = self.hear(connection.as_fd()).and_then(|heard| self.begin(heard, &connection)) {
-                let _unheard =
-                    socket::send_now(connection.as_fd(), Served::Refused(why).text().as_bytes(), &[]);
-            }
+            let answer = match socket::receive(connection.as_fd(), MESSAGE) {
+                // Its container has not come about.
+                Ok(message) if message.bytes.is_empty() => self.farewell().to_owned(),
+                message => match hear(message).and_then(|heard| self.begin(heard, &connection)) {
+                    Ok(()) => return,
+                    Err(why) => Served::Refused(why).text(),
+                },
+            };
+            let _unheard = socket::send_now(connection.as_fd(), answer.as_bytes(), &[]);
         }
+    }
+
+    /// Returns the last word to a monitor.
+    fn farewell(&self) -> &'static str {
+        if self.containers.is_empty() && self.connections.is_empty() { types::LAST } else { types::GONE }
     }
 
     /// Lets go of a container whose superblock is gone, and tells its monitor.
     fn forget(&mut self, number: u64) {
         let Some(container) = self.containers.remove(&number) else { return };
         let _closed_anyway = self.watch.remove(container.device().as_fd());
-        let word = if self.containers.is_empty() { types::LAST } else { types::GONE };
         if let Some(monitor) = container.monitor() {
-            let _unheard = socket::send_now(monitor.as_fd(), word.as_bytes(), &[]);
+            let _unheard = socket::send_now(monitor.as_fd(), self.farewell().as_bytes(), &[]);
         }
     }
 
@@ -121,25 +130,6 @@ impl Server {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-
-    /// Hears what a monitor says.
-    fn hear(&self, connection: BorrowedFd<'_>) -> std::result::Result<Heard, String> {
-        let message = socket::receive(connection, MESSAGE).map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&message.bytes);
-        let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
-        let mut fds = message.fds.into_iter();
-        let device = fds.next().ok_or("no device came along")?;
-        if fds.len() != serve.directories.len() {
-            return Err("not every directory came along".to_owned());
-        }
-        let directory = |(controllers, dir): (Vec<String>, OwnedFd)| {
-            let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
-            Directory { version, controllers, dir }
-        };
-        let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
-        let birth = Birth { born: serve.born, ahead: serve.ahead };
-        Ok(Heard { device, directories, birth, again: serve.again })
     }
 
     /// Begins to serve a container, and says so to its monitor, who then listens for the end.
@@ -184,14 +174,30 @@ struct Heard {
     again: bool,
 }
 
-/// Leaves the caller's session, and becomes a process that nobody waits for.
+/// Hears what a monitor says.
+fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> {
+    let message = message.map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&message.bytes);
+    let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
+    let mut fds = message.fds.into_iter();
+    let device = fds.next().ok_or("no device came along")?;
+    if fds.len() != serve.directories.len() {
+        return Err("not every directory came along".to_owned());
+    }
+    let directory = |(controllers, dir): (Vec<String>, OwnedFd)| {
+        let version = if controllers.is_empty() { Version::V2 } else { Version::V1 };
+        Directory { version, controllers, dir }
+    };
+    let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
+    let birth = Birth { born: serve.born, ahead: serve.ahead };
+    Ok(Heard { device, directories, birth, again: serve.again })
+}
+
+/// Leaves the caller's session.
 ///
 /// # Errors
 /// The kernel refuses a step.
 pub fn detach() -> Result<()> {
-    if let sys::process::Cloned::Parent { .. } = sys::process::fork()? {
-        sys::process::exit_now(0);
-    }
     sys::process::new_session()?;
     sys::process::set_name("bryo-lxcfs")?;
     sys::process::set_umask(0o077);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use tests::attack::times;
 use tests::{Lab, Process, User, eventually};
 
 tests::claims! {
@@ -14,6 +15,11 @@ tests::claims! {
     one_process_serves_all_and_ends_with_the_last: hybrid unified, needs Bryo, not cell INIT;
     nobody_serves_where_it_is_not_wished: hybrid, needs Bryo, not cell INIT;
     without_the_device_a_container_starts_and_says_so: hybrid, needs Bryo, not cell INIT;
+    nobody_is_left_serving_by_a_start_that_fails: hybrid unified, needs Bryo, not cell INIT;
+    a_monitor_answers_while_nobody_can_be_had_to_serve: hybrid, needs Bryo, not cell INIT;
+    no_process_of_a_container_has_its_device: hybrid, needs Bryo, not cell INIT;
+    nobody_else_can_speak_to_who_serves: hybrid, needs Bryo, not cell INIT;
+    readers_that_are_killed_or_stopped_leave_nothing: hybrid unified, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
     splice_sendfile_and_pread_get_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
@@ -29,13 +35,7 @@ tests::claims! {
 
 const CONFIG: &str = ".local/share/lxc/web/config";
 
-/// Has containers of the user see their own limits.
-fn wish(user: &User<'_>) {
-    user.write(".config/bryo/config.toml", "[start]\nlxcfs = true\n");
-}
-
 fn with(user: &User<'_>, lines: &str) {
-    wish(user);
     user.busybox("web");
     user.append(CONFIG, lines);
     user.lxc("start", ["-n", "web"]).succeeds();
@@ -148,7 +148,7 @@ fn the_files_cannot_be_written(lab: &Lab) {
 
 /// Returns the user's processes that serve.
 fn serving(user: &User<'_>) -> usize {
-    user.processes().iter().filter(|process| process.command.contains("bryo-lxcfs")).count()
+    user.processes().iter().filter(|process| process.command.contains("bryo/bryo-lxcfs")).count()
 }
 
 fn one_process_serves_all_and_ends_with_the_last(lab: &Lab) {
@@ -172,6 +172,7 @@ const CLOSED: &str =
 
 fn nobody_serves_where_it_is_not_wished(lab: &Lab) {
     let ana = lab.user("ana");
+    ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
     ana.busybox("web");
     ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let said = ana.bryo(["--verbose", "start", "web"]).succeeds().stderr;
@@ -183,7 +184,6 @@ fn nobody_serves_where_it_is_not_wished(lab: &Lab) {
 
 fn without_the_device_a_container_starts_and_says_so(lab: &Lab) {
     let ana = lab.user("ana");
-    wish(&ana);
     ana.busybox("web");
     ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let started = ana.bryo(["start", "web"]).amid(CLOSED).succeeds();
@@ -196,21 +196,25 @@ fn without_the_device_a_container_starts_and_says_so(lab: &Lab) {
 /// Kills the processes that serve, and returns how many there were.
 fn kill_who_serves(user: &User<'_>) -> usize {
     let serving: Vec<Process> =
-        user.processes().into_iter().filter(|process| process.command.contains("bryo-lxcfs")).collect();
+        user.processes().into_iter().filter(|process| process.command.contains("bryo/bryo-lxcfs")).collect();
     serving.iter().for_each(Process::kill);
     serving.len()
 }
 
 fn readers_outlive_who_serves_them(lab: &Lab) {
+    const READERS: usize = 16;
     let ana = lab.user("ana");
     with(&ana, "");
-    let reads = "i=0; while [ $i -lt 150 ]; do \
+    let seconds = times(8, 60);
+    let reads = format!(
+        "end=$(($(date +%s)+{seconds})); while [ $(date +%s) -lt $end ]; do \
         cat /proc/meminfo >/tmp/$$ || echo failed; grep -q ^cpu /proc/stat || echo failed; \
-        [ -s /tmp/$$ ] || echo empty; i=$((i+1)); done; echo done";
-    let mut readers: Vec<_> = (0..4)
+        [ -s /tmp/$$ ] || echo empty; done; echo done"
+    );
+    let mut readers: Vec<_> = (0..READERS)
         .map(|_| {
-            let args = ["-n", "web", "--clear-env", "--", "sh", "-c", reads];
-            ana.lxc("attach", args).seconds(120).background()
+            let args = ["-n", "web", "--clear-env", "--", "sh", "-c", &reads];
+            ana.lxc("attach", args).seconds(240).background()
         })
         .collect();
     let mut killed = 0;
@@ -218,10 +222,112 @@ fn readers_outlive_who_serves_them(lab: &Lab) {
         killed += kill_who_serves(&ana);
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
-    assert!(killed >= 2, "only {killed} were killed");
+    assert!(killed >= seconds, "only {killed} were killed");
     for reader in readers {
         reader.wait().exits(0).stdout_is("done\n");
     }
+    ana.destroy("web");
+}
+
+fn nobody_is_left_serving_by_a_start_that_fails(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.busybox("web");
+    ana.append(CONFIG, "lxc.hook.pre-mount = /bin/false\n");
+    ana.lxc("start", ["-n", "web"]).exits(1);
+    eventually("the process ends", || serving(&ana) == 0);
+    ana.destroy("web");
+}
+
+/// The directory of the command socket, without one of a session.
+const DIRECTORY: &str = ".local/share/lxc/.bryo-lxcfs";
+
+fn a_monitor_answers_while_nobody_can_be_had_to_serve(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    // Who holds the lock lets nobody start a process.
+    let mut holder = ana.sh(&format!("exec flock {DIRECTORY} sleep 600")).seconds(600).background();
+    let held = || !ana.sh(&format!("flock -n {DIRECTORY} true")).output().status().eq(&0);
+    eventually("the lock is held", held);
+    assert_eq!(kill_who_serves(&ana), 1);
+    for _ in 0..10 {
+        ana.lxc("attach", ["-n", "web", "--", "true"]).seconds(10).succeeds();
+    }
+    assert_eq!(serving(&ana), 0);
+    holder.kill();
+    drop(holder);
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
+    ana.destroy("web");
+}
+
+fn no_process_of_a_container_has_its_device(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let open = inside(&ana, "web", "ls -l /proc/[0-9]*/fd 2>/dev/null");
+    assert!(open.contains("/dev/null") && !open.contains("fuse"), "{open}");
+    ana.destroy("web");
+}
+
+/// Connects to the socket whose path is the first argument, and prints how that went and what came.
+const CONNECT: &str = "import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(20)
+try:
+    s.connect(sys.argv[1])
+except OSError as e:
+    sys.exit(type(e).__name__)
+s.send(b'bryo-lxcfs 1\\n')
+try:
+    print('heard', s.recv(1000))
+except ConnectionResetError:
+    print('heard', b'')
+";
+
+fn nobody_else_can_speak_to_who_serves(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    with(&ana, "");
+    let socket = ana.home().join(DIRECTORY).join("command");
+    let socket = socket.to_str().unwrap_or_default();
+    ben.run("python3", ["-c", CONNECT, socket]).exits(1).stderr_contains("PermissionError");
+    // Its own user is refused for what he says.
+    ana.run("python3", ["-c", CONNECT, socket]).succeeds().stdout_contains("heard b'refused");
+    // Who comes past the directory's mode is not heard, root no more than others.
+    ana.sh(&format!(
+        "chmod 711 .local .local/share .local/share/lxc {DIRECTORY}; chmod 711 ~; chmod 777 {socket}"
+    ))
+    .succeeds();
+    ben.run("python3", ["-c", CONNECT, socket]).succeeds().stdout_is("heard b''\n");
+    ana.sh(&format!("chmod 700 {DIRECTORY}")).succeeds();
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
+    ana.destroy("web");
+}
+
+/// Returns how many files the process that serves has open, and its memory that nobody shares, in kilobytes.
+fn holds(user: &User<'_>) -> (usize, u64) {
+    let serving = user.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    let pid = serving.map_or(0, |process| process.pid);
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let memory = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    (files, kilobytes(&memory, "RssAnon"))
+}
+
+fn readers_that_are_killed_or_stopped_leave_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    // Each round opens 2,000 files that nobody reads to their end, by readers that are stopped first and killed then.
+    let round = "i=0; while [ $i -lt 20 ]; do \
+        (n=0; while [ $n -lt 100 ]; do eval \"exec $((n+10))</proc/stat\"; n=$((n+1)); done; read -r _ </proc/meminfo; \
+        kill -STOP $(exec sh -c 'echo $PPID')) & \
+        dd if=/proc/meminfo of=/dev/null bs=1 & \
+        i=$((i+1)); done 2>/dev/null; sleep 0.3; kill -KILL $(jobs -p) 2>/dev/null; wait; echo done";
+    let mut rounds = Vec::new();
+    for _ in 0..times(4, 20) {
+        assert!(inside(&ana, "web", round).ends_with("done\n"));
+        rounds.push(holds(&ana));
+    }
+    let (first, last) = (rounds[0], rounds[rounds.len() - 1]);
+    assert_eq!(first.0, last.0, "{rounds:?}");
+    assert!(last.1 <= first.1 + 512, "{rounds:?}");
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
     ana.destroy("web");
 }
 

@@ -150,6 +150,8 @@ impl Server {
                     Source::Nothing => {}
                 }
             }
+            let groups = Groups { payload: &running.cgroup, cgroups };
+            running.serving.iter().for_each(|serving| serving.go_on(groups));
             self.lead_again(plan, running);
         }
     }
@@ -207,6 +209,8 @@ impl Server {
             (true, false) if self.is_warm => Some(QUIET),
             (true, false) => running.network.waits_to_lead().then_some(publish::PAUSE),
         };
+        let serves_again = running.serving.as_ref().and_then(Serving::patience);
+        let patience = [patience, serves_again].into_iter().flatten().min();
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
             let waited = match patience {

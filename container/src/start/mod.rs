@@ -21,7 +21,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::leftovers::{self, Mark};
-use crate::lxcfs::{self, Groups, Serving};
+use crate::lxcfs::{self, Groups, Serving, Summoned};
 use crate::network::publish::Listeners;
 use crate::network::{self, Init, Wired};
 use crate::plan::StartPlan;
@@ -42,6 +42,8 @@ pub struct Spawned<'a> {
     prepared: Prepared<'a>,
     child: Child,
     channel: Channel,
+    /// Who is to serve the container's files, until they are.
+    lxcfs: Option<Result<Summoned>>,
 }
 
 /// The child has its ids.
@@ -130,7 +132,11 @@ impl<'a> Prepared<'a> {
 
     fn spawn(self) -> Result<Spawned<'a>> {
         match self.clone_child() {
-            Ok((child, channel)) => Ok(Spawned { prepared: self, child, channel }),
+            Ok((child, channel)) => {
+                let summon = |plan| Summoned::summon(plan, self.cgroups);
+                let lxcfs = self.plan.lxcfs.as_ref().map(summon);
+                Ok(Spawned { prepared: self, child, channel, lxcfs })
+            }
             Err(e) => {
                 self.undo();
                 Err(e)
@@ -214,6 +220,9 @@ impl<'a> Spawned<'a> {
         let killed = process::send_signal(self.child.pidfd.as_fd(), types::Signal::KILL);
         if let Err(e) = killed.and_then(|()| process::wait(self.child.pidfd.as_fd()).map(drop)) {
             log::warn!("ending the child: {e}");
+        }
+        if let Some(Ok(lxcfs)) = self.lxcfs {
+            lxcfs.end(self.prepared.cgroups);
         }
         // A start hook of the container's may have left something, which no PID namespace ends.
         if self.prepared.plan.shares_pids()
@@ -320,16 +329,22 @@ impl Mapped<'_> {
 
     /// Has the files served that show the container its limits. Returns why they are not.
     fn serve_files(&mut self) -> Result<Option<String>> {
-        let Spawned { prepared, child, channel, .. } = &self.spawned;
-        let Some(lxcfs) = &prepared.plan.lxcfs else { return Ok(None) };
+        let Some(lxcfs) = &self.spawned.prepared.plan.lxcfs else { return Ok(None) };
         let (message, fds) = self.next()?;
         if !matches!(message, FromChild::Files) {
             let cause = format!("the container's init said {message:?} in place of a superblock");
             return Err(Error::new(Kind::Died, cause));
         }
+        let summoned = self.spawned.lxcfs.take();
+        let Spawned { prepared, child, channel, .. } = &self.spawned;
         // Without one the child says why, and waits for nothing.
-        let Some(device) = fds.into_iter().next() else { return Ok(None) };
-        let serving = Serving::begin(lxcfs, device, child.pid, prepared.groups());
+        let Some(device) = fds.into_iter().next() else {
+            summoned.into_iter().flatten().for_each(|summoned| summoned.end(prepared.cgroups));
+            return Ok(None);
+        };
+        let Some(summoned) = summoned else { return Ok(None) };
+        let serving = summoned
+            .and_then(|summoned| Serving::begin(lxcfs, summoned, device, child.pid, prepared.groups()));
         let files = serving.as_ref().map(|serving| serving.files.clone()).unwrap_or_default();
         channel.send(&FromMonitor::Files(files), &[])?;
         let unserved = serving.as_ref().err().map(lxcfs::missing);
@@ -391,17 +406,17 @@ impl Mapped<'_> {
     /// Waits for a message. The child reads the files as well, and so waits for whoever serves them.
     fn keep_serving(&self) -> Result<()> {
         let Spawned { prepared, channel, .. } = &self.spawned;
-        while let Some(serving) = &self.serving
-            && let Some(connection) = serving.connection()
-        {
-            let both = [(channel.fd(), Ready::READ), (connection.as_fd(), Ready::READ)];
-            match event::wait(&both, None)?[..] {
-                [Ready { read: true, .. }, _] => break,
+        let Some(serving) = &self.serving else { return Ok(()) };
+        loop {
+            let connection = serving.connection();
+            let mut watched = vec![(channel.fd(), Ready::READ)];
+            watched.extend(connection.iter().map(|connection| (connection.as_fd(), Ready::READ)));
+            match event::wait(&watched, serving.patience())?[..] {
+                [Ready { read: true, .. }, ..] => return Ok(()),
                 [_, Ready { read: true, .. }] => serving.hear(prepared.groups()),
-                _ => {}
+                _ => serving.go_on(prepared.groups()),
             }
         }
-        Ok(())
     }
 
     fn into_running(self, sent: Sent, network: Wired) -> Running {
