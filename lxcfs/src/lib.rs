@@ -2,7 +2,7 @@
 //!
 //! [`files`] is one table; each file in it is a pure function of the host's text, the limits and what is used. [`fuse`] puts them
 //! into a file system, in which every container has a superblock of its own. Neither knows the other's contents.
-//! [`container`] is one that is served, [`server`] the loop over all of a user's.
+//! [`container`] is one that is served, [`server`] the loop over all of a user's, and [`shut`] what that process gives up.
 #![forbid(unsafe_code)]
 
 pub mod container;
@@ -11,3 +11,4 @@ pub mod fuse;
 pub mod host;
 pub mod load;
 pub mod server;
+pub mod shut;

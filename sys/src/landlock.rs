@@ -65,16 +65,36 @@ struct Beneath {
     parent: RawFd,
 }
 
+/// Lets this thread, and all that it starts, read files below the paths of `read`, and remove `own`, a directory, with the files in
+/// it; nothing else of any file system. What is not there is left out.
+///
+/// # Errors
+/// As [`keep_signals_inside`]; EINVAL before Linux 5.19.
+pub fn only_read<'a>(read: impl Iterator<Item = &'a Path>, own: &Path) -> Result<()> {
+    const REMOVE_DIR: u64 = 1 << 4;
+    const REMOVE_FILE: u64 = 1 << 5;
+    let attr = Ruleset { handled_access_fs: ALL, handled_access_net: 0, scoped: 0 };
+    let ruleset = create(&attr, "handled_access_fs=...")?;
+    for path in read {
+        allow(&ruleset, path, READ_FILE | READ_DIR)?;
+    }
+    allow(&ruleset, own, REMOVE_FILE | READ_DIR)?;
+    // An empty directory beside it could be removed too.
+    own.parent().map_or(Ok(()), |parent| allow(&ruleset, parent, REMOVE_DIR))?;
+    restrict(&ruleset)
+}
+
+/// Of files: LANDLOCK_ACCESS_FS_EXECUTE (1) to _MAKE_SYM (1 << 12), and _REFER (1 << 13).
+const ALL: u64 = (1 << 14) - 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+
 /// Lets this thread, and all that it starts, read files below the paths of `read`, and do with files below `write` what a
 /// directory of its own needs; nothing else of any file system. What is not there is left out, an empty path of `write` too.
 ///
 /// # Errors
 /// As [`keep_signals_inside`]; EINVAL before Linux 5.19, where no file could change its directory.
 pub fn files<'a>(read: impl Iterator<Item = &'a Path>, write: &Path) -> Result<()> {
-    // LANDLOCK_ACCESS_FS_EXECUTE (1) to _MAKE_SYM (1 << 12), and _REFER (1 << 13).
-    const ALL: u64 = (1 << 14) - 1;
-    const READ_FILE: u64 = 1 << 2;
-    const READ_DIR: u64 = 1 << 3;
     // Write, read, list, remove and make plain files, and move them.
     const OWN: u64 = 1 << 1 | READ_FILE | READ_DIR | 1 << 5 | 1 << 8 | 1 << 13;
     let attr = Ruleset { handled_access_fs: ALL, handled_access_net: 0, scoped: 0 };

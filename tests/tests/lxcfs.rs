@@ -18,6 +18,7 @@ tests::claims! {
     nobody_is_left_serving_by_a_start_that_fails: hybrid unified, needs Bryo, not cell INIT;
     a_monitor_answers_while_nobody_can_be_had_to_serve: hybrid, needs Bryo, not cell INIT;
     no_process_of_a_container_has_its_device: hybrid, needs Bryo, not cell INIT;
+    who_serves_is_shut_in: hybrid unified, needs Bryo, not cell INIT;
     nobody_else_can_speak_to_who_serves: hybrid, needs Bryo, not cell INIT;
     readers_that_are_killed_or_stopped_leave_nothing: hybrid unified, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
@@ -267,6 +268,20 @@ fn no_process_of_a_container_has_its_device(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn who_serves_is_shut_in(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let serving = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    let pid = serving.map_or(0, |process| process.pid);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    // Not even its user looks into it.
+    ana.sh(&format!("ls /proc/{pid}/fd")).exits(2).stderr_contains("Permission denied");
+    ana.destroy("web");
+}
+
 /// Connects to the socket whose path is the first argument, and prints how that went and what came.
 const CONNECT: &str = "import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -361,7 +376,6 @@ fn a_container_that_reboots_sees_its_limits_again(lab: &Lab) {
 
 /// Has a container of the machine's own programs, with its own limits in /proc.
 fn with_tools(user: &User<'_>, name: &str, lines: &str) {
-    wish(user);
     user.bryo(["create", name, "-t", "host"]).succeeds();
     user.append(format!(".local/share/lxc/{name}/config"), lines);
     user.bryo(["start", name]).succeeds();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use lxcfs::container::Options;
 use lxcfs::server::{self, Server};
+use lxcfs::shut;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +34,9 @@ fn serve(listener: &str, directory: PathBuf, options: Options) -> Result<(), Str
         let listener = sys::process::inherited(number)?;
         server::detach()?;
         sys::rlimit::raise_files()?;
-        Server::new(listener, directory, options)
+        let server = Server::new(listener, directory.clone(), options)?;
+        shut::shut_in(&directory)?;
+        Ok(server)
     };
     prepared().and_then(Server::run).map_err(|e| e.to_string())
 }
