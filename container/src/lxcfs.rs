@@ -2,8 +2,8 @@
 //! serves them (`bryo-lxcfs`, see [`types::Serve`]).
 //!
 //! The kernel takes a device for FUSE only from the user namespace in which it was opened. So the child opens it, as root of the
-//! container, makes the superblock and sends the device up; the monitor hands it on, and neither keeps it. Whatever goes wrong,
-//! the container starts with the kernel's files.
+//! container, makes the superblock and sends the device up; the monitor hands it on, and keeps it for the next process. Whatever
+//! goes wrong, the container starts with the kernel's files.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -60,11 +60,13 @@ impl Superblock {
         self.device.as_fd()
     }
 
-    /// Puts the files over those below `root` that are there. A file that the kernel has not, the container has not either.
+    /// Puts the files over those below `root` that are there. A file that the kernel has not, the container has not either, and what
+    /// its configuration has put over one stays.
     ///
     /// # Errors
     /// Nobody serves the files; those before are in place then.
     pub(crate) fn cover(self, root: BorrowedFd<'_>, files: &[String]) -> Result<()> {
+        let kernels: Vec<u64> = ["proc", "sys"].iter().filter_map(|of| device_of(root, of)).collect();
         // With a copy here the superblock would wait for an answer for ever when nobody else has one.
         drop(self.device);
         for file in files {
@@ -73,11 +75,20 @@ impl Superblock {
                 Err(e) if e.errno() == Errno::ENOENT => continue,
                 place => place.doing_with(doing)?,
             };
+            if !kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
+                continue;
+            }
             let mount = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
             mount::attach(mount.as_fd(), place.as_fd()).doing_with(doing)?;
         }
         Ok(())
     }
+}
+
+/// Returns which file system a directory is of.
+fn device_of(root: BorrowedFd<'_>, directory: &str) -> Option<u64> {
+    let opened = path::take_in(root, Path::new(directory), Links::Refuse).ok()?;
+    path::status(opened.as_fd()).ok().map(|found| found.st_dev)
 }
 
 /// Says that a container has no files of its own limits.
@@ -177,6 +188,11 @@ impl Serving {
         init: i32,
         groups: Groups<'_>,
     ) -> Result<Self> {
+        // It comes from a process that is root of the container by now.
+        if !sys::fuse::is_device(device.as_fd()) {
+            summoned.end(groups.cgroups);
+            return Err(Error::new(Kind::Build, "what the container's init sent is no device of FUSE"));
+        }
         let mut serving = Self {
             plan: plan.clone(),
             born: process::start_time(init).unwrap_or(0),
@@ -276,8 +292,24 @@ impl Serving {
         }
     }
 
-    /// The process has died: another one is to serve.
+    /// Has nobody serve any more, since the container's end has begun: a killed process whose question somebody has read and will not
+    /// answer ends only when the last device is closed.
+    pub(crate) fn let_go(&self) {
+        self.device.take();
+        match self.state.take() {
+            State::Serves(connection) => {
+                let _gone_anyway = socket::end_sending(connection.as_fd());
+                self.state.replace(State::Serves(connection));
+            }
+            State::Asked(..) | State::Lacking(_) | State::Over => {}
+        }
+    }
+
+    /// The process has died: another one is to serve, if anybody may ask it.
     fn lack(&self, groups: Groups<'_>) {
+        if self.device.borrow().is_none() {
+            return;
+        }
         let now = Instant::now();
         self.deadline.set(Some(now + GIVEN_UP));
         self.state.replace(State::Lacking(now + self.pause()));
@@ -316,7 +348,7 @@ impl Serving {
 
     /// Waits until the process has noticed that the container is gone, and removes its cgroup if that was the last one.
     pub(crate) fn end(&self, cgroups: &Cgroups) {
-        self.device.take();
+        self.let_go();
         if let State::Serves(connection) = self.state.take() {
             self.was_last.set(was_last(connection.as_fd()));
         }
@@ -427,15 +459,41 @@ fn settle(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> ! {
     command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
     command.env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _failed = process::keep_on_exec(listener).map(|()| command.exec());
+    // The monitor reads its signals, and so blocks them.
+    let ready = sys::signal::reset_all().and_then(|()| process::keep_on_exec(listener));
+    let _failed = ready.map(|()| command.exec());
     process::exit_now(127)
+}
+
+/// Has the process that serves make way for another one: that of the program that is installed now, which the monitors start.
+/// Tells whether there was one.
+///
+/// # Errors
+/// The process takes no connection.
+pub fn renew(lxcpath: &Path, caller: &Caller) -> Result<bool> {
+    let runtime = crate::host::runtime_dir(caller);
+    let mut found = false;
+    for runtime in [runtime.as_deref(), None] {
+        let Ok(directory) = path::open_dir(&lxcfs_directory(lxcpath, runtime)) else { continue };
+        let connection = match socket::connect_at_once(directory.as_fd(), SOCKET) {
+            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ECONNREFUSED) => continue,
+            connection => connection?,
+        };
+        socket::send_now(connection.as_fd(), types::MAKE_WAY.as_bytes(), &[])?;
+        // The connection ends with the process.
+        if !event::readable(connection.as_fd(), Some(PATIENCE))? {
+            return Err(unanswered(PATIENCE));
+        }
+        found = true;
+    }
+    Ok(found)
 }
 
 /// Removes what a monitor or a process that were killed have left, wherever a container's start would look for it.
 pub(crate) fn tidy_all(place: &Place, caller: &Caller) {
     let runtime = crate::host::runtime_dir(caller);
     for runtime in [runtime.as_deref(), None] {
-        tidy(&lxcfs_directory(place, runtime));
+        tidy(&lxcfs_directory(&place.lxcpath, runtime));
     }
 }
 

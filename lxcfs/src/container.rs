@@ -133,6 +133,11 @@ impl Container {
         &self.device
     }
 
+    /// Tells whether nothing that has been read is yet to be answered.
+    pub fn is_at_rest(&self) -> bool {
+        self.growing.load(Ordering::Relaxed) == 0
+    }
+
     /// Answers the next request, if there is one.
     pub fn serve(&mut self, shared: &Shared, buffer: &mut [u8]) -> State {
         let length = match sys::fuse::next(self.device.as_fd(), buffer) {

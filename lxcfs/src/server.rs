@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cgroup::Version;
 use cgroup::view::Directory;
@@ -31,6 +31,9 @@ const LISTENER: u64 = 0;
 /// How often who has nothing to serve tries whether it may end.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// How long who makes way waits for what a thread answers, which waits for readers.
+const ANSWERED: Duration = Duration::from_secs(1);
+
 /// The process's state.
 #[derive(Debug)]
 pub struct Server {
@@ -41,8 +44,14 @@ pub struct Server {
     tree: Arc<Tree>,
     next: u64,
     containers: BTreeMap<u64, Container>,
+    /// Which container a monitor's connection is of. Its end is the container's, whoever else holds the superblock.
+    monitors: BTreeMap<u64, u64>,
+    /// The machine had no file for a connection, and none is taken for a moment.
+    rests: bool,
     /// Connections that have not said anything yet.
     connections: BTreeMap<u64, OwnedFd>,
+    /// Until when it makes way for another process, and who asked for that.
+    makes_way: Option<(Instant, OwnedFd)>,
 }
 
 impl Server {
@@ -59,7 +68,10 @@ impl Server {
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
             containers: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+            rests: false,
             connections: BTreeMap::new(),
+            makes_way: None,
         })
     }
 
@@ -70,11 +82,20 @@ impl Server {
     pub fn run(mut self) -> Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
-            let idle = self.containers.is_empty() && self.connections.is_empty();
-            for number in self.watch.wait(idle.then_some(IDLE))? {
+            let is_needless = self.containers.is_empty() && self.connections.is_empty();
+            let idle = is_needless || self.makes_way.is_some() || self.rests;
+            let found = self.watch.wait(idle.then_some(IDLE))?;
+            if std::mem::take(&mut self.rests) {
+                self.watch.add(self.listener.as_fd(), LISTENER)?;
+            }
+            for number in found {
                 self.ready(number, &mut buffer);
             }
             if self.containers.is_empty() && self.connections.is_empty() && self.may_end() {
+                return Ok(());
+            }
+            let overdue = |(until, _): &(Instant, OwnedFd)| self.is_at_rest() || Instant::now() >= *until;
+            if !self.containers.is_empty() && self.makes_way.as_ref().is_some_and(overdue) {
                 return Ok(());
             }
         }
@@ -88,11 +109,17 @@ impl Server {
             if container.serve(&self.shared, buffer) == State::Gone {
                 self.forget(number);
             }
+        } else if let Some(container) = self.monitors.get(&number) {
+            self.forget(*container);
         } else if let Some(connection) = self.connections.remove(&number) {
             let _closed_anyway = self.watch.remove(connection.as_fd());
             let answer = match socket::receive(connection.as_fd(), MESSAGE) {
                 // Its container has not come about.
                 Ok(message) if message.bytes.is_empty() => self.farewell().to_owned(),
+                Ok(message) if message.bytes == types::MAKE_WAY.as_bytes() => {
+                    self.makes_way = Some((Instant::now() + ANSWERED, connection));
+                    return;
+                }
                 message => match hear(message).and_then(|heard| self.begin(heard, &connection)) {
                     Ok(()) => return,
                     Err(why) => Served::Refused(why).text(),
@@ -102,23 +129,35 @@ impl Server {
         }
     }
 
+    /// Tells whether nobody waits for an answer of what has been read. What has not is the next process's, to whom the monitors
+    /// hand the devices as after a death.
+    fn is_at_rest(&self) -> bool {
+        self.containers.values().all(Container::is_at_rest)
+    }
+
     /// Returns the last word to a monitor.
     fn farewell(&self) -> &'static str {
         if self.containers.is_empty() && self.connections.is_empty() { types::LAST } else { types::GONE }
     }
 
-    /// Lets go of a container whose superblock is gone, and tells its monitor.
+    /// Lets go of a container whose superblock or monitor is gone, and tells the monitor.
     fn forget(&mut self, number: u64) {
         let Some(container) = self.containers.remove(&number) else { return };
+        self.monitors.retain(|_, of| *of != number);
         let _closed_anyway = self.watch.remove(container.device().as_fd());
         if let Some(monitor) = container.monitor() {
+            let _closed_anyway = self.watch.remove(monitor.as_fd());
             let _unheard = socket::send_now(monitor.as_fd(), self.farewell().as_bytes(), &[]);
         }
     }
 
     /// Takes a connection of the same user's; others cannot reach the socket, and are not listened to if they do.
     fn accept(&mut self) {
-        let Ok(connection) = socket::accept(self.listener.as_fd()) else { return };
+        let Ok(connection) = socket::accept(self.listener.as_fd()) else {
+            // Without a file for it the connection would be told of over and over.
+            self.rests = self.watch.remove(self.listener.as_fd()).is_ok();
+            return;
+        };
         if socket::peer_uid(connection.as_fd()).is_ok_and(|uid| uid == sys::cred::real_uid()) {
             let number = self.number();
             if self.watch.add(connection.as_fd(), number).is_ok() {
@@ -138,8 +177,10 @@ impl Server {
         let Heard { device, directories, birth, again } = heard;
         let monitor = monitor.try_clone().map_err(|e| e.to_string())?;
         sys::file::set_nonblocking(device.as_fd()).map_err(failed)?;
-        let number = self.number();
+        let (number, connection) = (self.number(), self.number());
         self.watch.add(device.as_fd(), number).map_err(failed)?;
+        self.watch.add(monitor.as_fd(), connection).map_err(failed)?;
+        self.monitors.insert(connection, number);
         let mut container = Container::new(device, Arc::clone(&self.tree), directories, birth);
         if again {
             container.take_over();

@@ -38,15 +38,16 @@ impl Running {
         self.dir.path().join("run")
     }
 
-    fn say(&self, text: &str, fds: &[BorrowedFd<'_>]) -> Served {
+    /// Returns the answer, and the connection, without which a container is not served.
+    fn say(&self, text: &str, fds: &[BorrowedFd<'_>]) -> (Served, OwnedFd) {
         let connection = socket::connect_at(path::open_dir(&self.place()).unwrap().as_fd(), SOCKET).unwrap();
         socket::send(connection.as_fd(), text.as_bytes(), fds).unwrap();
         let message = receive(connection.as_fd());
-        String::from_utf8(message).unwrap().parse().unwrap()
+        (String::from_utf8(message).unwrap().parse().unwrap(), connection)
     }
 
     /// Has a container served whose limit is so many bytes.
-    fn serve(&self, device: OwnedFd, limit: u64) -> Served {
+    fn serve(&self, device: OwnedFd, limit: u64) -> (Served, OwnedFd) {
         let group = tempfile::tempdir_in(self.dir.path()).unwrap();
         let files = [
             ("memory.max", format!("{limit}\n")),
@@ -126,9 +127,9 @@ fn two_containers_see_each_their_own_limit_and_the_server_ends_after_the_last() 
     let running = Running::start();
     let (first_device, first) = socket::pair().unwrap();
     let (second_device, second) = socket::pair().unwrap();
-    let Served::Files(files) = running.serve(first_device, 64 << 20) else { panic!("refused") };
+    let (Served::Files(files), _monitor) = running.serve(first_device, 64 << 20) else { panic!("refused") };
     assert!(files.contains(&"proc/meminfo".to_owned()), "{files:?}");
-    running.serve(second_device, 32 << 20);
+    let _second_monitor = running.serve(second_device, 32 << 20);
     assert!(cat(&first, "proc/meminfo").starts_with("MemTotal:          65536 kB\n"));
     assert!(cat(&second, "proc/meminfo").starts_with("MemTotal:          32768 kB\n"));
     drop(first);
@@ -142,11 +143,11 @@ fn two_containers_see_each_their_own_limit_and_the_server_ends_after_the_last() 
 fn what_is_no_message_is_refused_and_the_others_go_on() {
     let running = Running::start();
     let (device, kernel) = socket::pair().unwrap();
-    running.serve(device, 64 << 20);
-    assert!(matches!(running.say("hello", &[]), Served::Refused(_)));
+    let _monitor = running.serve(device, 64 << 20);
+    assert!(matches!(running.say("hello", &[]).0, Served::Refused(_)));
     let serve = Serve { born: 0, ahead: 0, again: false, directories: vec![Vec::new()] };
-    assert!(matches!(running.say(&serve.text(), &[]), Served::Refused(_)));
-    assert!(matches!(running.say(&serve.text(), &[kernel.as_fd()]), Served::Refused(_)));
+    assert!(matches!(running.say(&serve.text(), &[]).0, Served::Refused(_)));
+    assert!(matches!(running.say(&serve.text(), &[kernel.as_fd()]).0, Served::Refused(_)));
     // A request that is none has no answer, and the next one has.
     socket::send(kernel.as_fd(), b"x", &[]).unwrap();
     assert!(cat(&kernel, "proc/uptime").contains('.'));
@@ -161,13 +162,40 @@ fn what_is_no_message_is_refused_and_the_others_go_on() {
 fn whoever_holds_the_lock_keeps_the_server() {
     let running = Running::start();
     let (device, kernel) = socket::pair().unwrap();
-    running.serve(device, 64 << 20);
+    let _monitor = running.serve(device, 64 << 20);
     drop(kernel);
     thread::sleep(Duration::from_millis(500));
     assert!(!running.thread.is_finished(), "it has ended under the lock");
     let (device, kernel) = socket::pair().unwrap();
-    running.serve(device, 32 << 20);
+    let _next_monitor = running.serve(device, 32 << 20);
     assert!(cat(&kernel, "proc/meminfo").starts_with("MemTotal:          32768 kB\n"));
     drop(kernel);
     running.ended();
+}
+
+#[test]
+fn a_container_is_let_go_with_its_monitor_though_its_device_is_open() {
+    let running = Running::start();
+    let (device, kernel) = socket::pair().unwrap();
+    let (_files, monitor) = running.serve(device, 64 << 20);
+    assert!(cat(&kernel, "proc/uptime").contains('.'));
+    socket::end_sending(monitor.as_fd()).unwrap();
+    assert_eq!(receive(monitor.as_fd()), types::LAST.as_bytes());
+    assert_eq!(receive(kernel.as_fd()), b"");
+    running.ended();
+}
+
+#[test]
+fn who_makes_way_ends_and_leaves_the_device_and_the_socket_to_the_next() {
+    let running = Running::start();
+    let (device, kernel) = socket::pair().unwrap();
+    let (_files, monitor) = running.serve(device.try_clone().unwrap(), 64 << 20);
+    let asking = socket::connect_at(path::open_dir(&running.place()).unwrap().as_fd(), SOCKET).unwrap();
+    socket::send(asking.as_fd(), types::MAKE_WAY.as_bytes(), &[]).unwrap();
+    // Without a word: as after a death, the monitor asks another one.
+    assert_eq!(receive(monitor.as_fd()), b"");
+    assert_eq!(receive(asking.as_fd()), b"");
+    running.thread.join().unwrap().unwrap();
+    assert!(running.dir.path().join("run").join(SOCKET).exists());
+    drop((device, kernel));
 }

@@ -17,6 +17,16 @@ pub fn open() -> Result<OwnedFd> {
         .call(|| "open(\"/dev/fuse\", O_RDWR|O_NONBLOCK)".to_owned())
 }
 
+/// Tells whether an fd is the device, or what a clone of it would be. Source: the kernel's Documentation/admin-guide/devices.txt.
+pub fn is_device(fd: BorrowedFd<'_>) -> bool {
+    const MISC: u32 = 10;
+    const FUSE: u32 = 229;
+    rustix::fs::fstat(fd).is_ok_and(|found| {
+        rustix::fs::FileType::from_raw_mode(found.st_mode).is_char_device()
+            && found.st_rdev == rustix::fs::makedev(MISC, FUSE)
+    })
+}
+
 /// Makes a read-only superblock whose files are those of whoever answers at `device`, as a detached mount of the type
 /// `fuse.SUBTYPE`. The kernel checks modes, and lets in everybody of this user namespace.
 pub fn new_superblock(device: BorrowedFd<'_>, subtype: &str) -> Result<OwnedFd> {

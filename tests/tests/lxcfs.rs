@@ -21,6 +21,10 @@ tests::claims! {
     who_serves_is_shut_in: hybrid unified, needs Bryo, not cell INIT;
     nobody_else_can_speak_to_who_serves: hybrid, needs Bryo, not cell INIT;
     readers_that_are_killed_or_stopped_leave_nothing: hybrid unified, needs Bryo, not cell INIT;
+    the_installed_program_serves_after_an_upgrade: hybrid unified, needs Bryo, not cell INIT;
+    who_serves_ends_with_the_container_though_somebody_holds_its_files: hybrid, needs Bryo, not cell INIT;
+    a_container_ends_though_who_serves_it_is_stopped: hybrid, needs Bryo, not cell INIT;
+    what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
     splice_sendfile_and_pread_get_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
@@ -140,9 +144,10 @@ fn the_files_cannot_be_written(lab: &Lab) {
     let tried = inside(
         &ana,
         "web",
-        "echo x >/proc/meminfo || echo refused; mount -o remount,rw,bind /proc/meminfo; echo x >/proc/meminfo || echo refused",
+        "try() { echo x >/proc/meminfo || echo refused; }; try; mount -o remount,rw,bind /proc/meminfo; try; \
+         mount -o remount,rw /proc/meminfo; try",
     );
-    assert_eq!(tried, "refused\nrefused\n");
+    assert_eq!(tried, "refused\nrefused\nrefused\n");
     assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
     ana.destroy("web");
 }
@@ -279,6 +284,76 @@ fn who_serves_is_shut_in(lab: &Lab) {
     }
     // Not even its user looks into it.
     ana.sh(&format!("ls /proc/{pid}/fd")).exits(2).stderr_contains("Permission denied");
+    ana.destroy("web");
+}
+
+/// Returns the process that serves.
+fn who_serves(user: &User<'_>) -> Option<i32> {
+    let serving = user.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    serving.map(|process| process.pid)
+}
+
+fn the_installed_program_serves_after_an_upgrade(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let reads = "i=0; while [ $i -lt 400 ]; do cat /proc/meminfo /proc/stat >/tmp/$$ || echo failed; [ -s /tmp/$$ ] || echo empty; \
+                 i=$((i+1)); done; echo done";
+    let reader =
+        || ana.lxc("attach", ["-n", "web", "--clear-env", "--", "sh", "-c", reads]).seconds(120).background();
+    let mut readers: Vec<_> = (0..4).map(|_| reader()).collect();
+    let mut renewed = 0;
+    while readers.iter_mut().any(tests::Background::runs) {
+        let before = who_serves(&ana);
+        ana.bryo(["lxcfs", "renew"]).succeeds();
+        eventually("another one serves", || who_serves(&ana).is_some_and(|now| Some(now) != before));
+        renewed += 1;
+    }
+    assert!(renewed >= 2, "{renewed}");
+    for reader in readers {
+        reader.wait().exits(0).stdout_is("done\n");
+    }
+    ana.destroy("web");
+    ana.bryo(["lxcfs", "renew"]).succeeds().stderr_contains("does not run");
+}
+
+fn who_serves_ends_with_the_container_though_somebody_holds_its_files(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let init = ana.init_of("web");
+    // A mount namespace that somebody holds keeps the superblock.
+    let held = fs::File::open(format!("/proc/{init}/ns/mnt")).unwrap_or_else(|e| panic!("{e}"));
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    eventually("the process ends", || serving(&ana) == 0);
+    drop(held);
+    ana.destroy("web");
+}
+
+fn a_container_ends_though_who_serves_it_is_stopped(lab: &Lab) {
+    let ana = lab.user("ana");
+    with(&ana, "");
+    let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    stopped.iter().for_each(Process::stop);
+    let reader = ana.lxc("attach", ["-n", "web", "--", "cat", "/proc/meminfo"]).seconds(60).background();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(30).succeeds();
+    stopped.iter().for_each(Process::go_on);
+    drop(reader.wait());
+    eventually("the process ends", || serving(&ana) == 0);
+    // Its cgroup waits for the next one, who ends before its monitor.
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    ana.destroy("web");
+}
+
+fn what_a_configuration_puts_over_a_file_stays(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("mine", "mine\n");
+    with(
+        &ana,
+        &format!("lxc.mount.entry = {} proc/meminfo none bind,ro 0 0\n", ana.home().join("mine").display()),
+    );
+    assert_eq!(inside(&ana, "web", "cat /proc/meminfo"), "mine\n");
+    assert!(inside(&ana, "web", "grep lxcfs /proc/mounts").contains("/proc/stat"));
     ana.destroy("web");
 }
 

@@ -38,6 +38,9 @@ pub const GONE: &str = "gone";
 /// See [`GONE`].
 pub const LAST: &str = "last";
 
+/// What is said by whoever wants the program that is installed now to serve: the process answers what it has been asked, and ends.
+pub const MAKE_WAY: &str = "make way";
+
 /// Text that is none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;

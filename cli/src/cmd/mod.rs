@@ -16,6 +16,7 @@ mod idmap;
 mod image;
 mod info;
 mod ls;
+mod lxcfs;
 mod manual;
 mod net;
 mod overview;
@@ -105,6 +106,8 @@ enum Verb {
     Destroy(destroy::Destroy),
     /// Look for what keeps containers from starting here, or costs them something
     Doctor(doctor::Doctor),
+    /// Look after the process that shows containers their own limits
+    Lxcfs(lxcfs::Lxcfs),
     /// Tell who may have network devices on which bridge, and who has them
     Net(net::Net),
     /// Write a completion script for a shell
@@ -212,6 +215,7 @@ impl Verb {
             Self::Unfreeze(verb) => verb.run(context),
             Self::Destroy(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
+            Self::Lxcfs(verb) => verb.run(context),
             Self::Net(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(),
             Self::Manual(verb) => verb.run(),

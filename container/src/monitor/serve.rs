@@ -425,6 +425,9 @@ impl Server {
     /// Kills init, which takes its whole PID namespace along, where it has one. A frozen one does not die before it is thawed.
     fn kill(&mut self, plan: &StartPlan, running: &Running) -> Result<()> {
         self.stopping = true;
+        if plan.signals.stop == types::Signal::KILL {
+            running.serving.iter().for_each(Serving::let_go);
+        }
         process::send_signal(running.pidfd.as_fd(), plan.signals.stop).doing("killing init")?;
         if self.state == State::Frozen {
             self.unfreeze(running)?;

@@ -32,15 +32,15 @@ pub(super) fn decide(
     place: &Place,
 ) -> Option<LxcfsPlan> {
     let lxcfs = lxcfs?;
-    let directory = || directory(place, lxcfs.runtime.as_deref());
+    let directory = || directory(&place.lxcpath, lxcfs.runtime.as_deref());
     may_cover(form, proc).then(|| LxcfsPlan { program: lxcfs.program.clone(), directory: directory() })
 }
 
 /// Returns the directory of the command socket: in that of the session, where there is one.
-pub(crate) fn directory(place: &Place, runtime: Option<&Path>) -> PathBuf {
+pub(crate) fn directory(lxcpath: &Path, runtime: Option<&Path>) -> PathBuf {
     match runtime {
         Some(runtime) => runtime.join(NAME),
-        None => place.lxcpath.join(NAME_IN_LXCPATH),
+        None => lxcpath.join(NAME_IN_LXCPATH),
     }
 }
 

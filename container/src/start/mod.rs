@@ -279,6 +279,7 @@ impl Mapped<'_> {
             Err(e) => {
                 network.end(self.spawned.prepared.plan);
                 let (serving, cgroups) = (self.serving.take(), self.spawned.prepared.cgroups);
+                serving.iter().for_each(Serving::let_go);
                 let cause = self.spawned.fail(e);
                 serving.iter().for_each(|serving| serving.end(cgroups));
                 Err(cause)
