@@ -5,7 +5,7 @@
 //! container, makes the superblock and sends the device up; the monitor hands it on, and keeps it for the next process. Whatever
 //! goes wrong, the container starts with the kernel's files.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -229,12 +229,13 @@ impl Serving {
             .map_err(|e| Error::from(e).of_kind(Kind::Died))
     }
 
-    /// Returns the connection, to be waited for: a copy.
-    pub(crate) fn connection(&self) -> Option<OwnedFd> {
-        match &*self.state.borrow() {
-            State::Serves(connection) | State::Asked(connection, _) => connection.try_clone().ok(),
+    /// Returns the connection, to be waited for.
+    pub(crate) fn connection(&self) -> Option<Ref<'_, OwnedFd>> {
+        Ref::filter_map(self.state.borrow(), |state| match state {
+            State::Serves(connection) | State::Asked(connection, _) => Some(connection),
             State::Lacking(_) | State::Over => None,
-        }
+        })
+        .ok()
     }
 
     /// Returns how long to wait for the connection before [`Serving::go_on`].
