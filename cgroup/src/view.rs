@@ -13,7 +13,7 @@ use sys::path;
 
 use crate::cpus::CpuList;
 use crate::group::Group;
-use crate::layout::Version;
+use crate::layout::{Hierarchy, Layout, Version};
 use crate::tree;
 
 pub mod texts;
@@ -149,13 +149,31 @@ struct Files {
     opened: RefCell<Vec<(&'static str, OwnedFd)>>,
 }
 
+/// The controllers whose files a [`View`] reads on v1.
+const READ: [&str; 5] = ["memory", "cpuset", "cpuacct", "cpu", "blkio"];
+
+/// Opens the directories of a process's groups for a [`View`], from the texts of /proc/self/mountinfo and of the process's
+/// /proc/PID/cgroup. Systemd's own group in a container stands for the whole.
+pub fn directories_of(mountinfo: &str, groups: &str) -> Vec<Directory> {
+    let whole: String = groups
+        .lines()
+        .map(|line| format!("{}\n", line.strip_suffix("/init.scope").unwrap_or(line)))
+        .collect();
+    let open = |hierarchy: Hierarchy| {
+        let is_read = hierarchy.version == Version::V2
+            || hierarchy.controllers.iter().any(|c| READ.contains(&c.as_str()));
+        let dir = path::open_dir(&hierarchy.own_dir().filter(|_| is_read)?).ok()?;
+        Some(Directory { version: hierarchy.version, controllers: hierarchy.controllers, dir })
+    };
+    Layout::parse(mountinfo, &whole).hierarchies.into_iter().filter_map(open).collect()
+}
+
 impl Group {
     /// Returns the group's directories for a [`View`], of those hierarchies that one reads.
     ///
     /// # Errors
     /// There are no fds left.
     pub fn directories_to_view(&self) -> sys::Result<Vec<Directory>> {
-        const READ: [&str; 5] = ["memory", "cpuset", "cpuacct", "cpu", "blkio"];
         let is_read = |m: &&crate::group::Member| {
             m.version == Version::V2 || m.controllers.iter().any(|c| READ.contains(&c.as_str()))
         };

@@ -74,12 +74,10 @@ pub struct Shared {
 }
 
 /// What is shown otherwise than usually.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// A quota of processor time counts as so many processors.
     pub quota: bool,
-    /// The load is the host's.
-    pub hosts_load: bool,
     /// There is no swap.
     pub no_swap: bool,
     /// There is no compressed swap.
@@ -197,9 +195,9 @@ fn first_handle() -> u64 {
 }
 
 /// A container's files, for one request.
-struct Shown<'a> {
-    seen: &'a mut Seen,
-    shared: &'a Shared,
+pub(crate) struct Shown<'a> {
+    pub(crate) seen: &'a mut Seen,
+    pub(crate) shared: &'a Shared,
 }
 
 impl Has for Shown<'_> {
@@ -304,9 +302,6 @@ impl Seen {
 
     /// Returns what runs in it, which is counted from now on if it was not yet.
     fn load(&mut self, shared: &Shared) -> Option<Load> {
-        if shared.options.hosts_load {
-            return None;
-        }
         if self.counted.as_ref().is_none_or(|counted| counted.is_stale()) {
             self.counted = self.view.tasks().map(|tasks| shared.loads.count(tasks));
         }

@@ -1,8 +1,8 @@
 //! The host's own files, opened once and read again and again.
 
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use cgroup::CpuList;
 
@@ -13,11 +13,11 @@ const MOST: usize = 16 << 20;
 
 /// The host's files, one for each of the table that there is once. Those of processors and nodes are opened when they are read.
 #[derive(Debug)]
-pub struct Host(Vec<OnceCell<Option<OwnedFd>>>);
+pub struct Host(Vec<OnceLock<Option<OwnedFd>>>);
 
 impl Default for Host {
     fn default() -> Self {
-        Self(FILES.iter().map(|_| OnceCell::new()).collect())
+        Self(FILES.iter().map(|_| OnceLock::new()).collect())
     }
 }
 

@@ -12,9 +12,18 @@ use crate::mount::{self, attr};
 
 /// Opens the device, without waiting in reads. A superblock takes it only from the user namespace in which it was opened.
 pub fn open() -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    open_with(OFlags::NONBLOCK)
+}
+
+/// As [`open`], for threads that wait in reads.
+pub fn open_waiting() -> Result<OwnedFd> {
+    open_with(OFlags::empty())
+}
+
+fn open_with(more: OFlags) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | more;
     rustix::fs::open(Path::new("/dev/fuse"), flags, Mode::empty())
-        .call(|| "open(\"/dev/fuse\", O_RDWR|O_NONBLOCK)".to_owned())
+        .call(|| "open(\"/dev/fuse\", O_RDWR)".to_owned())
 }
 
 /// Tells whether an fd is the device, or what a clone of it would be. Source: the kernel's Documentation/admin-guide/devices.txt.

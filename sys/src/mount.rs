@@ -135,3 +135,9 @@ pub fn pivot_to_working_directory() -> Result<()> {
     rustix::process::pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")".to_owned())?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).call(|| "umount2(\".\", MNT_DETACH)".to_owned())
 }
+
+/// Takes the topmost mount on a directory away, at once, whoever still uses it.
+pub fn detach(directory: &Path) -> Result<()> {
+    rustix::mount::unmount(directory, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .call(|| format!("umount2({directory:?}, MNT_DETACH|UMOUNT_NOFOLLOW)"))
+}

@@ -1,6 +1,7 @@
 //! What a container sees of its own limits in /proc and /sys.
 
 use std::fs;
+use std::process::{Child, Command, Stdio};
 
 use tests::attack::times;
 use tests::{Lab, Process, User, eventually};
@@ -35,6 +36,8 @@ tests::claims! {
     the_directories_of_processors_are_the_containers: hybrid, needs Bryo, not cell INIT;
     the_load_is_that_of_the_containers_tasks: hybrid unified, needs Bryo, not cell INIT;
     pressure_and_disks_are_the_containers: hybrid, needs Bryo, not cell INIT;
+    a_shared_tree_shows_each_container_its_own: hybrid, needs Bryo, not cell INIT;
+    a_shared_tree_is_a_users_own_in_his_namespace: hybrid unified, needs Bryo, not cell INIT;
     a_container_that_reboots_sees_its_limits_again: hybrid, needs Bryo, not cell INIT;
 }
 
@@ -705,4 +708,95 @@ fn pressure_and_disks_are_the_containers(lab: &Lab) {
     let slabs = inside(&ana, "web", "cat /proc/slabinfo");
     assert_eq!(slabs.lines().count(), 2, "{slabs}");
     ana.destroy("web");
+}
+
+/// The tree of root's that other runtimes bind into their containers.
+struct Shared(Child);
+
+const SHARED: &str = "/run/bryo-lab/shared";
+const SERVER: &str = "/run/bryo-lab/prefix/libexec/bryo/bryo-lxcfs";
+
+impl Shared {
+    fn start(lab: &Lab) -> Self {
+        let holder = lab.holder().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &holder, "--", SERVER, "--system", SHARED]).stdin(Stdio::null());
+        let shared = Self(command.spawn().expect("nsenter is there"));
+        let shown = lab.outside(std::path::Path::new(SHARED)).join("proc/meminfo");
+        eventually("the tree", || shown.exists());
+        shared
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {name}");
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.signal("-TERM");
+        let _ended = self.0.wait();
+    }
+}
+
+fn a_shared_tree_shows_each_container_its_own(lab: &Lab) {
+    let ana = lab.user("ana");
+    let shared = Shared::start(lab);
+    ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
+    for (name, limit) in [("web", 96), ("db", 64)] {
+        ana.busybox(name);
+        let files = ["meminfo", "uptime", "stat", "cpuinfo", "loadavg"]
+            .map(|file| format!("lxc.mount.entry = {SHARED}/proc/{file} proc/{file} none bind 0 0\n"))
+            .concat();
+        let lines =
+            format!("lxc.cgroup.memory.limit_in_bytes = {limit}M\nlxc.cgroup.cpuset.cpus = 1\n{files}");
+        ana.append(format!(".local/share/lxc/{name}/config"), &lines);
+        ana.lxc("start", ["-n", name]).succeeds();
+    }
+    // busybox' cat reads by sendfile, and so by the page cache, which two that share a tree must not share.
+    for _ in 0..3 {
+        for (name, limit) in [("web", 96), ("db", 64)] {
+            for way in
+                ["cat /proc/meminfo", "dd if=/proc/meminfo bs=1 2>/dev/null", "head -c 9999 /proc/meminfo"]
+            {
+                let text = inside(&ana, name, way);
+                assert_eq!(kilobytes(&text, "MemTotal"), limit * 1024, "{name}: {way}");
+                assert!(text.ends_with(" kB\n"), "{name}: {way}: {text}");
+            }
+        }
+    }
+    assert_eq!(inside(&ana, "web", "grep -c ^processor /proc/cpuinfo"), "1\n");
+    let age: f64 = inside(&ana, "db", "cut -d' ' -f1 /proc/uptime").trim().parse().unwrap_or(f64::NAN);
+    assert!(age < 600.0, "{age}");
+    // Who looks on the host, in no container, sees the host.
+    let host = ana.sh(&format!("cat {SHARED}/proc/meminfo")).succeeds().stdout;
+    assert!(kilobytes(&host, "MemTotal") > 96 * 1024, "{host}");
+    // Nested: a PID namespace in the container has the container's limits too.
+    let nested = inside(&ana, "web", "unshare -p -f cat /proc/meminfo 2>/dev/null || cat /proc/meminfo");
+    assert_eq!(kilobytes(&nested, "MemTotal"), 96 * 1024);
+    shared.signal("-USR2");
+    eventually("the host's numbers", || {
+        kilobytes(&inside(&ana, "web", "cat /proc/meminfo"), "MemTotal") > 96 * 1024
+    });
+    shared.signal("-USR2");
+    eventually("the container's numbers", || {
+        kilobytes(&inside(&ana, "web", "cat /proc/meminfo"), "MemTotal") == 96 * 1024
+    });
+    let written = inside(&ana, "web", "echo x >/proc/meminfo || echo refused");
+    assert_eq!(written, "refused\n");
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_shared_tree_is_a_users_own_in_his_namespace(lab: &Lab) {
+    let ana = lab.user("ana");
+    // As `podman unshare` does: what is mounted there is seen there.
+    let script = format!(
+        "{SERVER} --system & server=$!; \
+         i=0; while [ ! -e $XDG_RUNTIME_DIR/lxcfs/proc/stat ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; \
+         grep -c ^MemTotal $XDG_RUNTIME_DIR/lxcfs/proc/meminfo; head -c 3 $XDG_RUNTIME_DIR/lxcfs/proc/stat; \
+         kill $server; wait $server; echo; ls -A $XDG_RUNTIME_DIR/lxcfs; rmdir $XDG_RUNTIME_DIR/lxcfs"
+    );
+    ana.run("unshare", ["-Urm", "sh", "-c", &script]).in_session().succeeds().stdout_is("1\ncpu\n");
 }

@@ -59,6 +59,10 @@ impl Signal {
     pub const INT: Signal = Signal(2);
     /// SIGKILL.
     pub const KILL: Signal = Signal(9);
+    /// SIGUSR1.
+    pub const USR1: Signal = Signal(10);
+    /// SIGUSR2.
+    pub const USR2: Signal = Signal(12);
     /// SIGTERM.
     pub const TERM: Signal = Signal(15);
     /// SIGPWR, which asks an init for a halt.

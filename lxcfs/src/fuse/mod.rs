@@ -3,6 +3,7 @@
 //! Bytes to a [`Request`], a request to an [`Answer`], an answer to bytes: nothing here reads or writes anything. One
 //! [`Session`] is one superblock. Source: the kernel's include/uapi/linux/fuse.h.
 
+pub(crate) mod opens;
 mod reply;
 mod request;
 mod session;

@@ -9,9 +9,9 @@
 //! cuts that to the text's when a read comes back short. Before a longer text is opened, the size must grow again
 //! ([`Answer::Grow`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::opens::{PAGE, Sizes, Texts};
 use super::reply::{self, Bytes, Status};
 use super::request::{Operation, Request};
 use super::tree::{Has, Kind, Tree};
@@ -37,47 +37,14 @@ impl Answer {
     }
 }
 
-/// The unit in which sizes are told.
-const PAGE: u64 = 4096;
-
-/// The most texts that are kept for one container. Who opens more files gets a text of a later moment for the oldest.
-const OPEN: usize = 256;
-
 /// One superblock.
 #[derive(Debug)]
 pub struct Session {
     tree: Arc<Tree>,
     /// When it began, in seconds since the epoch.
     time: u64,
-    next: u64,
-    texts: BTreeMap<u64, Text>,
-    /// What is not here has the size that it began with.
-    sizes: BTreeMap<u64, Size>,
-    /// What the kernel knows of a size that nothing was heard of.
-    first: Size,
-}
-
-/// The text of one open.
-#[derive(Debug)]
-struct Text {
-    bytes: Vec<u8>,
-    /// It has been read from its beginning.
-    is_read: bool,
-}
-
-impl Text {
-    fn new(text: String) -> Self {
-        Self { bytes: text.into_bytes(), is_read: false }
-    }
-}
-
-/// What the kernel knows of a file's size.
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    /// What it is told.
-    told: u64,
-    /// The least that it may have cut that to.
-    known: u64,
+    texts: Texts,
+    sizes: Sizes,
 }
 
 /// What is in the files.
@@ -89,7 +56,7 @@ pub trait Contents: Has {
 impl Session {
     /// Begins one for a superblock that was made at `time`, in seconds since the epoch. Its opens are counted from `first`.
     pub fn new(tree: Arc<Tree>, time: u64, first: u64) -> Self {
-        Self { tree, time, next: first, texts: BTreeMap::new(), sizes: BTreeMap::new(), first: Size::FIRST }
+        Self { tree, time, texts: Texts::new(first), sizes: Sizes::default() }
     }
 
     /// Goes on with a superblock that another process has served, which told the kernel of sizes that nobody knows any more.
@@ -97,7 +64,7 @@ impl Session {
     pub fn take_over(&mut self) -> Vec<u8> {
         const NOTIFICATION: u64 = 0;
         const RESEND: i32 = 7;
-        self.first.known = 0;
+        self.sizes.distrust();
         reply::message(NOTIFICATION, RESEND, Bytes::default())
     }
 
@@ -113,7 +80,7 @@ impl Session {
             Operation::Open { flags } => return self.open(unique, node, flags, contents),
             Operation::Read { handle, offset, size } => self.read(node, handle, offset, size, contents),
             Operation::Release { handle } => {
-                self.texts.remove(&handle);
+                self.texts.forget(handle);
                 Ok(Bytes::default())
             }
             Operation::OpenDir => match self.tree.kind(node) {
@@ -138,14 +105,10 @@ impl Session {
         let kind = self.tree.kind(node).ok_or(errno::NOENT)?;
         let size = match kind {
             Kind::Directory => 0,
-            Kind::File(_) => self.size(node).told,
+            Kind::File(_) => self.sizes.told(node),
         };
         let lasts = self.tree.of(node).is_none();
         Ok(Status { node, kind, size, time: self.time, lasts })
-    }
-
-    fn size(&self, node: u64) -> Size {
-        self.sizes.get(&node).copied().unwrap_or(self.first)
     }
 
     fn lookup(&self, node: u64, name: &[u8], contents: &mut dyn Contents) -> Result<Bytes, i32> {
@@ -163,10 +126,9 @@ impl Session {
             Some(Kind::Directory) => return Answer::Reply(reply::failed(unique, errno::ISDIR)),
             None => return Answer::Reply(reply::failed(unique, errno::NOENT)),
         };
-        let text = Text::new(render());
-        let first = self.first;
-        let grown = self.sizes.entry(node).or_insert(first).grow(text.bytes.len() as u64);
-        let handle = self.keep(text);
+        let text = render();
+        let grown = self.sizes.grow(node, text.len() as u64);
+        let handle = self.texts.keep(text);
         let opened = reply::done(unique, Bytes::default().u64s(&[handle]).u32s(&[DIRECT | NO_FLUSH, 0]));
         match grown {
             Some(size) => Answer::Grow(store_last_byte(node, size), opened),
@@ -185,17 +147,6 @@ impl Session {
         move || contents.render(file, of)
     }
 
-    /// Keeps a text and returns its handle.
-    fn keep(&mut self, text: Text) -> u64 {
-        if self.texts.len() >= OPEN {
-            self.texts.pop_first();
-        }
-        let handle = self.next;
-        self.next = handle.wrapping_add(1);
-        self.texts.insert(handle, text);
-        handle
-    }
-
     fn read(
         &mut self,
         node: u64,
@@ -209,32 +160,11 @@ impl Session {
             Some(Kind::Directory) => return Err(errno::ISDIR),
             None => return Err(errno::NOENT),
         };
-        let mut unkept;
-        if !self.texts.contains_key(&handle) && self.texts.len() < OPEN {
-            // Another process has answered the open.
-            self.next = self.next.max(handle.wrapping_add(1));
-            self.texts.insert(handle, Text::new(render()));
-        }
-        let text = match self.texts.get_mut(&handle) {
-            Some(text) => text,
-            None => {
-                unkept = Text::new(render());
-                &mut unkept
-            }
-        };
-        if offset == 0 {
-            if text.is_read {
-                text.bytes = render().into_bytes();
-            }
-            text.is_read = true;
-        }
-        let start = text.bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
-        let part = &text.bytes[start..text.bytes.len().min(start + size as usize)];
+        let part = self.texts.part(handle, offset, size, &mut render);
         if part.len() < size as usize {
-            let first = self.first;
-            self.sizes.entry(node).or_insert(first).cut(offset.saturating_add(part.len() as u64));
+            self.sizes.cut(node, offset.saturating_add(part.len() as u64));
         }
-        Ok(Bytes::default().raw(part))
+        Ok(Bytes::default().raw(&part))
     }
 
     fn read_dir(&self, node: u64, offset: u64, size: u32, contents: &mut dyn Contents) -> Result<Bytes, i32> {
@@ -253,26 +183,6 @@ impl Session {
             listed.extend(entry);
         }
         Ok(Bytes::default().raw(&listed))
-    }
-}
-
-impl Size {
-    const FIRST: Self = Self { told: PAGE, known: PAGE };
-
-    /// Returns the size that the kernel must be made to know before a text of `length` is opened, if that is more than it may
-    /// have cut it to.
-    fn grow(&mut self, length: u64) -> Option<u64> {
-        self.told = self.told.max(length.next_multiple_of(PAGE));
-        let told = self.told;
-        (self.known < length).then(|| {
-            self.known = told;
-            told
-        })
-    }
-
-    /// A read came back short at `end`.
-    fn cut(&mut self, end: u64) {
-        self.known = self.known.min(end);
     }
 }
 
