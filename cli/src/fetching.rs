@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use config::images::Record;
 use container::{Kind, Result};
 use serde::{Deserialize, Serialize};
-use types::source::ImageName;
+use types::source::{ImageName, Reference};
 
 use crate::bounds::Bounds;
 use crate::context::Context;
@@ -73,6 +73,28 @@ pub(crate) fn pull(
         output::note(&format!("{why}: {name} of {build} is taken, which was here"));
     }
     tell_left_out(pulled.left_out);
+    Ok(pulled)
+}
+
+/// Fetches what is missing of an image of a registry.
+///
+/// # Errors
+/// As [`pull`].
+pub(crate) fn pull_of_registry(
+    context: &Context,
+    reference: &Reference,
+    from: &From,
+    bounds: Option<&Bounds>,
+) -> Result<Pulled> {
+    let (store, name) = (Images::new()?, format!("docker:{reference}"));
+    let mut arguments = ["pull", "--progress", "--image", &name, "--store"].map(OsString::from).to_vec();
+    arguments.push(store.own().into());
+    arguments.extend(from.ca_file.iter().flat_map(|path| ["--ca-file".into(), path.into()]));
+    let fetch = &context.facts()?.programs.fetch;
+    let pulled: Pulled = program::ask(fetch, arguments, &[], Kind::Fetch, bounds)?;
+    if let Some(why) = &pulled.unasked {
+        output::note(&format!("{why}: {name} is taken, which was here"));
+    }
     Ok(pulled)
 }
 

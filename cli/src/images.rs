@@ -143,8 +143,16 @@ impl Images {
         let build = fs::read_to_string(dir.join("build_id")).ok()?.trim().to_owned();
         let is_plain = build.bytes().all(|byte| byte.is_ascii_graphic()) && build.len() <= 32;
         let (name, also, server) = (name.to_string(), Vec::new(), None);
-        let record =
-            Record { name, also, build, server, form: Form::Lxc, metadata: None, layers: Vec::new() };
+        let record = Record {
+            name,
+            also,
+            build,
+            server,
+            form: Form::Lxc,
+            metadata: None,
+            layers: Vec::new(),
+            run: None,
+        };
         (is_plain && dir.join(LXCS_ROOTFS).is_file()).then_some(Stored { record, kept: Kept::Lxc, dir })
     }
 }
@@ -209,6 +217,7 @@ impl Stored {
             self.archives().into_iter().map(|path| making::open(&path)).collect::<Result<Vec<_>>>()?;
         let metadata = match (self.kept, self.record.form, self.record.metadata) {
             (Kept::Lxc, _, _) => Metadata::Text(self.config_of_lxc()),
+            (_, Form::Oci, _) => Metadata::Run(self.record.run.clone().unwrap_or_default()),
             (_, Form::Lxc, Some(metadata)) => Metadata::Lxc(making::open(&self.file(metadata))?),
             _ => Metadata::None,
         };

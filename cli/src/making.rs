@@ -6,7 +6,7 @@ use container::create::{self, CreateRequest, Created, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
 use types::Published;
-use types::source::{ImageName, Source};
+use types::source::{ImageName, Reference, Source};
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
@@ -193,9 +193,10 @@ pub(crate) fn from_image(
         Source::Path(path) if path.is_dir() => Template::Directory(path),
         Source::Path(path) => Template::Archive(open(&path)?),
         Source::Named(name) => return named(context, &name, how, bounds),
-        Source::Registry(_) | Source::Saved { .. } => {
+        Source::Registry(reference) => return of_registry(context, &reference, how, bounds),
+        Source::Saved { .. } => {
             let cause = format!(
-                "{word} is an image of a registry or in its form, and this version reads none of these"
+                "{word} is an image in files of a registry's form, and this version reads none of these"
             );
             return Err(Error::new(Kind::Usage, cause));
         }
@@ -233,6 +234,20 @@ pub(crate) fn named(
     };
     let told = format!("{} of {}", image.record.name, image.record.build);
     Ok((image.template(&images, how.full)?, told))
+}
+
+/// The same of an image of a registry.
+fn of_registry(
+    context: &Context,
+    reference: &Reference,
+    how: &How,
+    bounds: Option<&Bounds>,
+) -> Result<(Template, String)> {
+    let (images, name) = (Images::new()?, format!("docker:{reference}"));
+    if how.pull || !images.all().iter().any(|image| image.record.name == name) {
+        fetching::pull_of_registry(context, reference, &how.from, bounds)?;
+    }
+    Ok((images.named(&name)?.template(&images, how.full)?, name))
 }
 
 /// Returns the template of an image of this machine's own distribution and release.

@@ -35,6 +35,32 @@ pub struct Record {
     pub metadata: Option<Digest>,
     /// The archives of the root file system, the lowest first.
     pub layers: Vec<Digest>,
+    /// How it is run, where it says so.
+    #[serde(default)]
+    pub run: Option<Run>,
+}
+
+/// How an image of a registry is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The program, with its first arguments.
+    pub entrypoint: Vec<String>,
+    /// More arguments, where none are given; the program, where there is no entrypoint.
+    pub command: Vec<String>,
+    /// `KEY=VALUE`.
+    pub environment: Vec<String>,
+    /// `USER` or `USER:GROUP`, by name or number; root where it is not said.
+    pub user: Option<String>,
+    /// Where it begins.
+    pub directory: Option<String>,
+}
+
+impl Run {
+    /// Returns the whole command, with the given words in the place of the image's own arguments.
+    pub fn argv(&self, words: &[String]) -> Vec<String> {
+        let rest = if words.is_empty() { &self.command } else { words };
+        self.entrypoint.iter().chain(rest).cloned().collect()
+    }
 }
 
 /// What the files of an image are.
@@ -107,7 +133,16 @@ mod tests {
     fn record(name: &str, also: &[&str]) -> Record {
         let also = also.iter().map(|also| (*also).to_owned()).collect();
         let (build, server, form) = ("20261125_05:24".to_owned(), None, Form::Archive);
-        Record { name: name.to_owned(), also, build, server, form, metadata: None, layers: Vec::new() }
+        Record {
+            name: name.to_owned(),
+            also,
+            build,
+            server,
+            form,
+            metadata: None,
+            layers: Vec::new(),
+            run: None,
+        }
     }
 
     #[test]
@@ -123,6 +158,14 @@ mod tests {
         }
         assert!(!is("debian/13", &elsewhere) && is("debian/13/amd64", &elsewhere));
         assert!(!record("docker:docker.io/library/debian:13", &[]).is(&"debian/13".parse().unwrap(), &here));
+    }
+
+    #[test]
+    fn words_take_the_place_of_an_images_arguments_and_not_of_its_entrypoint() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let run = Run { entrypoint: words(&["/init"]), command: words(&["serve"]), ..Run::default() };
+        assert_eq!(run.argv(&[]), ["/init", "serve"]);
+        assert_eq!(run.argv(&words(&["help"])), ["/init", "help"]);
     }
 
     #[test]

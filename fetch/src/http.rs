@@ -1,6 +1,6 @@
 //! HTTP and TLS, by ureq and rustls.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
+use super::registry;
+use super::request::{Request, What};
 use super::server::{SendOn, Server};
 use super::{FetchError, Result, TRIES, WAIT};
 use image::index::{MAX_FILE, MAX_INDEX, UrlPath};
@@ -19,6 +21,8 @@ use image::store::{Partial, StoreError};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an index, or the head of an answer, may take in all.
 const WHOLE: Duration = Duration::from_secs(300);
+/// The longest answer with a token.
+const MAX_TOKEN: u64 = 1 << 20;
 /// How often it is told how far a file is.
 const TOLD: Duration = Duration::from_millis(100);
 /// How often an answer may send us on.
@@ -29,6 +33,10 @@ const SENT_ON: usize = 5;
 pub struct Client {
     agent: Agent,
     server: Server,
+    /// What is shown to who issues tokens, in place of a name and a password.
+    credentials: Option<String>,
+    /// What the server wants to see.
+    authorization: RefCell<Option<String>>,
     /// When it was told last how far a file is, where that is wished.
     told: Option<Cell<Instant>>,
 }
@@ -105,8 +113,8 @@ impl Client {
     ///
     /// # Errors
     /// The file of certificates cannot be read, or has none.
-    pub fn new(server: Server, ca_file: Option<&Path>, progress: bool) -> Result<Self, HttpError> {
-        let roots = match ca_file {
+    pub fn new(request: &Request) -> Result<Self, HttpError> {
+        let roots = match &request.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
             None => RootCerts::PlatformVerifier,
         };
@@ -124,8 +132,13 @@ impl Client {
             .timeout_per_read(Some(PATIENCE))
             .timeout_recv_response(Some(WHOLE))
             .build();
-        let told = progress.then(|| Cell::new(Instant::now()));
-        Ok(Self { agent: config.into(), server, told })
+        let told = request.progress.then(|| Cell::new(Instant::now()));
+        let credentials = match &request.what {
+            What::PullOfRegistry(reference) => registry::credentials(reference.host()),
+            _ => None,
+        };
+        let (server, authorization) = (request.server.clone(), RefCell::default());
+        Ok(Self { agent: config.into(), server, credentials, authorization, told })
     }
 
     /// Returns the server that is asked.
@@ -135,10 +148,15 @@ impl Client {
 
     /// Returns an index; `None` where the server has no such thing.
     pub(super) fn text(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.manifest(path, "*/*", MAX_INDEX)
+    }
+
+    /// Returns what is small and can be had in several forms; `None` where the server has no such thing.
+    pub(super) fn manifest(&self, path: &str, accept: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let (mut tries, mut wait) = (TRIES, WAIT);
         loop {
             tries -= 1;
-            match self.text_once(path) {
+            match self.text_once(path, accept, limit) {
                 Err(error) if error.may_pass() && tries > 0 => std::thread::sleep(wait),
                 answer => return Ok(answer?),
             }
@@ -146,21 +164,15 @@ impl Client {
         }
     }
 
-    fn text_once(&self, path: &str) -> Result<Option<Vec<u8>>, HttpError> {
+    fn text_once(&self, path: &str, accept: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
         let url = self.server.url(path);
-        let answer = self.ask(&url, 0, SendOn::Nobody)?;
+        let answer = self.ask(&url, &[(header::ACCEPT, accept)], SendOn::Nobody)?;
         match answer.status() {
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::OK => {}
             status => return Err(HttpError::Status { url, status: status.as_u16() }),
         }
-        let mut bytes = Vec::new();
-        let mut body = answer.into_body().into_reader().take(MAX_INDEX + 1);
-        body.read_to_end(&mut bytes).map_err(|error| broken(&url, error.into()))?;
-        match bytes.len() as u64 > MAX_INDEX {
-            true => Err(HttpError::TooLong { url, limit: MAX_INDEX }),
-            false => Ok(Some(bytes)),
-        }
+        body_of(answer, url, limit).map(Some)
     }
 
     /// Fetches what is missing of a file, in one answer.
@@ -176,7 +188,9 @@ impl Client {
         if partial.length() > limit {
             partial.restart().map_err(failed)?;
         }
-        let answer = self.ask(&url, partial.length(), SendOn::AnybodyByTls)?;
+        let range = format!("bytes={}-", partial.length());
+        let range = (partial.length() > 0).then_some((header::RANGE, range.as_str()));
+        let answer = self.ask(&url, range.as_slice(), SendOn::AnybodyByTls)?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT if goes_on(&answer, partial.length()) => {}
             // All that there is may be here already; the digest tells.
@@ -212,14 +226,21 @@ impl Client {
     }
 
     /// Asks, and follows an answer that may send us on.
-    fn ask(&self, url: &str, from: u64, send_on: SendOn) -> Result<Response<Body>, HttpError> {
+    fn ask(
+        &self,
+        url: &str,
+        headers: &[(header::HeaderName, &str)],
+        send_on: SendOn,
+    ) -> Result<Response<Body>, HttpError> {
         let mut at = url.to_owned();
         for _ in 0..=SENT_ON {
-            let mut request = self.agent.get(&at);
-            if from > 0 {
-                request = request.header(header::RANGE, format!("bytes={from}-"));
+            let answer = self.get(&at, headers)?;
+            if answer.status() == StatusCode::UNAUTHORIZED
+                && self.server.is_own(&at)
+                && self.authorize(&answer)?
+            {
+                continue;
             }
-            let answer = request.call().map_err(|error| broken(&at, error))?;
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
@@ -229,6 +250,102 @@ impl Client {
             at = next.ok_or_else(|| HttpError::SentOn { url: at.clone(), to: to.to_owned() })?;
         }
         Err(HttpError::SentOn { url: url.to_owned(), to: at })
+    }
+}
+
+impl Client {
+    /// Nobody but the server itself is shown what it wants to see.
+    fn get(&self, at: &str, headers: &[(header::HeaderName, &str)]) -> Result<Response<Body>, HttpError> {
+        let mut request = self.agent.get(at);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        if let Some(shown) = self.authorization.borrow().as_deref().filter(|_| self.server.is_own(at)) {
+            request = request.header(header::AUTHORIZATION, shown);
+        }
+        request.call().map_err(|error| broken(at, error))
+    }
+
+    /// Gets what the server wants to see. Tells whether it is something new.
+    fn authorize(&self, answer: &Response<Body>) -> Result<bool, HttpError> {
+        let wanted = answer.headers().get(header::WWW_AUTHENTICATE).and_then(|wanted| wanted.to_str().ok());
+        let Some(wanted) = wanted.filter(|_| self.authorization.borrow().is_none()) else { return Ok(false) };
+        let shown = match Challenge::parse(wanted) {
+            Some(challenge) => Some(self.token(&challenge)?),
+            None if wanted.starts_with("Basic") => self.credentials.clone(),
+            None => None,
+        };
+        let is_new = shown.is_some();
+        self.authorization.replace(shown);
+        Ok(is_new)
+    }
+
+    /// Asks for a token whom the registry names, over TLS or on this very machine.
+    fn token(&self, challenge: &Challenge) -> Result<String, HttpError> {
+        let refused = || HttpError::SentOn { url: self.server.to_string(), to: challenge.realm.clone() };
+        let url = self.server.sent_on(&challenge.realm, SendOn::AnybodyByTls).ok_or_else(refused)?;
+        let join = if url.contains('?') { '&' } else { '?' };
+        let url =
+            format!("{url}{join}service={}&scope={}", escape(&challenge.service), escape(&challenge.scope));
+        let mut request = self.agent.get(&url);
+        if let Some(shown) = &self.credentials {
+            request = request.header(header::AUTHORIZATION, shown);
+        }
+        let answer = request.call().map_err(|error| broken(&url, error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(HttpError::Status { url, status: answer.status().as_u16() });
+        }
+        let bytes = body_of(answer, url.clone(), MAX_TOKEN)?;
+        let read: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let token = ["token", "access_token"].iter().find_map(|name| read[name].as_str());
+        let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
+        let none = || HttpError::Broken { url, error: "it gives no token".to_owned(), unreachable: false };
+        token.map(|token| format!("Bearer {token}")).ok_or_else(none)
+    }
+}
+
+/// What a registry wants to see a token for. Source: RFC 6750, and the token authentication of the distribution project.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Challenge {
+    realm: String,
+    service: String,
+    scope: String,
+}
+
+impl Challenge {
+    fn parse(text: &str) -> Option<Self> {
+        let mut rest = text.strip_prefix("Bearer ")?;
+        let mut challenge = Self::default();
+        while let Some((name, after)) = rest.split_once("=\"") {
+            let (value, after) = after.split_once('"')?;
+            match name.trim_matches([',', ' ']) {
+                "realm" => challenge.realm = value.to_owned(),
+                "service" => challenge.service = value.to_owned(),
+                "scope" => challenge.scope = value.to_owned(),
+                _ => {}
+            }
+            rest = after;
+        }
+        (!challenge.realm.is_empty()).then_some(challenge)
+    }
+}
+
+/// Writes what means nothing in a query.
+fn escape(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+fn body_of(answer: Response<Body>, url: String, limit: u64) -> Result<Vec<u8>, HttpError> {
+    let mut bytes = Vec::new();
+    let mut body = answer.into_body().into_reader().take(limit + 1);
+    body.read_to_end(&mut bytes).map_err(|error| broken(&url, error.into()))?;
+    match bytes.len() as u64 > limit {
+        true => Err(HttpError::TooLong { url, limit }),
+        false => Ok(bytes),
     }
 }
 
@@ -261,4 +378,25 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, HttpError> {
     let only = |item| if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None };
     let found: Vec<_> = items.into_iter().filter_map(only).collect();
     if found.is_empty() { Err(failed("it holds no certificate in PEM form".to_owned())) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_says_who_gives_tokens_for_what() {
+        let text = r#"Bearer realm="https://auth.example.org/token",service="registry",scope="repository:a/b:pull,push""#;
+        let read = Challenge::parse(text).unwrap();
+        assert_eq!(
+            (read.realm.as_str(), read.service.as_str()),
+            ("https://auth.example.org/token", "registry")
+        );
+        assert_eq!(escape(&read.scope), "repository%3Aa%2Fb%3Apull%2Cpush");
+        for none in
+            ["", "Basic realm=\"x\"", "Bearer", "Bearer realm=x", "Bearer realm=\"x", "Bearer service=\"x\""]
+        {
+            assert_eq!(Challenge::parse(none), None, "{none}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod http;
+mod registry;
 mod request;
 mod server;
 mod shut;
@@ -21,11 +22,13 @@ use serde::Serialize;
 
 use config::images::{Form, Record, machine};
 use image::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
+use image::oci::BadManifest;
 use image::store::{Claim, Partial, Store, StoreError};
 use types::Digest;
 use types::source::{ImageName, Word};
 
 pub use http::{Client, HttpError};
+pub use registry::pull as pull_of_registry;
 pub use request::{FETCH_USAGE, Request, What};
 pub use server::{BadServer, Server};
 pub use shut::{Shut, shut_in};
@@ -112,6 +115,19 @@ pub enum FetchError {
         path: String,
         /// What happened.
         why: StoreError,
+    },
+    /// The registry has nothing of the name.
+    #[error("the registry has no image {0}")]
+    NoImage(String),
+    /// What a registry says of an image.
+    #[error("{path} of {server}: {why}")]
+    Manifest {
+        /// Whose.
+        server: String,
+        /// Which.
+        path: String,
+        /// Why not.
+        why: BadManifest,
     },
     /// The store.
     #[error("{0}")]
@@ -249,6 +265,7 @@ fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
         form,
         metadata: Some(metadata),
         layers: vec![rootfs],
+        run: None,
     };
     match &offer.files {
         Files::Lxc(dir) => {
@@ -339,7 +356,7 @@ impl Client {
 /// # Errors
 /// The store cannot be opened, or the certificates cannot be read.
 pub fn prepare(request: &Request) -> Result<(Client, Option<Store>, Shut), Box<dyn std::error::Error>> {
-    let client = Client::new(request.server.clone(), request.ca_file.as_deref(), request.progress)?;
+    let client = Client::new(request)?;
     let store = request.store.as_deref().map(Store::open).transpose()?;
     let shut = shut_in(request.store.as_deref().unwrap_or(Path::new("")));
     Ok((client, store, shut))

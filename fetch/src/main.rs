@@ -41,6 +41,9 @@ fn run(request: &Request) -> Result<(), Box<dyn Error>> {
     }
     match (&request.what, store) {
         (What::Pull(name), Some(store)) => println!("{}", json!(fetch::pull(&client, &store, name)?)),
+        (What::PullOfRegistry(reference), Some(store)) => {
+            println!("{}", json!(fetch::pull_of_registry(&client, &store, reference)?));
+        }
         _ => println!("{}", json!(fetch::list(&client)?)),
     }
     Ok(())

@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use super::registry;
 use super::server::Server;
 use image::command::{Options, UsageError};
-use types::source::ImageName;
+use types::source::{ImageName, Reference};
 
 /// How `bryo-fetch` is called.
 pub const FETCH_USAGE: &str = "usage: bryo-fetch list [--server URL] [--ca-file FILE]
-       bryo-fetch pull --image NAME --store DIR [--progress] [--server URL] [--ca-file FILE]";
+       bryo-fetch pull --image NAME|docker:NAME --store DIR [--progress] [--server URL] [--ca-file FILE]";
 
 /// The server that is asked when none is said: LXC's.
 const SERVER: &str = "images.linuxcontainers.org";
@@ -36,6 +37,8 @@ pub enum What {
     List,
     /// An image.
     Pull(ImageName),
+    /// An image of a registry.
+    PullOfRegistry(Reference),
 }
 
 impl Request {
@@ -50,13 +53,22 @@ impl Request {
         let (what, store) = match verb.to_str() {
             Some("list") => (What::List, None),
             Some("pull") => {
-                let name = options.read("--image")?;
-                (What::Pull(name), Some(options.needed("--store")?.into()))
+                let name = options.needed("--image")?;
+                let what = match name.to_str().and_then(|name| name.strip_prefix("docker:")) {
+                    Some(reference) => What::PullOfRegistry(read("--image", reference.into())?),
+                    None => What::Pull(read("--image", name)?),
+                };
+                (what, Some(options.needed("--store")?.into()))
             }
             _ => return Err(UsageError::Command(verb)),
         };
-        let server = read("--server", options.value("--server")?.unwrap_or_else(|| SERVER.into()))?;
         let ca_file = options.value("--ca-file")?.map(PathBuf::from);
+        let server = match (options.value("--server")?, &what) {
+            (Some(server), _) => read("--server", server)?,
+            (None, What::PullOfRegistry(reference)) => registry::server(reference, ca_file.is_some())
+                .map_err(|_| UsageError::BadValue("--image", reference.to_string().into()))?,
+            (None, _) => read("--server", SERVER.into())?,
+        };
         let progress = options.flag("--progress");
         options.end().map(|()| Self { what, server, ca_file, store, progress })
     }

@@ -40,6 +40,11 @@ impl Server {
         format!("{}/{dir}{path}", self.origin())
     }
 
+    /// Tells whether a URL is this server's own.
+    pub(super) fn is_own(&self, url: &str) -> bool {
+        url.strip_prefix(&self.origin()).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     fn origin(&self) -> String {
         format!("http{}://{}", if self.is_https { "s" } else { "" }, self.host)
     }
@@ -52,8 +57,7 @@ impl Server {
             Some(path) if !path.starts_with('/') => format!("{}/{path}", self.origin()),
             _ => location.to_owned(),
         };
-        let rest = url.strip_prefix(&self.origin());
-        let is_own = rest.is_some_and(|rest| rest.starts_with('/'));
+        let is_own = self.is_own(&url);
         let authority = url.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next());
         let by_tls = authority.is_some_and(|host| !host.is_empty() && !host.contains('@'));
         (plain && (is_own || send_on == SendOn::AnybodyByTls && by_tls)).then_some(url)

@@ -13,7 +13,7 @@ use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
 pub const USAGE: &str =
-    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev|--layer] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image metadata --archive FD --root FD
        bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image remove --root FD --name NAME
@@ -121,9 +121,10 @@ impl Command {
     }
 
     fn unpack(options: &mut Options) -> Result<Self, UsageError> {
-        let what = match options.flag(EXCLUDE_DEV) {
-            true => Archived::RootFilesystemWithoutDev,
-            false => Archived::RootFilesystem,
+        let what = match (options.flag(EXCLUDE_DEV), options.flag(LAYER)) {
+            (true, _) => Archived::RootFilesystemWithoutDev,
+            (false, true) => Archived::Layer,
+            (false, false) => Archived::RootFilesystem,
         };
         let ids = options.ids()?;
         Ok(Self::Unpack { archive: options.fd("--archive")?, root: options.fd("--root")?, what, ids })
@@ -166,7 +167,8 @@ impl Command {
 
 /// The options without a value.
 const EXCLUDE_DEV: &str = "--exclude-dev";
-const FLAGS: [&str; 2] = [EXCLUDE_DEV, "--progress"];
+const LAYER: &str = "--layer";
+const FLAGS: [&str; 3] = [EXCLUDE_DEV, LAYER, "--progress"];
 
 /// The options, with their values, that nobody has taken yet.
 #[derive(Debug)]

@@ -70,6 +70,11 @@ impl EntryPath {
         }
     }
 
+    /// Checks a name that may be that of the root, which is empty.
+    pub(crate) fn parse_or_root(name: &[u8]) -> Result<Self, BadName> {
+        if name.is_empty() { Ok(Self::root()) } else { Self::parse(name) }
+    }
+
     pub(crate) fn root() -> Self {
         Self(PathBuf::new())
     }

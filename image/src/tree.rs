@@ -60,8 +60,8 @@ pub struct Report {
 pub(crate) struct Tree {
     root: OwnedFd,
     ids: Ids,
-    /// The ids that new files have.
-    own: (u32, u32),
+    /// The ids that new files have; none where a directory may have given them others.
+    own: Option<(u32, u32)>,
     parents: Vec<(PathBuf, Rc<OwnedFd>)>,
     late: BTreeMap<EntryPath, Attributes>,
     late_bytes: usize,
@@ -79,9 +79,39 @@ impl Tree {
         }
         file::remove_xattr(root.as_fd(), OsStr::new("system.posix_acl_default"))?;
         sys::process::set_umask(0);
-        let own = (sys::cred::real_uid().0, sys::cred::real_gid().0);
+        let own = Some((sys::cred::real_uid().0, sys::cred::real_gid().0));
         let (parents, late) = (Vec::with_capacity(CACHED), BTreeMap::new());
         Ok(Self { root, ids, own, parents, late, late_bytes: 0, report: Report::default() })
+    }
+
+    /// Has every file given its owner: directories that are there already may have a set-group-ID bit.
+    pub(crate) fn give_all_owners(&mut self) {
+        self.own = None;
+    }
+
+    /// Removes something with all that is in it, where it is there.
+    pub(crate) fn remove(&mut self, path: &EntryPath) -> Result<(), Problem> {
+        let Some((parent, name)) = path.split() else {
+            return Err(Problem::Refused("the root of the tree cannot be removed"));
+        };
+        self.parents.clear();
+        match file::open_beneath(self.root.as_fd(), parent, Open::Directory) {
+            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => Ok(()),
+            opened => Ok(file::remove_tree(opened?.as_fd(), name)?),
+        }
+    }
+
+    /// Returns the names in a directory; none where there is no directory.
+    pub(crate) fn names(&mut self, path: &EntryPath) -> Result<Vec<OsString>, Problem> {
+        match file::open_beneath(self.root.as_fd(), path.as_path(), Open::Directory) {
+            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => Ok(Vec::new()),
+            opened => Ok(path::names(opened?.as_fd())?),
+        }
+    }
+
+    /// Tells whether there is a directory.
+    pub(crate) fn has_directory(&mut self, path: &EntryPath) -> bool {
+        file::open_beneath(self.root.as_fd(), path.as_path(), Open::Directory).is_ok()
     }
 
     /// Makes an empty regular file, open for writing.
@@ -266,12 +296,12 @@ impl Tree {
         chown: impl Fn(u32, u32) -> sys::Result<()>,
     ) -> Result<(), Problem> {
         let (uid, gid) = self.ids.map(attributes.uid, attributes.gid);
-        if (uid, gid) == self.own {
+        if Some((uid, gid)) == self.own {
             return Ok(());
         }
         chown(uid, gid).map_err(|e| match e.errno() {
             // To chown(2), an id that the user namespace does not map is an invalid argument.
-            Errno::EINVAL => match chown(uid, self.own.1) {
+            Errno::EINVAL => match chown(uid, 0) {
                 Ok(()) => Problem::UnmappedId { kind: "group", id: gid },
                 Err(_) => Problem::UnmappedId { kind: "user", id: uid },
             },

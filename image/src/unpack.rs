@@ -11,6 +11,7 @@ use crate::archive::{Archive, Content, Entry};
 use crate::entry_path::EntryPath;
 use crate::error::{At, Error, Problem};
 use crate::ids::Ids;
+use crate::layer::{Gone, Layer};
 use crate::sparse::Body;
 use crate::stream::Stream;
 use crate::tree::{Report, Tree};
@@ -22,6 +23,8 @@ pub enum Archived {
     RootFilesystem,
     /// A root file system; what is below its /dev is left out.
     RootFilesystemWithoutDev,
+    /// A change of a root file system, as registries have it: it may replace and remove what is there.
+    Layer,
     /// The small files that describe one: regular files and directories, which belong to whoever unpacks them.
     Metadata,
 }
@@ -57,7 +60,7 @@ impl Archived {
     }
 }
 
-/// Unpacks an archive into an empty directory.
+/// Unpacks an archive into an empty directory; a layer into the directory of those below it.
 ///
 /// # Errors
 /// The first thing that is wrong, with its entry; the directory is then to be removed.
@@ -67,7 +70,11 @@ pub fn unpack(archive: OwnedFd, root: BorrowedFd<'_>, what: Archived, ids: Ids) 
         archive: Archive::new(stream, what.max_entries()),
         tree: Tree::new(root, ids).map_err(Error::Whole)?,
         devices: HashSet::new(),
+        layer: (what == Archived::Layer).then(Layer::default),
     };
+    if what == Archived::Layer {
+        unpacking.tree.give_all_owners();
+    }
     while let Some(entry) = unpacking.archive.next()? {
         if !what.leaves_out(&entry.path) {
             what.check(&entry.content).at(entry.path.as_path())?;
@@ -83,11 +90,18 @@ struct Unpacking {
     tree: Tree,
     /// Device nodes that were left out: a hard link to one is left out too.
     devices: HashSet<EntryPath>,
+    layer: Option<Layer>,
 }
 
 impl Unpacking {
     fn add(&mut self, entry: &Entry) -> Result<(), Problem> {
         let Entry { path, attributes, content } = entry;
+        if let Some(layer) = &mut self.layer {
+            if let Some(gone) = Gone::of(path)? {
+                return layer.remove(&gone, &mut self.tree);
+            }
+            layer.make_room(path, content, &mut self.tree)?;
+        }
         match content {
             Content::File(body) => self.add_file(entry, body),
             Content::Directory => self.tree.make_directory(path, attributes.clone()),

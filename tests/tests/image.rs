@@ -18,6 +18,7 @@ tests::claims! {
     an_unpacking_that_is_killed_leaves_nothing_in_the_way: hybrid, needs Bryo;
     images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
     the_template_download_takes_lxcs_options: hybrid, needs Bryo;
+    an_image_of_a_registry_runs_as_it_says: hybrid, needs Bryo;
     without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
 }
 
@@ -300,6 +301,54 @@ fn the_template_download_takes_lxcs_options(lab: &Lab) {
     create(&["--force-cache"]).exits(1).stderr_contains("no image debian/trixie");
     ana.lxc("create", ["-n", "web", "-t", "download"]).exits(1).stderr_contains("--dist and --release");
     assert!(!ana.lxcpath().join("web").exists());
+}
+
+/// Serves an image of two layers as a registry does.
+const REGISTRY: &str = r#"dir=reg/v2/ana/web; mkdir -p $dir/manifests $dir/blobs etc srv/kept
+put() {
+    sum=$(sha256sum $1) sum=${sum%% *}
+    cp $1 $dir/blobs/sha256:$sum
+    printf '{"digest": "sha256:%s", "size": %s, "mediaType": "%s"}' $sum $(stat -c %s $1) application/vnd.oci.image.layer.v1.tar+gzip
+}
+xz -dc /run/bryo-lab/rootfs/busybox.tar.xz | gzip -1 >first.tar.gz
+echo new >etc/new; touch srv/kept/.wh.plain
+tar -czf second.tar.gz etc/new srv/kept/.wh.plain
+run='"Entrypoint": ["/bin/busybox"], "Cmd": ["echo", "served at  last"], "Env": ["GREETING=hello world"]'
+echo '{"created": "2026-11-25T05:24:00Z", "config": {'"$run"', "WorkingDir": "/srv", "User": "1000:1000"}}' >config.json
+echo '{"config": '$(put config.json)', "layers": ['$(put first.tar.gz)', '$(put second.tar.gz)']}' >$dir/manifests/3
+exec busybox httpd -f -p 127.0.0.1:8767 -h reg"#;
+
+fn an_image_of_a_registry_runs_as_it_says(lab: &Lab) {
+    let ana = lab.user("ana");
+    let registry = ana.sh(REGISTRY).background();
+    let image = "docker:localhost:8767/ana/web:3";
+    within(60, "the registry answers", || ana.bryo(["image", "pull", image]).output().status() == 0);
+    drop(registry);
+    ana.bryo(["run", image]).succeeds().stdout_is("served at  last\n");
+    let shows = |words: &[&str], shown: &str| {
+        let words = [&["run", image, "--"], words].concat();
+        ana.bryo(words).succeeds().stdout_is(shown);
+    };
+    shows(&["id", "-u"], "1000\n");
+    shows(&["pwd"], "/srv\n");
+    ana.bryo(["run", image, "--", "env"]).succeeds().stdout_contains("GREETING=hello world\n");
+    shows(&["cat", "/etc/new"], "new\n");
+    ana.bryo(["run", image, "--", "ls", "/srv/kept/plain"]).exits(1);
+    ana.bryo(["run", "-u", "root", "-w", "/", image, "--", "ls", "-d", "srv/kept/directory"]).succeeds();
+    ana.bryo(["create", "web", image]).succeeds().stderr_contains(&format!("web created over {image}"));
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    for line in [
+        "lxc.init.cmd = /bin/busybox echo",
+        "lxc.environment = GREETING=hello world",
+        "lxc.init.cwd = /srv",
+        "lxc.init.uid = 1000",
+    ] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    ana.bryo(["image", "rm", image]).exits(1).stderr_contains("web is made from");
+    ana.bryo(["destroy", "web"]).succeeds();
+    ana.bryo(["image", "rm", image]).succeeds();
+    ana.bryo(["run", image]).exits(125).stderr_contains("Connection refused");
 }
 
 fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {

@@ -21,7 +21,7 @@ use crate::usage;
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
-    /// A name (debian/13), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the
+    /// A name (debian/13, docker:alpine:3), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the
     /// setting create.image, else this machine's own distribution and release
     #[arg(conflicts_with = "template")]
     image: Option<String>,
@@ -46,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   bryo create web                                      this machine's own distribution and release
   bryo create web debian/13                            from an image of the image server
+  bryo create web docker:nginx:1                       from an image of a registry
   bryo create web debian/13 --pull                     from its newest build, also where an older one is here
   bryo create web debian/13 --full                     with a root file system that shares nothing
   bryo create web ./rootfs.tar.zst                     from an archive

@@ -4,9 +4,9 @@ use std::io::Read;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use config::Config;
+use config::{Config, images};
 use container::cgroups::Rung;
-use container::create::{Marker, Template};
+use container::create::{Marker, Metadata, StoredImage, Template};
 use container::place::Place;
 use container::plan::{self, StartPlan, Stdio};
 use container::{Doing, Error, Kind, destroy, monitor};
@@ -37,7 +37,7 @@ use crate::watch::Watch;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
-    /// A name (debian/13), an archive or a directory; without one that of the setting run.image, else the machine's own programs, read-only,
+    /// A name (debian/13, docker:alpine:3), an archive or a directory; without one that of the setting run.image, else the machine's own programs, read-only,
     /// under a private root
     image: Option<String>,
     /// The name of the container
@@ -73,6 +73,7 @@ const EXAMPLES: &str = "\
 Examples:
   bryo run -- make test                                this machine's programs, under a private root
   bryo run debian/13 -- apt list                       one command in an image of the image server
+  bryo run docker:alpine:3 -- sh                       and of a registry, as the image says that it is run
   bryo run ./alpine.tar.zst -- ./test.sh               one in an archive
   bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours
   bryo run --share . -u root -- id                     as root inside, whose files are not yours
@@ -85,6 +86,18 @@ Exit status: the command's own, or 128 and the number of the signal that ended i
 124 the time is over; 125 Bryo failed; 126 the command cannot be run; 127 it is not there.";
 
 impl Run {
+    /// Takes what is not said from an image of a registry. What is said counts more, and comes later among the variables.
+    fn run_like(&mut self, image: &images::Run) {
+        if !self.boot {
+            self.command = image.argv(&self.command);
+        }
+        self.wishes.env.splice(0..0, image.environment.iter().cloned());
+        if !self.own.me() {
+            self.wishes.user = self.wishes.user.take().or_else(|| image.user.clone());
+        }
+        self.wishes.workdir = self.wishes.workdir.take().or_else(|| image.directory.clone());
+    }
+
     pub(super) fn run(self, context: &Context, talk: Talk) -> Outcome {
         let mut events = Events::to(self.json).map_err(|e| failed("tell events", e))?;
         self.named(context, talk, &mut events).or_else(|failure| {
@@ -136,12 +149,15 @@ impl Once<'_> {
         self.talk != Talk::Quiet && !self.events.are_on_errors()
     }
 
-    fn run(mut self, wanted: Run) -> container::Result<i32> {
+    fn run(mut self, mut wanted: Run) -> container::Result<i32> {
         let place = self.context.settled(&self.place.name)?;
         let (template, source) = match wanted.image.as_deref() {
             Some(image) => making::from_image(self.context, image, &wanted.how, Some(self.bounds))?,
             None => (Template::Host, "host".to_owned()),
         };
+        if let Template::Image(StoredImage { metadata: Metadata::Run(run), .. }) = &template {
+            wanted.run_like(run);
+        }
         let making = making::Wanted {
             place,
             template,

@@ -15,6 +15,12 @@ pub use network::DEVICE_KEYS;
 pub use table::TABLE;
 
 pub(crate) use acts::TMPFS_SIZE;
+
+/// Writes words so that `lxc.init.cmd` and its kin split into the same ones.
+pub fn command_line(words: &[String]) -> String {
+    acts::show_command(&Some(words.to_vec()))
+}
+
 pub(crate) use field::Access;
 
 use std::collections::HashMap;

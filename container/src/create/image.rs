@@ -6,6 +6,7 @@ use std::io::Seek;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use config::images::Run;
 use sys::path;
 use types::{Digest, IdMap};
 
@@ -44,6 +45,8 @@ pub struct StoredImage {
 pub enum Metadata {
     /// Nothing that becomes configuration.
     None,
+    /// How an image of a registry is run; its archives are layers.
+    Run(Run),
     /// LXC's archive.
     Lxc(OwnedFd),
     /// The configuration of LXC's, unpacked.
@@ -112,11 +115,11 @@ impl Maker<'_> {
             let root = Root::Dir(path::open_dir_at(dir, Path::new("."))?);
             let mut work = Filling { root: &root, facts, idmap, place, progress: &mut *progress };
             let config = match &image.metadata {
-                Metadata::None => String::new(),
+                Metadata::None | Metadata::Run(_) => String::new(),
                 Metadata::Lxc(archive) => rewind(archive).and_then(|()| work.image_config(archive))?,
                 Metadata::Text(text) => text.clone(),
             };
-            work.unpack_layers(&image.layers)?;
+            work.unpack_layers(image)?;
             Ok(config)
         })
     }
@@ -177,23 +180,30 @@ impl Filling<'_> {
             Some(base) => (base.config()?, None),
             None => {
                 let text = match &image.metadata {
-                    Metadata::None => String::new(),
+                    Metadata::None | Metadata::Run(_) => String::new(),
                     Metadata::Lxc(archive) => rewind(archive).and_then(|()| self.image_config(archive))?,
                     Metadata::Text(text) => text.clone(),
                 };
-                (text, Some(self.unpack_layers(&image.layers)?))
+                (text, Some(self.unpack_layers(image)?))
             }
         };
-        let notes = local::take(&text, config)?;
+        let mut notes = local::take(&text, config)?;
+        if let Metadata::Run(run) = &image.metadata {
+            notes.extend(run_like(run, config)?);
+        }
         self.settle_inside()?;
         Ok(Filled { unpacked, notes })
     }
 
-    fn unpack_layers(&mut self, layers: &[OwnedFd]) -> Result<Unpacked> {
+    fn unpack_layers(&mut self, image: &StoredImage) -> Result<Unpacked> {
+        let words: &[&str] = match image.metadata {
+            Metadata::Run(_) => &["unpack", "--layer"],
+            _ => &["unpack"],
+        };
         let mut all = Unpacked::default();
-        for layer in layers {
+        for layer in &image.layers {
             rewind(layer)?;
-            let unpacked = self.unpack(layer, &["unpack"])?;
+            let unpacked = self.unpack(layer, words)?;
             all.entries += unpacked.entries;
             all.bytes += unpacked.bytes;
             all.devices_skipped += unpacked.devices_skipped;
@@ -201,6 +211,37 @@ impl Filling<'_> {
         }
         Ok(all)
     }
+}
+
+/// Writes down how an image of a registry is run. LXC: its template `oci` sets the same keys. What cannot stand on a line is left
+/// out, and said.
+fn run_like(run: &Run, config: &mut text::Builder) -> Result<Vec<String>> {
+    let mut lines: Vec<(&str, String)> =
+        run.environment.iter().map(|variable| ("lxc.environment", variable.clone())).collect();
+    let directory = run.directory.iter().filter(|directory| directory.starts_with('/'));
+    lines.extend(directory.map(|directory| ("lxc.init.cwd", directory.clone())));
+    let argv = run.argv(&[]);
+    if !argv.is_empty() {
+        let line = config::keys::command_line(&argv);
+        lines.extend([("lxc.init.cmd", line.clone()), ("lxc.execute.cmd", line)]);
+    }
+    let mut notes = Vec::new();
+    if let Some(user) = &run.user {
+        let (user, group) = user.split_once(':').unwrap_or((user, ""));
+        let ids = [("lxc.init.uid", user), ("lxc.init.gid", group)];
+        let numbers = ids.into_iter().filter(|(_, id)| id.parse::<u32>().is_ok());
+        lines.extend(numbers.map(|(key, id)| (key, id.to_owned())));
+        if user.parse::<u32>().is_err() {
+            notes.push(format!("the image is run as user {user}: bryo run does so, a start as root"));
+        }
+    }
+    for (key, value) in lines {
+        match value.contains(['\n', '\r']) {
+            true => notes.push(format!("the image's {key} has several lines, and is not taken")),
+            false => config.set(key, &value)?,
+        }
+    }
+    Ok(notes)
 }
 
 /// An archive may have been read already, for a base.

@@ -23,7 +23,7 @@ fn an_image_of_simplestreams_is_fetched_once() {
         report,
         json!({
             "name": NAME, "also": ["13"], "build": image.build, "server": server.url(), "form": "incus", "left_out": 0,
-            "metadata": metadata, "layers": [rootfs], "unasked": null,
+            "metadata": metadata, "layers": [rootfs], "run": null, "unasked": null,
         })
     );
     scratch.assert_has(&image.metadata);

@@ -4,6 +4,7 @@
 
 mod honest;
 mod hostile;
+mod registry;
 mod run;
 mod server;
 mod tls;

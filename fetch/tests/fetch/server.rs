@@ -37,9 +37,18 @@ pub(crate) type Asked = (String, Option<String>);
 
 type Answers = Arc<Mutex<BTreeMap<String, VecDeque<Answer>>>>;
 
+/// What is to be shown for paths that begin so, and who tells of it.
+#[derive(Clone)]
+struct Wanted {
+    start: String,
+    challenge: String,
+    shown: String,
+}
+
 pub(crate) struct Server {
     address: SocketAddr,
     answers: Answers,
+    wants: Arc<Mutex<Option<Wanted>>>,
     pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
 }
 
@@ -63,16 +72,17 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (answers, asked) = (Answers::default(), Arc::<Mutex<Vec<Asked>>>::default());
-        let shared = (answers.clone(), asked.clone());
+        let wants = Arc::<Mutex<Option<Wanted>>>::default();
+        let shared = (answers.clone(), asked.clone(), wants.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answers, asked) = shared.clone();
+                let (answers, asked, wants) = shared.clone();
                 let stream = speak(stream).unwrap();
                 // Who goes away in the middle is no failure of the server's.
-                thread::spawn(move || drop(serve(stream, &answers, &asked)));
+                thread::spawn(move || drop(serve(stream, &answers, &asked, &wants)));
             }
         });
-        Self { address, answers, asked }
+        Self { address, answers, wants, asked }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -97,6 +107,12 @@ impl Server {
         self.has(path, Answer::File(text.into()));
     }
 
+    /// Says what is to be shown in `Authorization` for paths that begin so.
+    pub(crate) fn wants(&self, start: &str, challenge: &str, shown: &str) {
+        let [start, challenge, shown] = [start, challenge, shown].map(str::to_owned);
+        *self.wants.lock().unwrap() = Some(Wanted { start, challenge, shown });
+    }
+
     /// Returns what was asked since the last time.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
@@ -108,12 +124,28 @@ impl Server {
     }
 }
 
-fn serve(mut stream: impl Read + Write, answers: &Answers, asked: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+fn serve(
+    mut stream: impl Read + Write,
+    answers: &Answers,
+    asked: &Mutex<Vec<Asked>>,
+    wants: &Mutex<Option<Wanted>>,
+) -> std::io::Result<()> {
     let head = head(&mut stream)?;
     let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
-    let range = headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("range"));
-    let range = range.map(|(_, value)| value.to_owned());
+    let headers: Vec<_> = head.lines().skip(1).filter_map(|line| line.split_once(": ")).collect();
+    let header = |wanted: &str| {
+        let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let range = header("range");
+    let wanted = wants.lock().unwrap().clone().filter(|wanted| path.starts_with(&wanted.start));
+    if let Some(wanted) = wanted.filter(|wanted| header("authorization").as_ref() != Some(&wanted.shown)) {
+        let challenge = wanted.challenge;
+        return write!(
+            stream,
+            "HTTP/1.1 401 X\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
     asked.lock().unwrap().push((path.clone(), range.clone()));
     let answer = match answers.lock().unwrap().get_mut(&path) {
         Some(turns) if turns.len() > 1 => turns.pop_front(),

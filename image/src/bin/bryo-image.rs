@@ -95,7 +95,7 @@ fn import(
     let variant = name.variant.clone().or_else(|| "default".parse().ok());
     let name = ImageName { variant, ..name }.to_string();
     let (layers, metadata) = (vec![take(rootfs)?], metadata.map(take).transpose()?);
-    let record = Record { name, also: Vec::new(), build, server: None, form, metadata, layers };
+    let record = Record { name, also: Vec::new(), build, server: None, form, metadata, layers, run: None };
     store.record(&record)?;
     Ok(record)
 }

@@ -185,6 +185,7 @@ fn a_name_means_what_was_written_last() {
         form: Form::Incus,
         metadata: Some(digest_of(b"metadata")),
         layers: vec![digest_of(build.as_bytes())],
+        run: None,
     };
     for build in ["20261124_05:24", "20261125_05:24"] {
         store.record(&record(build)).unwrap();

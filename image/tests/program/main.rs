@@ -6,5 +6,6 @@ mod archives;
 mod copying;
 mod faithful;
 mod hostile;
+mod layers;
 mod mapped;
 mod run;
