@@ -1,12 +1,16 @@
 //! Making a container: templates by name or by image.
 
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+
+use config::images::Record;
 
 use container::create::{self, CreateRequest, Created, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
 use types::Published;
-use types::source::{ImageName, Reference, Source};
+use types::source::{Form, ImageName, Reference, Source, Tag};
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
@@ -17,6 +21,7 @@ use crate::getopt::{self, Given, Opt, flag, value};
 use crate::hosts_release;
 use crate::images::Images;
 use crate::own::Own;
+use crate::program;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -194,12 +199,7 @@ pub(crate) fn from_image(
         Source::Path(path) => Template::Archive(open(&path)?),
         Source::Named(name) => return named(context, &name, how, bounds),
         Source::Registry(reference) => return of_registry(context, &reference, how, bounds),
-        Source::Saved { .. } => {
-            let cause = format!(
-                "{word} is an image in files of a registry's form, and this version reads none of these"
-            );
-            return Err(Error::new(Kind::Usage, cause));
-        }
+        Source::Saved { form, path, tag } => return saved(context, form, &path, tag.as_ref(), how),
     };
     Ok((template, word))
 }
@@ -234,6 +234,34 @@ pub(crate) fn named(
     };
     let told = format!("{} of {}", image.record.name, image.record.build);
     Ok((image.template(&images, how.full)?, told))
+}
+
+/// The same of an image in files of a registry's form, which are read each time.
+fn saved(
+    context: &Context,
+    form: Form,
+    path: &Path,
+    tag: Option<&Tag>,
+    how: &How,
+) -> Result<(Template, String)> {
+    let (images, source) = (Images::new()?, open(path)?);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let file: String =
+        path.file_name().unwrap_or_default().to_string_lossy().chars().take(100).map(plain).collect();
+    let name = format!("{form}:{file}{}", tag.map_or_else(String::new, |tag| format!(":{tag}")));
+    let word = if form == Form::DockerArchive { "docker" } else { "oci" };
+    let mut arguments = ["import-saved", "--image", &name, "--form", word].map(OsString::from).to_vec();
+    arguments.extend([
+        "--source".into(),
+        source.as_raw_fd().to_string().into(),
+        "--store".into(),
+        images.own().into(),
+    ]);
+    arguments.extend(tag.into_iter().flat_map(|tag| ["--tag".into(), tag.to_string().into()]));
+    let image = &context.facts()?.programs.image;
+    let record: Record = program::ask(image, arguments, &[source.as_fd()], Kind::Image, None)
+        .doing_with(|| format!("reading {}", path.display()))?;
+    Ok((images.named(&record.name)?.template(&images, how.full)?, name))
 }
 
 /// The same of an image of a registry.

@@ -5,10 +5,11 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use config::images::Form;
-use types::source::ImageName;
+use types::source::{ImageName, Tag};
 
 use crate::ids::Ids;
 use crate::index::Serial;
+use crate::saved::Saved;
 use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
@@ -19,6 +20,7 @@ pub const USAGE: &str =
        bryo-image remove --root FD --name NAME
        bryo-image describe --archive FD
        bryo-image verify --store DIR
+       bryo-image import-saved --store DIR --image NAME --form oci|docker --source FD [--tag TAG]
        bryo-image import --store DIR --image NAME --build TIME --form lxc|incus|archive --rootfs FD [--metadata FD]";
 
 /// What is to be done.
@@ -60,6 +62,19 @@ pub enum Command {
     Verify {
         /// The store.
         store: PathBuf,
+    },
+    /// Take an image in files of a registry's form into a store.
+    ImportSaved {
+        /// The store.
+        store: PathBuf,
+        /// What it is called there.
+        name: String,
+        /// The form.
+        form: Saved,
+        /// The archive or directory.
+        source: RawFd,
+        /// Which of several.
+        tag: Option<Tag>,
     },
     /// Take an image into a store.
     Import {
@@ -115,6 +130,7 @@ impl Command {
             Some("describe") => Self::Describe { archive: options.fd("--archive")? },
             Some("verify") => Self::Verify { store: options.needed("--store")?.into() },
             Some("import") => Self::import(&mut options)?,
+            Some("import-saved") => Self::import_saved(&mut options)?,
             _ => return Err(UsageError::Command(verb)),
         };
         options.end().map(|()| command)
@@ -144,6 +160,22 @@ impl Command {
         let root = options.fd("--root")?;
         let name = options.needed("--name")?;
         Ok(Self::Remove { root, name })
+    }
+
+    fn import_saved(options: &mut Options) -> Result<Self, UsageError> {
+        let form = options.needed("--form")?;
+        let form = match form.to_str() {
+            Some("oci") => Saved::Oci,
+            Some("docker") => Saved::Docker,
+            _ => return Err(UsageError::BadValue("--form", form)),
+        };
+        Ok(Self::ImportSaved {
+            store: options.needed("--store")?.into(),
+            name: options.read("--image")?,
+            form,
+            source: options.fd("--source")?,
+            tag: options.has("--tag").then(|| options.read("--tag")).transpose()?,
+        })
     }
 
     fn import(options: &mut Options) -> Result<Self, UsageError> {

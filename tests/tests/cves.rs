@@ -6,7 +6,7 @@ use std::fs;
 use tests::subject::source_root;
 
 /// Where the tests of a suite are, by the word before `::`.
-const SUITES: [(&str, &str); 25] = [
+const SUITES: [(&str, &str); 26] = [
     ("bridge", "tests/tests/bridge.rs"),
     ("network", "tests/tests/network.rs"),
     ("publish", "tests/tests/publish.rs"),
@@ -16,6 +16,7 @@ const SUITES: [(&str, &str); 25] = [
     ("attack_syscalls", "tests/tests/attack_syscalls.rs"),
     ("hostile", "image/tests/program/hostile.rs"),
     ("layers", "image/tests/program/layers.rs"),
+    ("saved", "image/tests/program/saved.rs"),
     ("servers", "fetch/tests/fetch/hostile.rs"),
     ("registry", "fetch/tests/fetch/registry.rs"),
     ("tls", "fetch/tests/fetch/tls.rs"),
@@ -34,7 +35,7 @@ const SUITES: [(&str, &str); 25] = [
     ("inet", "sys/src/inet.rs"),
 ];
 
-/// Suites of which every test must be named. `bridge`, `network`, `publish`, `layers`, `registry`, `servers`, `tls`, `index`, `kernel`, `netdev`, `netlink`,
+/// Suites of which every test must be named. `bridge`, `network`, `publish`, `layers`, `saved`, `registry`, `servers`, `tls`, `index`, `kernel`, `netdev`, `netlink`,
 /// `report` and the units of published ports test more than holes.
 const COMPLETE: [&str; 9] = [
     "attack_attach",

@@ -303,6 +303,14 @@ fn the_template_download_takes_lxcs_options(lab: &Lab) {
     assert!(!ana.lxcpath().join("web").exists());
 }
 
+/// Makes a layout, and an archive of it, of what [`REGISTRY`] serves.
+const LAYOUT: &str = r#"dir=reg/v2/ana/web blobs=layout/blobs/sha256; mkdir -p $blobs
+for file in $dir/blobs/*; do cp $file $blobs/${file##*:}; done
+sum=$(sha256sum $dir/manifests/3) sum=${sum%% *} size=$(stat -c %s $dir/manifests/3)
+cp $dir/manifests/3 $blobs/$sum
+echo '{"manifests": [{"digest": "sha256:'$sum'", "size": '$size', "annotations": {"org.opencontainers.image.ref.name": "3"}}]}' >layout/index.json
+tar -C layout -czf layout.tar.gz ."#;
+
 /// Serves an image of two layers as a registry does.
 const REGISTRY: &str = r#"dir=reg/v2/ana/web; mkdir -p $dir/manifests $dir/blobs etc srv/kept
 put() {
@@ -349,6 +357,13 @@ fn an_image_of_a_registry_runs_as_it_says(lab: &Lab) {
     ana.bryo(["destroy", "web"]).succeeds();
     ana.bryo(["image", "rm", image]).succeeds();
     ana.bryo(["run", image]).exits(125).stderr_contains("Connection refused");
+    ana.sh(LAYOUT).succeeds();
+    for image in ["oci:./layout", "oci:layout:3", "oci-archive:layout.tar.gz"] {
+        ana.bryo(["run", image]).succeeds().stdout_is("served at  last\n");
+        ana.bryo(["run", image, "--", "cat", "/etc/new"]).succeeds().stdout_is("new\n");
+    }
+    ana.bryo(["run", "oci:layout:4"]).exits(125).stderr_contains("say which image: it has 3");
+    ana.bryo(["run", "docker-archive:layout.tar.gz"]).exits(125).stderr_contains("it has no manifest.json");
 }
 
 fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {

@@ -84,7 +84,7 @@ fn view(unified: bool) -> Result<View> {
 /// Measures the groups in one lab, on containers of the same root file system. Returns the measured lines.
 fn measure(runs: usize, groups: &[Group], view: View) -> Result<String> {
     tests::rootfs::busybox()?;
-    if groups.contains(&Group::Create) {
+    if groups.iter().any(|group| matches!(group, Group::Create | Group::Images)) {
         tests::rootfs::debian()?;
     }
     let lab = Lab::new(view)?;

@@ -73,6 +73,7 @@ const EXAMPLES: &str = "\
 Examples:
   bryo run -- make test                                this machine's programs, under a private root
   bryo run debian/13 -- apt list                       one command in an image of the image server
+  bryo run oci-archive:web.tar                         one in a file, as skopeo and podman write it
   bryo run docker:alpine:3 -- sh                       and of a registry, as the image says that it is run
   bryo run ./alpine.tar.zst -- ./test.sh               one in an archive
   bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours

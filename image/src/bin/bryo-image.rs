@@ -62,6 +62,16 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", serde_json::json!(opened.verify()?));
             Ok(())
         }
+        Command::ImportSaved { store, name, form, source, tag } => {
+            let source = inherited(source)?;
+            let opened = Store::open(&store)?;
+            let dir = sys::path::of_fd(&source);
+            tell_confined(image::confine_to(&dir, &store));
+            let tag = tag.map(|tag| tag.to_string());
+            let record = image::import_saved(&opened, &name, form, tag.as_deref(), source)?;
+            println!("{}", serde_json::json!(record));
+            Ok(())
+        }
         Command::Import { store, name, build, form, rootfs, metadata } => {
             let (rootfs, metadata) = (inherited(rootfs)?, metadata.map(inherited).transpose()?);
             let opened = Store::open(&store)?;

@@ -4,6 +4,8 @@
 //! All of it comes from anybody: its size is capped, digests are SHA-256, and of the configuration what would be more than one line
 //! of text, or too much, refuses the image.
 
+use std::collections::BTreeMap;
+
 use config::images::Run;
 use serde::Deserialize;
 use types::Digest;
@@ -69,6 +71,9 @@ pub enum BadManifest {
     /// Not for this machine.
     #[error("it is not there for linux/{0}; it is for {1}")]
     Platform(&'static str, String),
+    /// No such name, or several and none was said.
+    #[error("say which image: it has {0}")]
+    Tag(String),
     /// No root file system.
     #[error("it has no layers")]
     Empty,
@@ -95,6 +100,8 @@ struct Descriptor {
     digest: String,
     size: u64,
     platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +138,61 @@ pub fn manifest(bytes: &[u8], architecture: &'static str) -> Result<Meant, BadMa
     }
     let layers = read.layers.iter().map(layer).collect::<Result<_, _>>()?;
     Ok(Meant::Image { config: config.blob()?, layers })
+}
+
+/// Where an index says what an image is called.
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Returns the manifests of an index that a tag means, as an index of their own; all where none is said.
+///
+/// # Errors
+/// It is no index, or has no such tag, or several and none is said.
+pub fn tagged(index: &[u8], tag: Option<&str>) -> Result<Vec<u8>, BadManifest> {
+    let read: Manifest = serde_json::from_slice(index)?;
+    let name = |found: &Descriptor| {
+        found.annotations.get(NAME).map(|name| name.rsplit(':').next().unwrap_or(name).to_owned())
+    };
+    let wanted: Vec<&Descriptor> = read
+        .manifests
+        .iter()
+        .filter(|found| tag.is_none_or(|tag| name(found).as_deref() == Some(tag)))
+        .collect();
+    let mut names: Vec<String> = read.manifests.iter().filter_map(name).collect();
+    names.retain(|name| name.chars().all(types::is_shown));
+    names.dedup();
+    names.truncate(20);
+    if wanted.is_empty() || (tag.is_none() && names.len() > 1) {
+        return Err(BadManifest::Tag(names.join(", ")));
+    }
+    let described = |found: &&Descriptor| {
+        let platform = found
+            .platform
+            .as_ref()
+            .map(|is| serde_json::json!({"os": is.os, "architecture": is.architecture}));
+        serde_json::json!({"digest": found.digest, "size": found.size, "platform": platform})
+    };
+    let manifests: Vec<_> = wanted.iter().map(described).collect();
+    Ok(serde_json::to_vec(&serde_json::json!({"manifests": manifests}))?)
+}
+
+/// Returns the digests of the unpacked layers that a configuration names.
+///
+/// # Errors
+/// It names none.
+pub fn layers_of(bytes: &[u8]) -> Result<Vec<Digest>, BadManifest> {
+    let read: Rooted = serde_json::from_slice(bytes)?;
+    let digest = |text: &String| text.parse().map_err(|_| BadManifest::Digest(text.clone()));
+    read.rootfs.diff_ids.iter().map(digest).collect()
+}
+
+#[derive(Deserialize)]
+struct Rooted {
+    rootfs: Rootfs,
+}
+
+#[derive(Deserialize)]
+struct Rootfs {
+    diff_ids: Vec<String>,
 }
 
 /// Those that attest to something are for `unknown`.

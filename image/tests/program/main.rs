@@ -9,3 +9,4 @@ mod hostile;
 mod layers;
 mod mapped;
 mod run;
+mod saved;

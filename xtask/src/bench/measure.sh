@@ -88,6 +88,20 @@ create() {
     done
 }
 
+# The image is in the store and unpacked, as it is from the first container on.
+begin_images() {
+    "$bryo/bryo" image import "$archive" bench/1 && "$bryo/bryo" create debian bench/1 && "$bryo/bryo" destroy debian
+} >/dev/null 2>&1
+
+images() {
+    sync -f "$HOME"
+    timed create-image bryo "$bryo/bryo" create debian bench/1
+    "$bryo/bryo" destroy debian
+    timed run-image bryo "$bryo/bryo" run bench/1 -- true
+}
+
+end_images() { "$bryo/bryo" image rm bench/1 >/dev/null 2>&1; }
+
 # A network namespace of the user's own, on descriptor 3, and pipes to the root of the lab (root.sh).
 begin_network() {
     unshare -Urn sleep 3600 &

@@ -13,6 +13,8 @@ pub(crate) enum Group {
     Busy,
     /// The unpacking of a Debian root file system.
     Create,
+    /// Containers of an image that is in the store.
+    Images,
     /// The memory of the monitors.
     Memory,
     /// Files that show a container its limits.
@@ -21,8 +23,16 @@ pub(crate) enum Group {
 
 impl Group {
     /// All groups, in the order of the table.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Life, Self::Lists, Self::Network, Self::Busy, Self::Create, Self::Memory, Self::Lxcfs];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Life,
+        Self::Lists,
+        Self::Network,
+        Self::Busy,
+        Self::Create,
+        Self::Images,
+        Self::Memory,
+        Self::Lxcfs,
+    ];
 
     /// Returns the word by which `measure.sh` knows the group.
     pub(crate) fn word(self) -> &'static str {
@@ -32,6 +42,7 @@ impl Group {
             Self::Network => "network",
             Self::Busy => "busy",
             Self::Create => "create",
+            Self::Images => "images",
             Self::Memory => "memory",
             Self::Lxcfs => "lxcfs",
         }
@@ -80,7 +91,7 @@ impl Row {
 }
 
 /// All rows.
-pub(crate) const ROWS: [Row; 29] = [
+pub(crate) const ROWS: [Row; 31] = [
     row(
         "start",
         Group::Life,
@@ -98,6 +109,8 @@ pub(crate) const ROWS: [Row; 29] = [
     row("netdev-busy", Group::Busy, &[], &[Bar::AtMost(20_000)]),
     row("netdev-full", Group::Busy, &[], &[Bar::AtMost(20_000)]),
     row("create", Group::Create, &["tar"], &[Bar::Of("tar", 1.0)]),
+    row("create-image", Group::Images, &[], &[Bar::AtMost(60_000)]),
+    row("run-image", Group::Images, &[], &[Bar::AtMost(120_000)]),
     memory("anonymous-of-one", &[Bar::AtMost(200)]),
     memory("pss-of-each-of-ten", &[Bar::AtMost(300)]),
     reads("read-meminfo-1", &ONE_READER),
