@@ -13,6 +13,7 @@ mod shell;
 mod sweep;
 mod test;
 mod trial;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,6 +105,9 @@ enum Task {
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         time: u32,
     },
+    /// Runs commands on a modern host: a Debian 13 with systemd, cgroup v2 and AppArmor in an emulated machine.
+    #[command(subcommand)]
+    Vm(vm::Vm),
     /// Removes the users, cgroups and files that labs and `try` made on this machine.
     Clean,
     /// Reads a file in a container, for the bench, and prints how many nanoseconds each time took.
@@ -149,6 +153,10 @@ fn main() -> ExitCode {
         Task::Fuzz { only, time } => fuzz::run(only.as_deref(), time),
         Task::BenchRead { init, file, readers, reads } => bench::lxcfs::read_in(init, &file, readers, reads),
         Task::BenchConstant { directory } => bench::lxcfs::serve_constant(&directory),
+        Task::Vm(task) => match vm::run(&task) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Task::Clean => tests::clean().and_then(|()| install::clean()),
     };
     match done {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::shell::{has, is_root, program, read, step};
+use crate::shell::{has, is_root, program, read, step, target};
 
 /// Packages of Debian and Ubuntu, and what each is for.
 const NEEDED: &[(&str, &str)] = &[
@@ -73,6 +74,69 @@ pub(crate) fn install() -> Result<()> {
     apt.args(["--no-install-recommends", "--no-remove", "--yes", "install"]);
     apt.args(missing.iter().map(|(name, _)| name));
     step(apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+}
+
+/// What the virtual machine needs. qemu comes from where the system's own qemu-utils come from, which it must not replace.
+const EMULATOR: &[&str] =
+    &["qemu-system-x86", "qemu-utils", "cpio", "kmod", "mmdebstrap", "busybox-static", "zstd"];
+
+/// Installs the emulator of the virtual machine where it is missing. No package is removed.
+///
+/// # Errors
+/// The caller is not root, or apt fails.
+pub(crate) fn install_emulator() -> Result<()> {
+    let missing: Vec<_> = EMULATOR.iter().filter(|name| !installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    ensure!(is_root() && has("apt-get"), "missing packages, which root installs: {missing:?}");
+    let _quiet = NoServices::begin()?;
+    let list = Backports::of_this_system()?;
+    for words in [&["update"][..], &["--no-install-recommends", "--no-remove", "--yes", "install"]] {
+        let mut apt = program("apt-get", &["--quiet", "--option", "DPkg::Lock::Timeout=300"]);
+        list.options(&mut apt);
+        apt.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        if words.len() > 1 {
+            apt.args(&missing);
+        }
+        step(&mut apt)?;
+    }
+    Ok(())
+}
+
+/// The backports of a Debian 12, which has a qemu too old for its own newer tools: named to apt for one call only.
+struct Backports(Option<PathBuf>);
+
+impl Backports {
+    const RELEASE: &str = "bookworm-backports";
+
+    fn of_this_system() -> Result<Self> {
+        let index = ["indextargets", "--format", "$(CREATED_BY) $(COMPONENT) $(CODENAME) $(REPO_URI)"];
+        let targets = read(&mut program("apt-get", &index))?;
+        let Some(uri) = targets.lines().find_map(|line| line.strip_prefix("Packages main bookworm ")) else {
+            return Ok(Self(None));
+        };
+        let list = target().join("backports.list");
+        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        fs::write(&list, format!("deb [signed-by={keyring}] {uri} {} main\n", Self::RELEASE))
+            .with_context(|| format!("writing {}", list.display()))?;
+        Ok(Self(Some(list)))
+    }
+
+    fn options(&self, apt: &mut Command) {
+        if let Self(Some(list)) = self {
+            apt.arg("--option").arg(format!("Dir::Etc::sourcelist={}", list.display()));
+            apt.args(["--target-release", Self::RELEASE]);
+        }
+    }
+}
+
+impl Drop for Backports {
+    fn drop(&mut self) {
+        if let Self(Some(list)) = self {
+            let _ = fs::remove_file(list);
+        }
+    }
 }
 
 fn installed(package: &str) -> bool {
