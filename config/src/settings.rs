@@ -157,9 +157,9 @@ pub static SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "start.lxcfs",
-        example: "false",
-        doc: "Whether containers see their own limits in `/proc` and `/sys`.",
-        default: "true, where the host has FUSE",
+        example: "true",
+        doc: "Whether containers see their own limits in `/proc` and `/sys`, which costs a start some milliseconds.",
+        default: "false",
         over: "",
         show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
     },

@@ -43,6 +43,13 @@ tests::claims! {
 
 const CONFIG: &str = ".local/share/lxc/web/config";
 
+/// A user whose containers see their own limits.
+fn wishing<'lab>(lab: &'lab Lab, name: &'static str) -> User<'lab> {
+    let user = lab.user(name);
+    user.write(".config/bryo/config.toml", "[start]\nlxcfs = true\n");
+    user
+}
+
 fn with(user: &User<'_>, lines: &str) {
     user.busybox("web");
     user.append(CONFIG, lines);
@@ -61,7 +68,7 @@ fn kilobytes(text: &str, key: &str) -> u64 {
 }
 
 fn a_container_sees_its_own_memory(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let before = inside(&ana, "web", "cat /proc/meminfo");
     assert_eq!(kilobytes(&before, "MemTotal"), 96 * 1024);
@@ -77,7 +84,7 @@ fn a_container_sees_its_own_memory(lab: &Lab) {
 }
 
 fn a_container_sees_its_own_processors(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.cpuset.cpus = 0\n");
     assert_eq!(inside(&ana, "web", "cat /sys/devices/system/cpu/online"), "0\n");
     assert_eq!(inside(&ana, "web", "grep -c ^processor /proc/cpuinfo"), "1\n");
@@ -87,7 +94,7 @@ fn a_container_sees_its_own_processors(lab: &Lab) {
 }
 
 fn a_container_is_as_old_as_it_is(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let uptime = inside(&ana, "web", "cat /proc/uptime");
     let age: f64 = uptime.split(' ').next().and_then(|age| age.parse().ok()).unwrap_or(f64::NAN);
@@ -98,7 +105,7 @@ fn a_container_is_as_old_as_it_is(lab: &Lab) {
 }
 
 fn two_containers_see_each_their_own(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     ana.busybox("db");
     ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
@@ -120,7 +127,7 @@ fn two_containers_see_each_their_own(lab: &Lab) {
 }
 
 fn every_way_to_read_gets_the_same_bytes(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     for file in ["/proc/cpuinfo", "/proc/swaps", "/sys/devices/system/cpu/online"] {
         let ways = [
@@ -142,7 +149,7 @@ fn every_way_to_read_gets_the_same_bytes(lab: &Lab) {
 }
 
 fn the_files_cannot_be_written(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let tried = inside(
         &ana,
@@ -161,7 +168,7 @@ fn serving(user: &User<'_>) -> usize {
 }
 
 fn one_process_serves_all_and_ends_with_the_last(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     ana.busybox("db");
     ana.lxc("start", ["-n", "db"]).succeeds();
@@ -180,7 +187,7 @@ const CLOSED: &str =
     "mount -t tmpfs own /mnt; mknod -m 600 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse";
 
 fn nobody_serves_where_it_is_not_wished(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
     ana.busybox("web");
     ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
@@ -192,7 +199,7 @@ fn nobody_serves_where_it_is_not_wished(lab: &Lab) {
 }
 
 fn without_the_device_a_container_starts_and_says_so(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     ana.busybox("web");
     ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let started = ana.bryo(["start", "web"]).amid(CLOSED).succeeds();
@@ -212,7 +219,7 @@ fn kill_who_serves(user: &User<'_>) -> usize {
 
 fn readers_outlive_who_serves_them(lab: &Lab) {
     const READERS: usize = 16;
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let seconds = times(8, 60);
     let reads = format!(
@@ -239,7 +246,7 @@ fn readers_outlive_who_serves_them(lab: &Lab) {
 }
 
 fn nobody_is_left_serving_by_a_start_that_fails(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     ana.busybox("web");
     ana.append(CONFIG, "lxc.hook.pre-mount = /bin/false\n");
     ana.lxc("start", ["-n", "web"]).exits(1);
@@ -251,7 +258,7 @@ fn nobody_is_left_serving_by_a_start_that_fails(lab: &Lab) {
 const DIRECTORY: &str = ".local/share/lxc/.bryo-lxcfs";
 
 fn a_monitor_answers_while_nobody_can_be_had_to_serve(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     // Who holds the lock lets nobody start a process.
     let mut holder = ana.sh(&format!("exec flock {DIRECTORY} sleep 600")).seconds(600).background();
@@ -269,7 +276,7 @@ fn a_monitor_answers_while_nobody_can_be_had_to_serve(lab: &Lab) {
 }
 
 fn no_process_of_a_container_has_its_device(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let open = inside(&ana, "web", "ls -l /proc/[0-9]*/fd 2>/dev/null");
     assert!(open.contains("/dev/null") && !open.contains("fuse"), "{open}");
@@ -277,7 +284,7 @@ fn no_process_of_a_container_has_its_device(lab: &Lab) {
 }
 
 fn who_serves_is_shut_in(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let serving = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
     let pid = serving.map_or(0, |process| process.pid);
@@ -297,7 +304,7 @@ fn who_serves(user: &User<'_>) -> Option<i32> {
 }
 
 fn the_installed_program_serves_after_an_upgrade(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let reads = "i=0; while [ $i -lt 400 ]; do cat /proc/meminfo /proc/stat >/tmp/$$ || echo failed; [ -s /tmp/$$ ] || echo empty; \
                  i=$((i+1)); done; echo done";
@@ -320,7 +327,7 @@ fn the_installed_program_serves_after_an_upgrade(lab: &Lab) {
 }
 
 fn who_serves_ends_with_the_container_though_somebody_holds_its_files(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let init = ana.init_of("web");
     // A mount namespace that somebody holds keeps the superblock.
@@ -332,7 +339,7 @@ fn who_serves_ends_with_the_container_though_somebody_holds_its_files(lab: &Lab)
 }
 
 fn a_container_ends_though_who_serves_it_is_stopped(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
     stopped.iter().for_each(Process::stop);
@@ -349,7 +356,7 @@ fn a_container_ends_though_who_serves_it_is_stopped(lab: &Lab) {
 }
 
 fn what_a_configuration_puts_over_a_file_stays(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     ana.write("mine", "mine\n");
     with(
         &ana,
@@ -376,7 +383,7 @@ except ConnectionResetError:
 ";
 
 fn nobody_else_can_speak_to_who_serves(lab: &Lab) {
-    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let (ana, ben) = (wishing(lab, "ana"), wishing(lab, "ben"));
     with(&ana, "");
     let socket = ana.home().join(DIRECTORY).join("command");
     let socket = socket.to_str().unwrap_or_default();
@@ -404,7 +411,7 @@ fn holds(user: &User<'_>) -> (usize, u64) {
 }
 
 fn readers_that_are_killed_or_stopped_leave_nothing(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     // Each round opens 2,000 files that nobody reads to their end, by readers that are stopped first and killed then.
     let round = "i=0; while [ $i -lt 20 ]; do \
@@ -425,7 +432,7 @@ fn readers_that_are_killed_or_stopped_leave_nothing(lab: &Lab) {
 }
 
 fn two_containers_are_both_served_by_the_next_process(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     ana.busybox("db");
     ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
@@ -440,7 +447,7 @@ fn two_containers_are_both_served_by_the_next_process(lab: &Lab) {
 }
 
 fn a_container_that_reboots_sees_its_limits_again(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     let first = ana.init_of("web");
     ana.lxc("stop", ["-n", "web", "-r"]).succeeds();
@@ -501,7 +508,7 @@ for path in sys.argv[1:]:
 "#;
 
 fn splice_sendfile_and_pread_get_the_same_bytes(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with_tools(&ana, "web", "");
     let read = |paths: &[&str]| {
         let args = ["exec", "web", "--", "python3", "-c", WAYS].iter().chain(paths);
@@ -525,7 +532,7 @@ fn set_processors(user: &User<'_>, name: &str, list: &str) {
 }
 
 fn a_text_that_shrinks_and_grows_is_read_whole_in_every_way(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with_tools(&ana, "web", "lxc.cgroup.cpuset.cpus = 0-1\n");
     let lines = |text: &str| text.lines().filter(|line| !line.contains("MHz")).count();
     let whole = lines(&inside(&ana, "web", "cat /proc/cpuinfo"));
@@ -547,7 +554,7 @@ fn a_text_that_shrinks_and_grows_is_read_whole_in_every_way(lab: &Lab) {
 }
 
 fn a_file_that_is_held_open_shows_the_present(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.cpuset.cpus = 0-1\n");
     ana.bryo(["exec", "web", "--", "mkfifo", "/tmp/next"]).succeeds();
     // One fd, read from its beginning twice, as top does; the other one is read on where it was.
@@ -563,7 +570,7 @@ fn a_file_that_is_held_open_shows_the_present(lab: &Lab) {
 }
 
 fn two_containers_that_read_at_once_see_each_their_own(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
     ana.busybox("db");
     ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
@@ -595,7 +602,7 @@ fn words<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
 }
 
 fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with_tools(&ana, "web", "lxc.cgroup.memory.limit_in_bytes = 96M\nlxc.cgroup.cpuset.cpus = 1\n");
     let run = |script: &str| inside(&ana, "web", script);
     assert_eq!(words(&run("free -k"), "Mem:")[1], "98304");
@@ -632,7 +639,7 @@ fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
 }
 
 fn the_directories_of_processors_are_the_containers(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "lxc.cgroup.cpuset.cpus = 1\n");
     let run = |script: &str| inside(&ana, "web", script);
     assert_eq!(
@@ -651,7 +658,7 @@ fn the_directories_of_processors_are_the_containers(lab: &Lab) {
 }
 
 fn the_load_is_that_of_the_containers_tasks(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     ana.busybox("db");
     ana.lxc("start", ["-n", "db"]).succeeds();
@@ -681,7 +688,7 @@ fn the_load_is_that_of_the_containers_tasks(lab: &Lab) {
 }
 
 fn pressure_and_disks_are_the_containers(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     with(&ana, "");
     let total = |text: &str| -> u64 {
         text.lines().find_map(|line| line.rsplit_once("total=")?.1.trim().parse().ok()).unwrap_or_default()
@@ -741,7 +748,7 @@ impl Drop for Shared {
 }
 
 fn a_shared_tree_shows_each_container_its_own(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     let shared = Shared::start(lab);
     ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
     for (name, limit) in [("web", 96), ("db", 64)] {
@@ -790,7 +797,7 @@ fn a_shared_tree_shows_each_container_its_own(lab: &Lab) {
 }
 
 fn a_shared_tree_is_a_users_own_in_his_namespace(lab: &Lab) {
-    let ana = lab.user("ana");
+    let ana = wishing(lab, "ana");
     // As `podman unshare` does: what is mounted there is seen there.
     let script = format!(
         "{SERVER} --system & server=$!; \
