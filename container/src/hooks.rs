@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use config::Hook;
+use sys::process;
 
 use crate::error::{Error, Kind, Result};
 use crate::place::from_io;
@@ -117,8 +118,12 @@ fn shell(named: &str, line: &str, variables: Vec<(String, String)>) -> Result<()
 const TOLD: usize = 1024;
 
 /// Runs a program and returns the last line that it wrote to standard error, or its end.
+///
+/// It is forked: posix_spawn(3) fails where a filter refuses clone3 by another error than ENOSYS, as those of older container
+/// engines do.
 fn run_and_hear(command: &mut Command) -> std::io::Result<(ExitStatus, String)> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = process::spawn_with(command, &[])?;
     let mut last = Vec::new();
     if let Some(mut errors) = child.stderr.take() {
         let mut piece = [0; 4096];

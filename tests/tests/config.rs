@@ -334,8 +334,12 @@ fn containers_are_where_the_settings_say(lab: &Lab) {
 fn images_of_the_settings_are_used(lab: &Lab) {
     let ana = lab.user("ana");
     let image = "/run/bryo-lab/rootfs/busybox.tar.xz";
-    ana.bryo(["create", "web"]).exits(1).stderr_contains("neither an image nor a template");
-    ana.write(SETTINGS, &format!("create.image = \"{image}\"\nrun.image = \"{image}\"\n"));
+    // With none, this machine's own distribution is asked for, of a server that nobody is.
+    let server = "image.server = \"http://127.0.0.1:1\"\n";
+    ana.write(SETTINGS, server);
+    let lacking = ana.bryo(["create", "web"]).exits(125).stderr_contains("since no image is named");
+    lacking.stderr_contains("bryo create web -t busybox");
+    ana.write(SETTINGS, &format!("{server}create.image = \"{image}\"\nrun.image = \"{image}\"\n"));
     ana.bryo(["create", "web"]).seconds(120).succeeds();
     ana.sh("[ -x .local/share/lxc/web/rootfs/bin/busybox ]").succeeds();
     // The machine's own programs are not busybox alone.

@@ -446,6 +446,7 @@ fn a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing(lab: &Lab) {
     let said =
         finds(|option| ana.bryo(["doctor", option]).under(Filter::ForbiddenClone3), "userns.clone3", "costs");
     assert_eq!(said.fact, "clone3(CLONE_NEWUSER) = EPERM (Operation not permitted)");
+    ana.append(".local/share/lxc/web/config", "lxc.hook.pre-start = true\nlxc.hook.mount = true\n");
     ana.bryo(["start", "web"]).under(Filter::ForbiddenClone3).succeeds();
     ana.bryo(["stop", "-k", "web"]).succeeds();
     ana.destroy("web");
