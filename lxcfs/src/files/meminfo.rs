@@ -37,7 +37,8 @@ impl<'a> Memory<'a> {
         let swap = match usage.swap {
             Some(used) => {
                 let total = whole(facts.limits.swap.unwrap_or(u64::MAX).min(host_swap));
-                (total, total.saturating_sub(used))
+                // What others have swapped, the host has not twice.
+                (total, total.saturating_sub(used).min(own("SwapFree").unwrap_or(u64::MAX)))
             }
             None => (0, 0),
         };

@@ -133,6 +133,16 @@ fn swaps_and_meminfo_agree() {
 }
 
 #[test]
+fn swap_that_others_have_is_not_free() {
+    let host = "MemTotal: 8388608 kB\nSwapTotal: 65536 kB\nSwapFree: 1024 kB\n";
+    assert_eq!(kilobytes(&meminfo::render(host, &limited()), "SwapFree"), 1024);
+    let areas = "Filename Type Size Used Priority\n/a file 32768 32000 -2\n/b file 32768 32512 -3\n";
+    let text = swaps::render(areas, &limited());
+    let area: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(area, ["none", "virtual", "65536", "64512", "0"]);
+}
+
+#[test]
 fn cpuinfo_and_online_show_the_same_processors() {
     let one = Facts { limits: Limits { cpus: Some(cpus("1")), ..Limits::default() }, ..two_processors() };
     let text = cpuinfo::render(CPUINFO, &one);
