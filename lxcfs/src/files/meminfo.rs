@@ -1,5 +1,9 @@
 //! /proc/meminfo: the limit is the total, and what the group uses of it is what is used.
 //!
+//! Who asks what is used subtracts MemFree from MemTotal, so MemFree is what the group has not used, whatever others have of it:
+//! the host's own MemFree is small as soon as its page cache is large. What others have shows in MemAvailable, by which programs
+//! decide what they may take.
+//!
 //! Source: proc_meminfo(5); the kernel's cgroup-v2.rst on memory.stat.
 //! LXC: subtracts without looking whether the result is below zero, and shows what the host has available, or nothing, where
 //! the group's own number has another name.
@@ -29,7 +33,6 @@ impl<'a> Memory<'a> {
         let reclaimable = [Part::ActiveFile, Part::InactiveFile, Part::SlabReclaimable];
         let reclaimable = reclaimable.iter().map(|part| usage.parts.get(*part)).fold(0, u64::saturating_add);
         // However much the limit leaves, more than the host has is not there.
-        let free = left.min(own("MemFree").unwrap_or(u64::MAX));
         let available =
             left.saturating_add(reclaimable).min(own("MemAvailable").unwrap_or(u64::MAX)).min(total);
         let host_swap = own("SwapTotal").unwrap_or(0);
@@ -42,7 +45,7 @@ impl<'a> Memory<'a> {
             }
             None => (0, 0),
         };
-        Some(Self { total, swap, usage, free, available })
+        Some(Self { total, swap, usage, free: left, available })
     }
 
     /// Returns what a line shows, in bytes, where the container has a number of its own for it.
