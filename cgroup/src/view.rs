@@ -38,6 +38,11 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Bytes of swap, besides the memory.
     pub swap: Option<u64>,
+    /// Bytes of memory that those above it have left, with what the kernel could take back of theirs: their limits count what
+    /// its siblings use, too. v1 does not tell.
+    pub memory_left: Option<u64>,
+    /// Bytes of swap that they have left.
+    pub swap_left: Option<u64>,
     /// The processors that its processes run on.
     pub cpus: Option<CpuList>,
     /// The nodes whose memory its processes have.
@@ -336,8 +341,24 @@ fn memory_v2(line: &Line, limits: &mut Limits, usage: &mut Usage) {
     let least = |name| line.0.iter().filter_map(|files| files.number(name)).min();
     limits.memory = least("memory.max");
     limits.swap = least("memory.swap.max");
+    let above = line.0.get(1..).unwrap_or_default();
+    limits.memory_left = above.iter().filter_map(memory_left).min();
+    limits.swap_left =
+        above.iter().filter_map(|files| left(files, "memory.swap.max", "memory.swap.current")).min();
     let swap = own.number("memory.swap.current");
     usage.memory = Some(MemoryUsage { total, swap, parts: MemoryParts::parse(&stat, Version::V2) });
+}
+
+/// Returns what a group of v2 has not used of a limit.
+fn left(files: &Files, limit: &'static str, used: &'static str) -> Option<u64> {
+    Some(files.number(limit)?.saturating_sub(files.number(used)?))
+}
+
+/// Returns what a group of v2 has not used of its memory, or what is page cache and slab of the kernel's that goes when there is need.
+fn memory_left(files: &Files) -> Option<u64> {
+    let left = left(files, "memory.max", "memory.current")?;
+    let parts = MemoryParts::parse(&files.text("memory.stat").unwrap_or_default(), Version::V2);
+    Some(left.saturating_add(parts.reclaimable()))
 }
 
 impl Line {

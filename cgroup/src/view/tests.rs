@@ -61,6 +61,24 @@ fn the_least_limit_above_counts_on_v2() {
 }
 
 #[test]
+fn what_siblings_use_of_a_limit_above_is_not_left() {
+    let above = [
+        ("memory.max", "1000\n"),
+        ("memory.current", "950\n"),
+        ("memory.stat", "anon 900\ninactive_file 30\nactive_file 7\nslab_reclaimable 2\n"),
+        ("memory.swap.max", "500\n"),
+        ("memory.swap.current", "480\n"),
+    ];
+    let own = [("memory.max", "max\n"), ("memory.current", "50\n"), ("memory.stat", "anon 50\n")];
+    let tree = Tree::new().group("a", &above).group("a/b", &[("memory.max", "max\n")]).group("a/b/c", &own);
+    let (limits, usage) = memory(&tree.v2("a/b/c"));
+    assert_eq!((limits.memory, limits.memory_left, limits.swap_left), (Some(1000), Some(89), Some(20)));
+    assert_eq!(usage.unwrap().total, 50);
+    // What the group itself has not used says the difference between its limit and its use.
+    assert_eq!(memory(&tree.v2("a")).0.memory_left, None);
+}
+
+#[test]
 fn without_the_controller_nothing_is_told() {
     let tree = Tree::new().group("a", &[("cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\n")]);
     let view = tree.v2("a");

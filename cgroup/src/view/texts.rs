@@ -110,6 +110,12 @@ impl MemoryParts {
         self.0[part as usize]
     }
 
+    /// Returns what the kernel takes back when there is need.
+    pub fn reclaimable(&self) -> u64 {
+        let parts = [Part::ActiveFile, Part::InactiveFile, Part::SlabReclaimable];
+        parts.iter().map(|part| self.get(*part)).fold(0, u64::saturating_add)
+    }
+
     /// Returns them with one of another size.
     #[must_use]
     pub fn with(mut self, part: Part, bytes: u64) -> Self {

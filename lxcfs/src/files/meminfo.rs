@@ -30,18 +30,19 @@ impl<'a> Memory<'a> {
         let own = |key| value(host, key);
         let total = whole(facts.limits.memory.unwrap_or(u64::MAX).min(own("MemTotal").unwrap_or(u64::MAX)));
         let left = total.saturating_sub(usage.total);
-        let reclaimable = [Part::ActiveFile, Part::InactiveFile, Part::SlabReclaimable];
-        let reclaimable = reclaimable.iter().map(|part| usage.parts.get(*part)).fold(0, u64::saturating_add);
-        // However much the limit leaves, more than the host has is not there.
-        let available =
-            left.saturating_add(reclaimable).min(own("MemAvailable").unwrap_or(u64::MAX)).min(total);
+        // However much the limit leaves, more than the host and the groups above have is not there.
+        let others =
+            own("MemAvailable").unwrap_or(u64::MAX).min(facts.limits.memory_left.unwrap_or(u64::MAX));
+        let available = left.saturating_add(usage.parts.reclaimable()).min(others).min(total);
         let host_swap = own("SwapTotal").unwrap_or(0);
         // Where the kernel does not count the swap of a group, there is none to speak of.
         let swap = match usage.swap {
             Some(used) => {
                 let total = whole(facts.limits.swap.unwrap_or(u64::MAX).min(host_swap));
-                // What others have swapped, the host has not twice.
-                (total, total.saturating_sub(used).min(own("SwapFree").unwrap_or(u64::MAX)))
+                // What others have swapped, nobody has twice.
+                let others =
+                    own("SwapFree").unwrap_or(u64::MAX).min(facts.limits.swap_left.unwrap_or(u64::MAX));
+                (total, total.saturating_sub(used).min(others))
             }
             None => (0, 0),
         };

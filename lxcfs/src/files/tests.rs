@@ -144,6 +144,18 @@ fn swap_that_others_have_is_not_free() {
 }
 
 #[test]
+fn what_siblings_have_of_a_limit_above_is_not_available() {
+    let mut facts = limited();
+    facts.limits.memory_left = Some(74 * MIB);
+    facts.limits.swap_left = Some(3 * MIB);
+    let text = meminfo::render(MEMINFO, &facts);
+    let found = ["MemFree", "MemAvailable", "SwapFree"].map(|key| kilobytes(&text, key) / 1024);
+    assert_eq!(found, [156, 74, 3]);
+    // Both files go by the same limits, and the same host's swap.
+    assert!(swaps::render(SWAPS, &facts).contains(&format!("\t{}\t", 61 * 1024)));
+}
+
+#[test]
 fn cpuinfo_and_online_show_the_same_processors() {
     let one = Facts { limits: Limits { cpus: Some(cpus("1")), ..Limits::default() }, ..two_processors() };
     let text = cpuinfo::render(CPUINFO, &one);
@@ -434,7 +446,7 @@ prop_compose! {
             events: [("pgfault".to_owned(), total)].into(),
             pressure: None,
         };
-        let limits = Limits { memory, swap, cpus: limited, nodes: None, quota };
+        let limits = Limits { memory, swap, cpus: limited, quota, ..Limits::default() };
         let load = load.map(|(running, blocked, tasks, last_pid)| Load { averages: [total, 0, 1], running, blocked, tasks, last_pid });
         Facts { limits, usage, online, age, begun, load, times: None, nodes, machine: MEMINFO.to_owned(), number }
     }
