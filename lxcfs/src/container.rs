@@ -323,17 +323,15 @@ impl Options {
 }
 
 impl Birth {
-    /// Returns how long the container has been running, and how much later than the host's its own clock began, if it has one.
-    fn age(self, since_boot: Duration) -> (Duration, Option<Duration>) {
-        if self.ahead != 0 {
-            let ahead = Duration::from_nanos(self.ahead.unsigned_abs());
-            return match self.ahead > 0 {
-                true => (since_boot.saturating_add(ahead), None),
-                false => (since_boot.saturating_sub(ahead), Some(ahead)),
-            };
-        }
-        let born = Duration::from_millis(self.born.saturating_mul(10));
-        (since_boot.saturating_sub(born), None)
+    /// Returns how long the container has been running, and how much later than the host's its own clock began, in nanoseconds.
+    fn age(self, since_boot: Duration) -> (Duration, i64) {
+        let shift = Duration::from_nanos(self.ahead.unsigned_abs());
+        let age = match self.ahead {
+            0 => since_boot.saturating_sub(Duration::from_millis(self.born.saturating_mul(10))),
+            1.. => since_boot.saturating_add(shift),
+            _ => since_boot.saturating_sub(shift),
+        };
+        (age, self.ahead.saturating_neg())
     }
 }
 
@@ -345,11 +343,11 @@ mod tests {
     fn a_container_is_as_old_as_its_init_unless_it_has_a_clock() {
         let now = Duration::from_secs(1000);
         let seconds = |seconds: u64| Duration::from_secs(seconds);
-        assert_eq!(Birth { born: 90_000, ahead: 0 }.age(now), (seconds(100), None));
+        assert_eq!(Birth { born: 90_000, ahead: 0 }.age(now), (seconds(100), 0));
         let (ahead, behind) = (3_600_000_000_000, -400_000_000_000);
-        assert_eq!(Birth { born: 90_000, ahead }.age(now), (seconds(4600), None));
-        assert_eq!(Birth { born: 90_000, ahead: behind }.age(now), (seconds(600), Some(seconds(400))));
+        assert_eq!(Birth { born: 90_000, ahead }.age(now), (seconds(4600), -ahead));
+        assert_eq!(Birth { born: 90_000, ahead: behind }.age(now), (seconds(600), -behind));
         assert_eq!(Birth { born: u64::MAX, ahead: i64::MIN }.age(now).0, Duration::ZERO);
-        assert_eq!(Birth { born: u64::MAX, ahead: 0 }.age(now), (Duration::ZERO, None));
+        assert_eq!(Birth { born: u64::MAX, ahead: 0 }.age(now), (Duration::ZERO, 0));
     }
 }

@@ -67,8 +67,8 @@ pub struct Facts {
     pub online: CpuList,
     /// How long it has been running.
     pub age: Duration,
-    /// How much later than the host's its clock began, where it has a clock of its own.
-    pub begun: Option<Duration>,
+    /// How much later than the host's its clock began, in nanoseconds: less than 0 where it shows more than the host's.
+    pub begun: i64,
     /// What runs in it, where it is counted.
     pub load: Option<Load>,
     /// How its processor time is spread over its processors; where nobody remembers, as if it had had these always.

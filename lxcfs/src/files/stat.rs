@@ -56,9 +56,11 @@ fn other(row: &str, facts: &Facts) -> String {
     let running = facts.load.map_or(1, |load| load.running.max(1));
     match row.split_once(' ') {
         // Processes say when they began in terms of the boot, so a container with the host's clock has the host's boot.
-        Some(("btime", host)) => match (host.parse::<u64>(), facts.begun) {
-            (Ok(host), Some(begun)) => format!("btime {}", host.saturating_add(begun.as_secs())),
-            _ => row.to_owned(),
+        Some(("btime", host)) => match host.parse::<u64>() {
+            Ok(host) => {
+                format!("btime {}", host.saturating_add_signed(facts.begun.div_euclid(1_000_000_000)))
+            }
+            Err(_) => row.to_owned(),
         },
         // Who reads this runs.
         Some(("procs_running", _)) => format!("procs_running {running}"),

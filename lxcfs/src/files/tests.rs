@@ -213,12 +213,16 @@ fn stat_leaves_out_processors_that_the_container_has_not() {
 
 #[test]
 fn the_boot_of_stat_moves_with_a_clock_of_its_own_alone() {
-    let boot = |begun| {
+    let boot = |seconds: i64| {
+        let begun = seconds * 1_000_000_000;
         let text = stat::render("btime 1000\n", &Facts { begun, ..two_processors() });
         text.lines().last().map(str::to_owned)
     };
-    assert_eq!(boot(Some(Duration::from_secs(50))).as_deref(), Some("btime 1050"));
-    assert_eq!(boot(None).as_deref(), Some("btime 1000"));
+    assert_eq!(boot(50).as_deref(), Some("btime 1050"));
+    assert_eq!(boot(0).as_deref(), Some("btime 1000"));
+    // A clock that shows more began earlier, but not before there was time.
+    assert_eq!(boot(-300).as_deref(), Some("btime 700"));
+    assert_eq!(boot(-3000).as_deref(), Some("btime 0"));
 }
 
 #[test]
@@ -433,7 +437,7 @@ prop_compose! {
         limited in proptest::option::of(any_list()),
         online in any_list(),
         age in any::<Duration>(),
-        begun in any::<Option<Duration>>(),
+        begun in any::<i64>(),
         (nodes, number, quota) in (proptest::collection::vec(any::<(u32, u64)>(), 0..4), any::<u32>(), any::<Option<u64>>()),
         load in any::<Option<(u64, u64, u64, u32)>>(),
     ) -> Facts {
