@@ -44,8 +44,6 @@ pub struct Container {
 pub struct Seen {
     view: View,
     birth: Birth,
-    online: CpuList,
-    nodes: CpuList,
     history: History,
     counted: Option<Arc<Counted>>,
     latest: Option<Rendered>,
@@ -202,7 +200,7 @@ pub(crate) struct Shown<'a> {
 
 impl Has for Shown<'_> {
     fn path(&mut self, path: &str) -> bool {
-        Host::has(path)
+        self.shared.host.has(path)
     }
 
     fn several(&mut self, which: Several) -> CpuList {
@@ -219,24 +217,24 @@ impl Contents for Shown<'_> {
 impl Seen {
     /// Begins to look at a container.
     pub fn new(view: View, birth: Birth) -> Self {
-        let (online, nodes) = (Host::online(), Host::nodes());
-        Self { view, birth, online, nodes, history: History::default(), counted: None, latest: None }
+        Self { view, birth, history: History::default(), counted: None, latest: None }
     }
 
     /// Returns the numbers of the processors or nodes that it has.
     pub fn several(&mut self, which: Several, shared: &Shared) -> CpuList {
         match which {
             Several::Cpus => {
-                let mut facts = Facts { online: self.online.clone(), ..Facts::default() };
+                let mut facts = Facts { online: shared.host.online(), ..Facts::default() };
                 self.gather(Need::Cpus, &mut facts, shared);
-                facts.cpus()
+                facts.cpus().unwrap_or_default()
             }
-            Several::Nodes => self.own_nodes(),
+            Several::Nodes => self.own_nodes(&shared.host),
         }
     }
 
-    fn own_nodes(&self) -> CpuList {
-        self.view.nodes().map_or_else(|| self.nodes.clone(), |own| own.and(&self.nodes))
+    fn own_nodes(&self, host: &Host) -> CpuList {
+        let all = host.nodes();
+        self.view.nodes().map_or_else(|| all.clone(), |own| own.and(&all))
     }
 
     /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
@@ -256,7 +254,7 @@ impl Seen {
     fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
         let Some(file) = FILES.get(at) else { return String::new() };
         let (age, begun) = self.birth.age(sys::clock::since_boot());
-        let online = self.online.clone();
+        let online = shared.host.online();
         let mut facts = Facts { online, age, begun, number: of.unwrap_or(0), ..Facts::default() };
         file.needs.iter().for_each(|need| self.gather(*need, &mut facts, shared));
         (file.render)(&shared.host.text(at, of), &facts)
@@ -278,7 +276,7 @@ impl Seen {
             }
             Need::CpuTime => {
                 usage.cpu = view.cpu_time();
-                let cpus = facts.cpus();
+                let cpus = facts.cpus().unwrap_or_default();
                 let time = facts.usage.cpu.as_ref();
                 facts.times = time.map(|time| self.history.show(time, &cpus, facts.age));
             }
@@ -286,8 +284,8 @@ impl Seen {
             Need::Events => usage.events = view.events(),
             Need::Nodes => {
                 limits.nodes = view.nodes();
-                facts.nodes =
-                    self.own_nodes().numbers().map(|node| (node, Host::bytes_of_node(node))).collect();
+                let (host, nodes) = (&shared.host, self.own_nodes(&shared.host));
+                facts.nodes = nodes.numbers().map(|node| (node, host.bytes_of_node(node))).collect();
             }
             Need::MemoryOfNodes if facts.nodes.len() > 1 => usage.nodes = view.memory_of_nodes(),
             Need::MemoryOfNodes => {}
@@ -338,6 +336,22 @@ impl Birth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_that_goes_offline_is_gone_at_the_next_look() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("sys/devices/system/cpu");
+        std::fs::create_dir_all(&directory).unwrap();
+        let online = |text: &str| std::fs::write(directory.join("online"), text).unwrap();
+        let shared = Shared { host: Host::at(root.path()), ..Shared::default() };
+        let mut seen = Seen::new(View::new(Vec::new()), Birth { born: 0, ahead: 0 });
+        let at = FILES.iter().position(|file| file.path.ends_with("cpu/online")).unwrap();
+        online("0-3\n");
+        assert_eq!(seen.render(at, None, &shared), "0-3\n");
+        online("0-1\n");
+        assert_eq!(seen.render(at, None, &shared), "0-1\n");
+        assert_eq!(seen.several(Several::Cpus, &shared).count(), 2);
+    }
 
     #[test]
     fn a_container_is_as_old_as_its_init_unless_it_has_a_clock() {

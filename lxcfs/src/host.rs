@@ -1,7 +1,7 @@
 //! The host's own files, opened once and read again and again.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cgroup::CpuList;
@@ -13,45 +13,62 @@ const MOST: usize = 16 << 20;
 
 /// The host's files, one for each of the table that there is once. Those of processors and nodes are opened when they are read.
 #[derive(Debug)]
-pub struct Host(Vec<OnceLock<Option<OwnedFd>>>);
+pub struct Host {
+    root: PathBuf,
+    /// One that cannot be opened is tried again.
+    opened: Vec<OnceLock<OwnedFd>>,
+}
 
 impl Default for Host {
     fn default() -> Self {
-        Self(FILES.iter().map(|_| OnceLock::new()).collect())
+        Self::at("/")
     }
 }
 
 impl Host {
+    /// Takes what is below a directory for the host's files.
+    pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), opened: FILES.iter().map(|_| OnceLock::new()).collect() }
+    }
+
     /// Reads the host's text of a file, by its place in the table and the number that stands for `#` in its path; one that the
     /// host has not is empty.
     pub fn text(&self, at: usize, of: Option<u32>) -> String {
-        let (Some(cell), Some(file)) = (self.0.get(at), FILES.get(at)) else { return String::new() };
+        let (Some(cell), Some(file)) = (self.opened.get(at), FILES.get(at)) else { return String::new() };
         if let Some(of) = of {
-            return numbered(&file.path, of);
+            return self.numbered(&file.path, of);
         }
-        let opened = cell.get_or_init(|| open(&file.path));
-        opened.as_ref().map_or_else(String::new, read)
+        match cell.get() {
+            Some(file) => read(file),
+            None => {
+                self.open(&file.path).map_or_else(String::new, |opened| read(cell.get_or_init(|| opened)))
+            }
+        }
+    }
+
+    fn text_of(&self, path: &str) -> String {
+        let at = FILES.iter().position(|file| file.path == path);
+        at.map_or_else(String::new, |at| self.text(at, None))
     }
 
     /// Reads the host's /proc/meminfo.
     pub fn meminfo(&self) -> String {
-        let at = FILES.iter().position(|file| file.path == "proc/meminfo");
-        at.map_or_else(String::new, |at| self.text(at, None))
+        self.text_of("proc/meminfo")
     }
 
-    /// Reads which processors are online.
-    pub fn online() -> CpuList {
-        list("/sys/devices/system/cpu/online")
+    /// Reads which processors are online: they can change.
+    pub fn online(&self) -> CpuList {
+        CpuList::parse(&self.text_of("sys/devices/system/cpu/online")).unwrap_or_default()
     }
 
     /// Reads which nodes there are.
-    pub fn nodes() -> CpuList {
-        list("/sys/devices/system/node/online")
+    pub fn nodes(&self) -> CpuList {
+        CpuList::parse(&self.text_of("sys/devices/system/node/online")).unwrap_or_default()
     }
 
     /// Reads how many bytes a node has.
-    pub fn bytes_of_node(node: u32) -> u64 {
-        let text = numbered("sys/devices/system/node/node#/meminfo", node);
+    pub fn bytes_of_node(&self, node: u32) -> u64 {
+        let text = self.numbered("sys/devices/system/node/node#/meminfo", node);
         let line = text.lines().find_map(|line| line.split_once("MemTotal:"));
         let kilobytes =
             line.and_then(|(_, rest)| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
@@ -59,25 +76,20 @@ impl Host {
     }
 
     /// Tells whether there is something by this path from the root.
-    pub fn has(path: &str) -> bool {
-        Path::new("/").join(path).exists()
+    pub fn has(&self, path: &str) -> bool {
+        self.root.join(path).exists()
     }
-}
 
-fn open(path: &str) -> Option<OwnedFd> {
-    sys::path::open_read(&Path::new("/").join(path)).ok()
+    fn open(&self, path: &str) -> Option<OwnedFd> {
+        sys::path::open_read(&self.root.join(path)).ok()
+    }
+
+    fn numbered(&self, path: &str, of: u32) -> String {
+        self.open(&path.replace('#', &of.to_string())).as_ref().map_or_else(String::new, read)
+    }
 }
 
 fn read(file: &OwnedFd) -> String {
     let bytes = sys::path::reread_all(file.as_fd(), MOST).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn numbered(path: &str, of: u32) -> String {
-    open(&path.replace('#', &of.to_string())).as_ref().map_or_else(String::new, read)
-}
-
-fn list(path: &str) -> CpuList {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    CpuList::parse(&text).unwrap_or_default()
 }

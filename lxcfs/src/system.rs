@@ -298,7 +298,7 @@ impl Inner {
 
     fn with_names<T>(&self, request: &Request, then: impl FnOnce(&mut dyn Has) -> T) -> Option<T> {
         match self.viewer(request)? {
-            Viewer::Host => Some(then(&mut OfHost)),
+            Viewer::Host => Some(then(&mut OfHost(&self.shared.host))),
             Viewer::Container(known) => {
                 let mut known = guard(&known);
                 Some(then(&mut Shown { seen: &mut known.found.seen, shared: &self.shared }))
@@ -405,15 +405,15 @@ impl Inner {
 }
 
 /// What the host has, for who is in no container.
-struct OfHost;
+struct OfHost<'a>(&'a Host);
 
-impl Has for OfHost {
+impl Has for OfHost<'_> {
     fn path(&mut self, path: &str) -> bool {
-        Host::has(path)
+        self.0.has(path)
     }
 
     fn several(&mut self, which: Several) -> CpuList {
-        if which == Several::Cpus { Host::online() } else { Host::nodes() }
+        if which == Several::Cpus { self.0.online() } else { self.0.nodes() }
     }
 }
 

@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
         };
         if let Some(time) = &facts.usage.cpu {
             let mut history = History::default();
-            let before = history.show(time, &facts.cpus(), facts.age);
+            let before = history.show(time, &facts.cpus().unwrap_or_default(), facts.age);
             let after = history.show(&CpuTime::default(), &online, Duration::ZERO);
             assert!(after.all.user >= before.all.user && after.all.idle >= before.all.idle);
             facts.times = Some(after);

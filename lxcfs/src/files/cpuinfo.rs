@@ -6,10 +6,7 @@ use super::Facts;
 
 /// Leaves out the other blocks. What is no block of a processor stays: some machines have lines about all of them.
 pub(super) fn render(host: &str, facts: &Facts) -> String {
-    let cpus = facts.cpus();
-    if cpus.count() == 0 {
-        return host.to_owned();
-    }
+    let Some(cpus) = facts.cpus() else { return host.to_owned() };
     let is_own = |block: &&str| number(block).is_none_or(|cpu| cpus.contains(cpu));
     host.split_inclusive("\n\n").filter(is_own).collect()
 }

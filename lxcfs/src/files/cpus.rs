@@ -6,16 +6,16 @@ use super::Facts;
 
 /// Leaves out of a list those that the container has not.
 pub(super) fn list(host: &str, facts: &Facts) -> String {
-    match CpuList::parse(host) {
-        Some(all) => format!("{}\n", all.and(&facts.cpus())),
-        None => host.to_owned(),
+    match (CpuList::parse(host), facts.cpus()) {
+        (Some(all), Some(own)) => format!("{}\n", all.and(&own)),
+        _ => host.to_owned(),
     }
 }
 
 /// Leaves them out of a mask: groups of eight hexadecimal digits, the lowest last.
 pub(super) fn mask(host: &str, facts: &Facts) -> String {
     const BITS: u32 = 32;
-    let cpus = facts.cpus();
+    let Some(cpus) = facts.cpus() else { return host.to_owned() };
     let groups: Vec<&str> = host.trim_end().split(',').collect();
     let count = groups.len() as u32;
     let own = |(at, group): (u32, &&str)| {

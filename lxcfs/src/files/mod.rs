@@ -83,24 +83,27 @@ pub struct Facts {
 
 impl Facts {
     /// Returns the container's processors: those that it may use, of those that are online. Where a quota counts, not more
-    /// than that gives it.
+    /// than that gives it. None where none are known: then the host's stand, in every file.
     ///
     /// LXC: numbers them anew from 0 then; here they keep the numbers that sched_getaffinity(2) gives.
-    pub fn cpus(&self) -> CpuList {
-        let own = match &self.limits.cpus {
-            Some(cpus) => cpus.and(&self.online),
-            None => self.online.clone(),
+    pub fn cpus(&self) -> Option<CpuList> {
+        let online = Some(&self.online).filter(|online| online.count() > 0);
+        let own = match (&self.limits.cpus, online) {
+            (Some(cpus), Some(online)) => cpus.and(online),
+            (Some(cpus), None) => cpus.clone(),
+            (None, online) => online?.clone(),
         };
-        match self.limits.quota {
+        let own = match self.limits.quota {
             Some(thousandths) => own.first(thousandths.div_ceil(1000).max(1)),
             None => own,
-        }
+        };
+        Some(own).filter(|own| own.count() > 0)
     }
 
     /// Returns the times of its processors, where they are counted.
     fn times(&self) -> Option<Times> {
-        let time = self.usage.cpu.as_ref()?;
-        let unremembered = || History::default().show(time, &self.cpus(), self.age);
+        let (time, cpus) = (self.usage.cpu.as_ref()?, self.cpus()?);
+        let unremembered = || History::default().show(time, &cpus, self.age);
         Some(self.times.clone().unwrap_or_else(unremembered))
     }
 }

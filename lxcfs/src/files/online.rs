@@ -5,8 +5,7 @@ use super::Facts;
 
 /// Shows the list; the host's where none is known.
 pub(super) fn render(host: &str, facts: &Facts) -> String {
-    let cpus = facts.cpus();
-    if cpus.count() == 0 { host.to_owned() } else { format!("{cpus}\n") }
+    facts.cpus().map_or_else(|| host.to_owned(), |cpus| format!("{cpus}\n"))
 }
 
 /// Shows an empty list.

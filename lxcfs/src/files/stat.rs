@@ -20,7 +20,7 @@ pub(super) fn render(host: &str, facts: &Facts) -> String {
         match (number(row), &times) {
             (Some(Row::All), None) => copy(&mut text, row),
             (Some(Row::All), Some(_)) => {}
-            (Some(Row::One(cpu)), _) if !cpus.contains(cpu) => {}
+            (Some(Row::One(cpu)), _) if cpus.as_ref().is_some_and(|cpus| !cpus.contains(cpu)) => {}
             (Some(Row::One(_)), None) => copy(&mut text, row),
             (Some(Row::One(cpu)), Some(times)) => {
                 line(&mut text, &format!("cpu{cpu}"), times.each.get(&cpu).copied().unwrap_or_default());

@@ -167,6 +167,26 @@ fn cpuinfo_and_online_show_the_same_processors() {
 }
 
 #[test]
+fn where_no_processors_are_known_every_file_shows_the_hosts() {
+    let unknown = Facts { online: CpuList::default(), ..two_processors() };
+    let time = Some(CpuTime { user: 3_000_000_000, system: 0, each: None });
+    let counted = Facts { usage: Usage { cpu: time, ..Usage::default() }, ..unknown.clone() };
+    for facts in [unknown, counted] {
+        assert_eq!(cpuinfo::render(CPUINFO, &facts), CPUINFO);
+        assert_eq!(online::render(ONLINE, &facts), ONLINE);
+        assert_eq!(cpus::list("0-1\n", &facts), "0-1\n");
+        assert_eq!(times(&stat::render(STAT, &facts), "cpu1"), times(STAT, "cpu1"));
+    }
+    // What the group says is known without the machine's list.
+    let one = Facts {
+        online: CpuList::default(),
+        limits: Limits { cpus: Some(cpus("1")), ..Limits::default() },
+        ..two_processors()
+    };
+    assert_eq!(online::render(ONLINE, &one), "1\n");
+}
+
+#[test]
 fn lines_about_no_processor_stay_in_cpuinfo() {
     let host = "processor\t: 0\nx\t: 1\n\nprocessor\t: 1\nx\t: 2\n\nHardware\t: board\n";
     let one = Facts { limits: Limits { cpus: Some(cpus("1")), ..Limits::default() }, ..two_processors() };
