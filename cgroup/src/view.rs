@@ -398,32 +398,39 @@ impl Files {
         Self { dir, opened: RefCell::default() }
     }
 
-    /// Reads a file; none when it is not there, or the group has gone.
+    /// Reads a file; none when it is not there, or the group has gone. Where a controller has been disabled and enabled again, the
+    /// file is another one, and the one that was opened answers ENODEV for ever.
     fn text(&self, name: &'static str) -> Option<String> {
-        /// What the usual files need at most, and the most that is taken of one.
-        const USUAL: usize = 8 << 10;
-        const MOST: usize = 4 << 20;
         let mut opened = self.opened.borrow_mut();
-        let at = match opened.iter().position(|(known, _)| *known == name) {
-            Some(at) => at,
-            None => {
-                opened.push((name, path::open_read_at(self.dir.as_fd(), Path::new(name)).ok()?));
-                opened.len() - 1
+        if let Some(at) = opened.iter().position(|(known, _)| *known == name) {
+            match read(&opened[at].1) {
+                Ok(text) => return Some(text),
+                Err(_) => drop(opened.swap_remove(at)),
             }
-        };
-        let file = &opened[at].1;
-        let mut room = USUAL;
-        loop {
-            let bytes = path::reread(file.as_fd(), room).ok()?;
-            if bytes.len() < room || room >= MOST {
-                return Some(String::from_utf8_lossy(&bytes).into_owned());
-            }
-            room *= 4;
         }
+        let file = path::open_read_at(self.dir.as_fd(), Path::new(name)).ok()?;
+        let text = read(&file).ok()?;
+        opened.push((name, file));
+        Some(text)
     }
 
     fn number(&self, name: &'static str) -> Option<u64> {
         self.text(name)?.trim().parse().ok()
+    }
+}
+
+/// Reads an open file of a group as text.
+fn read(file: &OwnedFd) -> sys::Result<String> {
+    /// What the usual files need at most, and the most that is taken of one.
+    const USUAL: usize = 8 << 10;
+    const MOST: usize = 4 << 20;
+    let mut room = USUAL;
+    loop {
+        let bytes = path::reread(file.as_fd(), room)?;
+        if bytes.len() < room || room >= MOST {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        room *= 4;
     }
 }
 

@@ -153,6 +153,17 @@ fn a_file_is_read_anew_each_time_and_whatever_its_length() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_any_more_is_opened_once_more() {
+    let tree = Tree::new().group("a", &[("cpuset.cpus.effective", "0-1\n")]);
+    let files = Files::of(path::open_dir(&tree.0.path().join("a")).unwrap());
+    // A directory cannot be read, as the file of a controller that has been disabled cannot.
+    let stale = path::open_dir(tree.0.path()).unwrap();
+    files.opened.borrow_mut().push(("cpuset.cpus.effective", stale));
+    assert_eq!(files.text("cpuset.cpus.effective").as_deref(), Some("0-1\n"));
+    assert_eq!(files.opened.borrow().len(), 1);
+}
+
+#[test]
 fn what_is_above_the_hierarchy_is_no_group() {
     let tree = Tree::new().group("a/b", &[]);
     // `a` has no cgroup.procs: as if the mount ended there.
