@@ -4,12 +4,12 @@
 //! resolved by name again. Files are opened once and then read from their beginning, which makes the kernel write them anew.
 //! Sources: the kernel's cgroup-v2.rst and cgroup-v1/{memory,cpuacct,blkio-controller}.rst.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use sys::path;
+use sys::{Errno, Result, path};
 
 use crate::cpus::CpuList;
 use crate::group::Group;
@@ -127,7 +127,7 @@ impl Tasks {
             if found.len() >= most || groups > most {
                 return Err(sys::Error::new(
                     "more groups or tasks than are counted".to_owned(),
-                    sys::Errno::E2BIG,
+                    Errno::E2BIG,
                 ));
             }
             if let Ok(text) = tree::text_of(group, self.file) {
@@ -142,9 +142,12 @@ impl Tasks {
     }
 }
 
-/// A group, and those above it.
+/// A group, and those above it, which are opened when something is asked that they have a say in.
 #[derive(Debug)]
-struct Line(Vec<Files>);
+struct Line {
+    own: Files,
+    above: OnceCell<Vec<Files>>,
+}
 
 /// The files of one group, opened when they are first asked for. One that is not there is asked for again: the controller
 /// can be enabled later.
@@ -178,7 +181,7 @@ impl Group {
     ///
     /// # Errors
     /// There are no fds left.
-    pub fn directories_to_view(&self) -> sys::Result<Vec<Directory>> {
+    pub fn directories_to_view(&self) -> Result<Vec<Directory>> {
         let is_read = |m: &&crate::group::Member| {
             m.version == Version::V2 || m.controllers.iter().any(|c| READ.contains(&c.as_str()))
         };
@@ -191,17 +194,13 @@ impl Group {
 }
 
 impl View {
-    /// Holds the directories, and opens those above them.
+    /// Holds the directories.
     pub fn new(directories: Vec<Directory>) -> Self {
         let mut view = Self { v1: Vec::new(), unified: None };
         for Directory { version, controllers, dir } in directories {
             match version {
-                // v1 tells by itself what those above say, but for quotas.
-                Version::V1 if controllers.iter().any(|c| c == "cpu") => {
-                    view.v1.push((controllers, Line::up_from(dir)));
-                }
-                Version::V1 => view.v1.push((controllers, Line(vec![Files::of(dir)]))),
-                Version::V2 => view.unified = Some(Line::up_from(dir)),
+                Version::V1 => view.v1.push((controllers, Line::of(dir))),
+                Version::V2 => view.unified = Some(Line::of(dir)),
             }
         }
         view
@@ -212,113 +211,147 @@ impl View {
     }
 
     /// Reads what memory it may use and uses. A controller is asked where it is: in its v1 hierarchy, or in v2.
-    pub fn memory(&self, limits: &mut Limits, usage: &mut Usage) {
+    ///
+    /// # Errors
+    /// Here and below: what may be there cannot be read now, as without fds. What is not there is no error.
+    pub fn memory(&self, limits: &mut Limits, usage: &mut Usage) -> Result<()> {
         match (self.v1_with("memory"), &self.unified) {
-            (Some(line), _) => memory_v1(line, limits, usage),
+            (Some(line), _) => memory_v1(&line.own, limits, usage),
             (None, Some(line)) => memory_v2(line, limits, usage),
-            (None, None) => {}
+            (None, None) => Ok(()),
         }
     }
 
     /// Reads which processors it runs on: what it really has, not what it asked for. A group of v2 without the controller has
     /// those of the nearest one above it that has.
-    pub fn cpus(&self) -> Option<CpuList> {
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn cpus(&self) -> Result<Option<CpuList>> {
         self.effective("cpuset.effective_cpus", "cpuset.cpus.effective")
     }
 
     /// Reads the memory of which nodes it has, in the same way.
-    pub fn nodes(&self) -> Option<CpuList> {
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn nodes(&self) -> Result<Option<CpuList>> {
         self.effective("cpuset.effective_mems", "cpuset.mems.effective")
     }
 
-    fn effective(&self, v1: &'static str, v2: &'static str) -> Option<CpuList> {
-        let nearest = |line: &Line, name| line.0.iter().find_map(|files| files.text(name));
+    fn effective(&self, v1: &'static str, v2: &'static str) -> Result<Option<CpuList>> {
         let text = match (self.v1_with("cpuset"), &self.unified) {
-            (Some(line), _) => nearest(line, v1),
-            (None, Some(line)) => nearest(line, v2),
+            (Some(line), _) => line.nearest(v1)?,
+            (None, Some(line)) => line.nearest(v2)?,
             (None, None) => None,
         };
-        CpuList::parse(&text?)
+        Ok(text.and_then(|text| CpuList::parse(&text)))
     }
 
     /// Reads how much of the processors it may use, in thousandths of one.
-    pub fn quota(&self) -> Option<u64> {
-        let v1 =
-            |files: &Files| texts::quota(&files.text("cpu.cfs_quota_us")?, &files.text("cpu.cfs_period_us")?);
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn quota(&self) -> Result<Option<u64>> {
+        let v1 = |files: &Files| {
+            let (quota, period) = (files.text("cpu.cfs_quota_us")?, files.text("cpu.cfs_period_us")?);
+            Ok(quota.zip(period).and_then(|(quota, period)| texts::quota(&quota, &period)))
+        };
         let v2 = |files: &Files| {
-            let text = files.text("cpu.max")?;
-            text.split_once(' ').and_then(|(quota, period)| texts::quota(quota, period))
+            let text = files.text("cpu.max")?.unwrap_or_default();
+            Ok(text.split_once(' ').and_then(|(quota, period)| texts::quota(quota, period)))
         };
         match (self.v1_with("cpu"), &self.unified) {
-            (Some(line), _) => line.0.iter().filter_map(v1).min(),
-            (None, Some(line)) => line.0.iter().filter_map(v2).min(),
-            (None, None) => None,
+            (Some(line), _) => line.least(v1),
+            (None, Some(line)) => line.least(v2),
+            (None, None) => Ok(None),
         }
     }
 
     /// Reads faults and the like.
-    pub fn events(&self) -> BTreeMap<String, u64> {
-        self.own_memory("memory.stat")
-            .map_or_else(BTreeMap::new, |(text, version)| texts::events(&text, version))
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn events(&self) -> Result<BTreeMap<String, u64>> {
+        let own = self.own_memory("memory.stat")?;
+        Ok(own.map_or_else(BTreeMap::new, |(text, version)| texts::events(&text, version)))
     }
 
     /// Reads the memory on each node.
-    pub fn memory_of_nodes(&self) -> BTreeMap<u32, MemoryUsage> {
-        self.own_memory("memory.numa_stat")
-            .map_or_else(BTreeMap::new, |(text, version)| texts::nodes(&text, version))
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn memory_of_nodes(&self) -> Result<BTreeMap<u32, MemoryUsage>> {
+        let own = self.own_memory("memory.numa_stat")?;
+        Ok(own.map_or_else(BTreeMap::new, |(text, version)| texts::nodes(&text, version)))
     }
 
-    fn own_memory(&self, name: &'static str) -> Option<(String, Version)> {
-        match (self.v1_with("memory"), &self.unified) {
-            (Some(line), _) => Some((line.own()?.text(name)?, Version::V1)),
-            (None, Some(line)) => Some((line.own()?.text(name)?, Version::V2)),
-            (None, None) => None,
-        }
+    fn own_memory(&self, name: &'static str) -> Result<Option<(String, Version)>> {
+        let (line, version) = match (self.v1_with("memory"), &self.unified) {
+            (Some(line), _) => (line, Version::V1),
+            (None, Some(line)) => (line, Version::V2),
+            (None, None) => return Ok(None),
+        };
+        Ok(line.own.text(name)?.map(|text| (text, version)))
     }
 
     /// Reads the pressure that its processes feel. v2 counts it in every group, with or without a controller; v1 in none.
-    pub fn pressure(&self, name: &'static str) -> Option<String> {
-        self.unified.as_ref()?.own()?.text(name)
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn pressure(&self, name: &'static str) -> Result<Option<String>> {
+        self.unified.as_ref().map_or(Ok(None), |line| line.own.text(name))
     }
 
     /// Returns a look at its tasks of its own, for another thread: by v2, where all of them are, or by any v1 hierarchy.
-    pub fn tasks(&self) -> Option<Tasks> {
+    ///
+    /// # Errors
+    /// There are no fds left.
+    pub fn tasks(&self) -> Result<Option<Tasks>> {
         let (line, file) = match (&self.unified, self.v1.first()) {
             (Some(line), _) => (line, "cgroup.threads"),
             (None, Some((_, line))) => (line, "tasks"),
-            (None, None) => return None,
+            (None, None) => return Ok(None),
         };
-        let dir = tree::open(line.own()?.dir.as_fd(), ".").ok()?;
-        Some(Tasks { dir, file })
+        let dir = tree::open(line.own.dir.as_fd(), ".");
+        told(dir.map(|dir| Tasks { dir, file }))
     }
 
     /// Reads the processor time.
-    pub fn cpu_time(&self) -> Option<CpuTime> {
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn cpu_time(&self) -> Result<Option<CpuTime>> {
+        let parsed = |files: &Files, name, parse: fn(&str) -> Option<CpuTime>| {
+            Ok(files.text(name)?.and_then(|text| parse(&text)))
+        };
         match (self.v1_with("cpuacct"), &self.unified) {
-            (Some(line), _) => CpuTime::parse_v1(&line.own()?.text("cpuacct.usage_all")?),
-            (None, Some(line)) => CpuTime::parse_v2(&line.own()?.text("cpu.stat")?),
-            (None, None) => None,
+            (Some(line), _) => parsed(&line.own, "cpuacct.usage_all", CpuTime::parse_v1),
+            (None, Some(line)) => parsed(&line.own, "cpu.stat", CpuTime::parse_v2),
+            (None, None) => Ok(None),
         }
     }
 
     /// Reads what went to and from block devices.
-    pub fn disks(&self) -> Option<Vec<DiskUsage>> {
+    ///
+    /// # Errors
+    /// See [`View::memory`].
+    pub fn disks(&self) -> Result<Option<Vec<DiskUsage>>> {
         match (self.v1_with("blkio"), &self.unified) {
-            (Some(line), _) => {
-                let own = line.own()?;
+            (Some(Line { own, .. }), _) => {
                 let bytes = own.text("blkio.throttle.io_service_bytes_recursive")?;
-                Some(texts::disks_v1(&bytes, &own.text("blkio.throttle.io_serviced_recursive")?))
+                let operations = own.text("blkio.throttle.io_serviced_recursive")?;
+                Ok(bytes.zip(operations).map(|(bytes, operations)| texts::disks_v1(&bytes, &operations)))
             }
-            (None, Some(line)) => Some(texts::disks_v2(&line.own()?.text("io.stat")?)),
-            (None, None) => None,
+            (None, Some(line)) => Ok(line.own.text("io.stat")?.map(|text| texts::disks_v2(&text))),
+            (None, None) => Ok(None),
         }
     }
 }
 
-fn memory_v1(line: &Line, limits: &mut Limits, usage: &mut Usage) {
-    let Some(own) = line.own() else { return };
-    let (Some(stat), Some(total)) = (own.text("memory.stat"), own.number("memory.usage_in_bytes")) else {
-        return;
+fn memory_v1(own: &Files, limits: &mut Limits, usage: &mut Usage) -> Result<()> {
+    let (Some(stat), Some(total)) = (own.text("memory.stat")?, own.number("memory.usage_in_bytes")?) else {
+        return Ok(());
     };
     // Without a limit there stands the largest number of pages that the kernel can write.
     const UNLIMITED: u64 = 1 << 62;
@@ -332,54 +365,83 @@ fn memory_v1(line: &Line, limits: &mut Limits, usage: &mut Usage) {
     // A machine without swap accounting has no such line, and that of what is swapped is 0 whatever is.
     let swap = value("hierarchical_memsw_limit").and(value("total_swap"));
     usage.memory = Some(MemoryUsage { total, swap, parts: MemoryParts::parse(&stat, Version::V1) });
+    Ok(())
 }
 
-fn memory_v2(line: &Line, limits: &mut Limits, usage: &mut Usage) {
-    let Some(own) = line.own() else { return };
-    let (Some(stat), Some(total)) = (own.text("memory.stat"), own.number("memory.current")) else { return };
+fn memory_v2(line: &Line, limits: &mut Limits, usage: &mut Usage) -> Result<()> {
+    let own = &line.own;
+    let (Some(stat), Some(total)) = (own.text("memory.stat")?, own.number("memory.current")?) else {
+        return Ok(());
+    };
     // `max` is no number, and so no limit.
-    let least = |name| line.0.iter().filter_map(|files| files.number(name)).min();
-    limits.memory = least("memory.max");
-    limits.swap = least("memory.swap.max");
-    let above = line.0.get(1..).unwrap_or_default();
-    limits.memory_left = above.iter().filter_map(memory_left).min();
-    limits.swap_left =
-        above.iter().filter_map(|files| left(files, "memory.swap.max", "memory.swap.current")).min();
-    let swap = own.number("memory.swap.current");
+    limits.memory = line.least(|files| files.number("memory.max"))?;
+    limits.swap = line.least(|files| files.number("memory.swap.max"))?;
+    let above = line.above()?;
+    limits.memory_left = least(above, memory_left)?;
+    limits.swap_left = least(above, |files| left(files, "memory.swap.max", "memory.swap.current"))?;
+    let swap = own.number("memory.swap.current")?;
     usage.memory = Some(MemoryUsage { total, swap, parts: MemoryParts::parse(&stat, Version::V2) });
+    Ok(())
 }
 
 /// Returns what a group of v2 has not used of a limit.
-fn left(files: &Files, limit: &'static str, used: &'static str) -> Option<u64> {
-    Some(files.number(limit)?.saturating_sub(files.number(used)?))
+fn left(files: &Files, limit: &'static str, used: &'static str) -> Result<Option<u64>> {
+    let Some(limit) = files.number(limit)? else { return Ok(None) };
+    Ok(files.number(used)?.map(|used| limit.saturating_sub(used)))
 }
 
 /// Returns what a group of v2 has not used of its memory, or what is page cache and slab of the kernel's that goes when there is need.
-fn memory_left(files: &Files) -> Option<u64> {
-    let left = left(files, "memory.max", "memory.current")?;
-    let parts = MemoryParts::parse(&files.text("memory.stat").unwrap_or_default(), Version::V2);
-    Some(left.saturating_add(parts.reclaimable()))
+fn memory_left(files: &Files) -> Result<Option<u64>> {
+    let Some(left) = left(files, "memory.max", "memory.current")? else { return Ok(None) };
+    let parts = MemoryParts::parse(&files.text("memory.stat")?.unwrap_or_default(), Version::V2);
+    Ok(Some(left.saturating_add(parts.reclaimable())))
+}
+
+/// Returns the least number of those that groups tell.
+fn least<'a>(
+    groups: impl IntoIterator<Item = &'a Files>,
+    number: impl Fn(&Files) -> Result<Option<u64>>,
+) -> Result<Option<u64>> {
+    let told: Vec<Option<u64>> = groups.into_iter().map(number).collect::<Result<_>>()?;
+    Ok(told.into_iter().flatten().min())
 }
 
 impl Line {
-    /// Opens the groups above one. `..` is safe, since no cgroup can be moved below another parent; the top is where the file
-    /// system ends, or what a cgroup namespace shows as its root.
-    fn up_from(dir: OwnedFd) -> Self {
-        /// The kernel lets hierarchies be far deeper than any is; limits of more would cost more than they tell.
-        const DEEPEST: usize = 64;
-        let mut line = vec![Files::of(dir)];
-        while line.len() < DEEPEST
-            && let Some(below) = line.last()
-            && let Ok(dir) = tree::open(below.dir.as_fd(), "..")
-            && is_above(&dir, &below.dir)
-        {
-            line.push(Files::of(dir));
-        }
-        Self(line)
+    fn of(dir: OwnedFd) -> Self {
+        Self { own: Files::of(dir), above: OnceCell::new() }
     }
 
-    fn own(&self) -> Option<&Files> {
-        self.0.first()
+    /// Returns the groups above.
+    fn above(&self) -> Result<&[Files]> {
+        if let Some(above) = self.above.get() {
+            return Ok(above);
+        }
+        let above = self.own.all_above()?;
+        Ok(self.above.get_or_init(|| above))
+    }
+
+    /// Returns the least number of those that the group and those above it tell.
+    fn least(&self, number: impl Fn(&Files) -> Result<Option<u64>>) -> Result<Option<u64>> {
+        least([&self.own].into_iter().chain(self.above()?), number)
+    }
+
+    /// Returns a file of the group's, or of the nearest one above that has it.
+    fn nearest(&self, name: &'static str) -> Result<Option<String>> {
+        if let Some(own) = self.own.text(name)? {
+            return Ok(Some(own));
+        }
+        self.above()?.iter().find_map(|files| files.text(name).transpose()).transpose()
+    }
+}
+
+/// What cannot be had for good tells nothing: what is not there, has been removed, is not built into the kernel or is not for this
+/// user. Everything else, as that no fds are left, is an error, or a limit would vanish for who asks just then.
+fn told<T>(had: Result<T>) -> Result<Option<T>> {
+    const FOR_GOOD: [Errno; 5] =
+        [Errno::ENOENT, Errno::ENODEV, Errno::EOPNOTSUPP, Errno::EACCES, Errno::EPERM];
+    match had {
+        Err(e) if FOR_GOOD.contains(&e.errno()) => Ok(None),
+        had => had.map(Some),
     }
 }
 
@@ -398,29 +460,47 @@ impl Files {
         Self { dir, opened: RefCell::default() }
     }
 
+    /// Opens the groups above one. `..` is safe, since no cgroup can be moved below another parent; the top is where the file
+    /// system ends, or what a cgroup namespace shows as its root.
+    fn all_above(&self) -> Result<Vec<Self>> {
+        /// The kernel lets hierarchies be far deeper than any is; limits of more would cost more than they tell.
+        const DEEPEST: usize = 63;
+        let mut above: Vec<Self> = Vec::new();
+        while above.len() < DEEPEST {
+            let below = &above.last().unwrap_or(self).dir;
+            match told(tree::open(below.as_fd(), ".."))? {
+                Some(dir) if is_above(&dir, below) => above.push(Self::of(dir)),
+                _ => break,
+            }
+        }
+        Ok(above)
+    }
+
     /// Reads a file; none when it is not there, or the group has gone. Where a controller has been disabled and enabled again, the
     /// file is another one, and the one that was opened answers ENODEV for ever.
-    fn text(&self, name: &'static str) -> Option<String> {
+    fn text(&self, name: &'static str) -> Result<Option<String>> {
         let mut opened = self.opened.borrow_mut();
         if let Some(at) = opened.iter().position(|(known, _)| *known == name) {
             match read(&opened[at].1) {
-                Ok(text) => return Some(text),
+                Ok(text) => return Ok(Some(text)),
                 Err(_) => drop(opened.swap_remove(at)),
             }
         }
-        let file = path::open_read_at(self.dir.as_fd(), Path::new(name)).ok()?;
-        let text = read(&file).ok()?;
+        let Some(file) = told(path::open_read_at(self.dir.as_fd(), Path::new(name)))? else {
+            return Ok(None);
+        };
+        let text = told(read(&file))?;
         opened.push((name, file));
-        Some(text)
+        Ok(text)
     }
 
-    fn number(&self, name: &'static str) -> Option<u64> {
-        self.text(name)?.trim().parse().ok()
+    fn number(&self, name: &'static str) -> Result<Option<u64>> {
+        Ok(self.text(name)?.and_then(|text| text.trim().parse().ok()))
     }
 }
 
 /// Reads an open file of a group as text.
-fn read(file: &OwnedFd) -> sys::Result<String> {
+fn read(file: &OwnedFd) -> Result<String> {
     /// What the usual files need at most, and the most that is taken of one.
     const USUAL: usize = 8 << 10;
     const MOST: usize = 4 << 20;

@@ -209,7 +209,7 @@ impl Has for Shown<'_> {
 }
 
 impl Contents for Shown<'_> {
-    fn render(&mut self, file: usize, of: Option<u32>) -> String {
+    fn render(&mut self, file: usize, of: Option<u32>) -> sys::Result<String> {
         self.seen.render(file, of, self.shared)
     }
 }
@@ -224,86 +224,93 @@ impl Seen {
     pub fn several(&mut self, which: Several, shared: &Shared) -> CpuList {
         match which {
             Several::Cpus => {
-                let mut facts = Facts { online: shared.host.online(), ..Facts::default() };
-                self.gather(Need::Cpus, &mut facts, shared);
-                facts.cpus().unwrap_or_default()
+                let online = shared.host.online().unwrap_or_default();
+                let mut facts = Facts { online, ..Facts::default() };
+                let gathered = self.gather(Need::Cpus, &mut facts, shared);
+                // A directory shows those that are known.
+                gathered.ok().and_then(|()| facts.cpus()).unwrap_or_default()
             }
-            Several::Nodes => self.own_nodes(&shared.host),
+            Several::Nodes => self.own_nodes(&shared.host).unwrap_or_default(),
         }
     }
 
-    fn own_nodes(&self, host: &Host) -> CpuList {
-        let all = host.nodes();
-        self.view.nodes().map_or_else(|| all.clone(), |own| own.and(&all))
+    fn own_nodes(&self, host: &Host) -> sys::Result<CpuList> {
+        let all = host.nodes()?;
+        Ok(self.view.nodes()?.map_or_else(|| all.clone(), |own| own.and(&all)))
     }
 
     /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
-    pub fn render(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
+    ///
+    /// # Errors
+    /// Something that it shows cannot be read now.
+    pub fn render(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> sys::Result<String> {
         let now = sys::clock::since_boot();
         let is_same = |latest: &&Rendered| latest.file == (at, of) && now.saturating_sub(latest.at) < SAME;
         if let Some(latest) = self.latest.as_ref().filter(is_same) {
-            return latest.text.clone();
+            return Ok(latest.text.clone());
         }
-        let text = self.render_anew(at, of, shared);
+        let text = self.render_anew(at, of, shared)?;
         if shared.options.coalesce {
             self.latest = Some(Rendered { file: (at, of), at: now, text: text.clone() });
         }
-        text
+        Ok(text)
     }
 
-    fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> String {
-        let Some(file) = FILES.get(at) else { return String::new() };
+    fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> sys::Result<String> {
+        let Some(file) = FILES.get(at) else { return Ok(String::new()) };
         let (age, begun) = self.birth.age(sys::clock::since_boot());
-        let online = shared.host.online();
+        let online = shared.host.online()?;
         let mut facts = Facts { online, age, begun, number: of.unwrap_or(0), ..Facts::default() };
-        file.needs.iter().for_each(|need| self.gather(*need, &mut facts, shared));
-        (file.render)(&shared.host.text(at, of), &facts)
+        file.needs.iter().try_for_each(|need| self.gather(*need, &mut facts, shared))?;
+        Ok((file.render)(&shared.host.text(at, of)?, &facts))
     }
 
     /// Gathers something that a file depends on.
-    fn gather(&mut self, need: Need, facts: &mut Facts, shared: &Shared) {
+    fn gather(&mut self, need: Need, facts: &mut Facts, shared: &Shared) -> sys::Result<()> {
         let Self { view, .. } = self;
         let Facts { limits, usage, .. } = facts;
         match need {
             Need::Memory => {
-                view.memory(limits, usage);
+                view.memory(limits, usage)?;
                 shared.options.leave_out(usage);
             }
-            Need::Machine => facts.machine = shared.host.meminfo(),
+            Need::Machine => facts.machine = shared.host.meminfo()?,
             Need::Cpus => {
-                limits.cpus = view.cpus();
-                limits.quota = if shared.options.quota { view.quota() } else { None };
+                limits.cpus = view.cpus()?;
+                limits.quota = if shared.options.quota { view.quota()? } else { None };
             }
             Need::CpuTime => {
-                usage.cpu = view.cpu_time();
+                usage.cpu = view.cpu_time()?;
                 let cpus = facts.cpus().unwrap_or_default();
                 let time = facts.usage.cpu.as_ref();
                 facts.times = time.map(|time| self.history.show(time, &cpus, facts.age));
             }
-            Need::Disks => usage.disks = view.disks(),
-            Need::Events => usage.events = view.events(),
+            Need::Disks => usage.disks = view.disks()?,
+            Need::Events => usage.events = view.events()?,
             Need::Nodes => {
-                limits.nodes = view.nodes();
-                let (host, nodes) = (&shared.host, self.own_nodes(&shared.host));
-                facts.nodes = nodes.numbers().map(|node| (node, host.bytes_of_node(node))).collect();
+                limits.nodes = view.nodes()?;
+                let (host, nodes) = (&shared.host, self.own_nodes(&shared.host)?);
+                let of_node = |node| host.bytes_of_node(node).map(|bytes| (node, bytes));
+                facts.nodes = nodes.numbers().map(of_node).collect::<sys::Result<_>>()?;
             }
-            Need::MemoryOfNodes if facts.nodes.len() > 1 => usage.nodes = view.memory_of_nodes(),
+            Need::MemoryOfNodes if facts.nodes.len() > 1 => usage.nodes = view.memory_of_nodes()?,
             Need::MemoryOfNodes => {}
-            Need::Load => facts.load = self.load(shared),
+            Need::Load => facts.load = self.load(shared)?,
             Need::LoadIfCounted => {
                 let counted = self.counted.as_ref().filter(|counted| !counted.is_stale());
                 facts.load = counted.map(|counted| counted.latest());
             }
-            Need::Pressure(file) => usage.pressure = view.pressure(file),
+            Need::Pressure(file) => usage.pressure = view.pressure(file)?,
         }
+        Ok(())
     }
 
     /// Returns what runs in it, which is counted from now on if it was not yet.
-    fn load(&mut self, shared: &Shared) -> Option<Load> {
+    fn load(&mut self, shared: &Shared) -> sys::Result<Option<Load>> {
         if self.counted.as_ref().is_none_or(|counted| counted.is_stale()) {
-            self.counted = self.view.tasks().map(|tasks| shared.loads.count(tasks));
+            self.counted = self.view.tasks()?.map(|tasks| shared.loads.count(tasks));
         }
-        self.counted.as_ref().map(|counted| counted.load())
+        Ok(self.counted.as_ref().map(|counted| counted.load()))
     }
 }
 
@@ -347,9 +354,9 @@ mod tests {
         let mut seen = Seen::new(View::new(Vec::new()), Birth { born: 0, ahead: 0 });
         let at = FILES.iter().position(|file| file.path.ends_with("cpu/online")).unwrap();
         online("0-3\n");
-        assert_eq!(seen.render(at, None, &shared), "0-3\n");
+        assert_eq!(seen.render(at, None, &shared).unwrap(), "0-3\n");
         online("0-1\n");
-        assert_eq!(seen.render(at, None, &shared), "0-1\n");
+        assert_eq!(seen.render(at, None, &shared).unwrap(), "0-1\n");
         assert_eq!(seen.several(Several::Cpus, &shared).count(), 2);
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cgroup::CpuList;
+use sys::{Errno, Result};
 
 use crate::files::FILES;
 
@@ -32,47 +33,61 @@ impl Host {
     }
 
     /// Reads the host's text of a file, by its place in the table and the number that stands for `#` in its path; one that the
-    /// host has not is empty.
-    pub fn text(&self, at: usize, of: Option<u32>) -> String {
-        let (Some(cell), Some(file)) = (self.opened.get(at), FILES.get(at)) else { return String::new() };
+    /// host has not, or not for this user, is empty.
+    ///
+    /// # Errors
+    /// There are no fds left, or the like.
+    pub fn text(&self, at: usize, of: Option<u32>) -> Result<String> {
+        let (Some(cell), Some(file)) = (self.opened.get(at), FILES.get(at)) else { return Ok(String::new()) };
         if let Some(of) = of {
             return self.numbered(&file.path, of);
         }
-        match cell.get() {
-            Some(file) => read(file),
-            None => {
-                self.open(&file.path).map_or_else(String::new, |opened| read(cell.get_or_init(|| opened)))
-            }
+        if let Some(file) = cell.get() {
+            return Ok(read(file));
         }
+        let opened = self.open(&file.path)?;
+        Ok(opened.map_or_else(String::new, |opened| read(cell.get_or_init(|| opened))))
     }
 
-    fn text_of(&self, path: &str) -> String {
+    fn text_of(&self, path: &str) -> Result<String> {
         let at = FILES.iter().position(|file| file.path == path);
-        at.map_or_else(String::new, |at| self.text(at, None))
+        at.map_or(Ok(String::new()), |at| self.text(at, None))
     }
 
     /// Reads the host's /proc/meminfo.
-    pub fn meminfo(&self) -> String {
+    ///
+    /// # Errors
+    /// See [`Host::text`].
+    pub fn meminfo(&self) -> Result<String> {
         self.text_of("proc/meminfo")
     }
 
     /// Reads which processors are online: they can change.
-    pub fn online(&self) -> CpuList {
-        CpuList::parse(&self.text_of("sys/devices/system/cpu/online")).unwrap_or_default()
+    ///
+    /// # Errors
+    /// See [`Host::text`].
+    pub fn online(&self) -> Result<CpuList> {
+        Ok(CpuList::parse(&self.text_of("sys/devices/system/cpu/online")?).unwrap_or_default())
     }
 
     /// Reads which nodes there are.
-    pub fn nodes(&self) -> CpuList {
-        CpuList::parse(&self.text_of("sys/devices/system/node/online")).unwrap_or_default()
+    ///
+    /// # Errors
+    /// See [`Host::text`].
+    pub fn nodes(&self) -> Result<CpuList> {
+        Ok(CpuList::parse(&self.text_of("sys/devices/system/node/online")?).unwrap_or_default())
     }
 
     /// Reads how many bytes a node has.
-    pub fn bytes_of_node(&self, node: u32) -> u64 {
-        let text = self.numbered("sys/devices/system/node/node#/meminfo", node);
+    ///
+    /// # Errors
+    /// See [`Host::text`].
+    pub fn bytes_of_node(&self, node: u32) -> Result<u64> {
+        let text = self.numbered("sys/devices/system/node/node#/meminfo", node)?;
         let line = text.lines().find_map(|line| line.split_once("MemTotal:"));
         let kilobytes =
             line.and_then(|(_, rest)| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        kilobytes.unwrap_or(0).saturating_mul(1024)
+        Ok(kilobytes.unwrap_or(0).saturating_mul(1024))
     }
 
     /// Tells whether there is something by this path from the root.
@@ -80,12 +95,17 @@ impl Host {
         self.root.join(path).exists()
     }
 
-    fn open(&self, path: &str) -> Option<OwnedFd> {
-        sys::path::open_read(&self.root.join(path)).ok()
+    fn open(&self, path: &str) -> Result<Option<OwnedFd>> {
+        const FOR_GOOD: [Errno; 4] = [Errno::ENOENT, Errno::ENODEV, Errno::EACCES, Errno::EPERM];
+        match sys::path::open_read(&self.root.join(path)) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if FOR_GOOD.contains(&e.errno()) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
-    fn numbered(&self, path: &str, of: u32) -> String {
-        self.open(&path.replace('#', &of.to_string())).as_ref().map_or_else(String::new, read)
+    fn numbered(&self, path: &str, of: u32) -> Result<String> {
+        Ok(self.open(&path.replace('#', &of.to_string()))?.as_ref().map_or_else(String::new, read))
     }
 }
 

@@ -326,7 +326,7 @@ impl Inner {
         &self,
         viewer: &Viewer,
         inode: u64,
-        then: impl FnOnce(&mut Texts, &mut dyn FnMut() -> String) -> T,
+        then: impl FnOnce(&mut Texts, &mut dyn FnMut() -> sys::Result<String>) -> sys::Result<T>,
     ) -> Result<T, Errno> {
         let number = self.number(inode).ok_or(Errno::ENOENT)?;
         let Some(Kind::File(at)) = self.tree.kind(number) else { return Err(Errno::EISDIR) };
@@ -339,7 +339,7 @@ impl Inner {
                 then(texts, &mut || found.seen.render(at, of, &self.shared))
             }
         }));
-        done.map_err(|_| Errno::EIO)
+        done.map_err(|_| Errno::EIO)?.map_err(|_| Errno::EIO)
     }
 
     /// Renders a file for who opens it, and returns the handle, and how long the text is.
@@ -347,10 +347,10 @@ impl Inner {
         let viewer = self.viewer(request).ok_or(Errno::EIO)?;
         let handle = self.next_open.fetch_add(1, Ordering::Relaxed);
         let length = self.with_texts(&viewer, inode, |texts, render| {
-            let text = render();
+            let text = render()?;
             let length = text.len() as u64;
             texts.keep_as(handle, text);
-            length
+            Ok(length)
         })?;
         guard(&self.opened).insert(handle, viewer);
         Ok((handle, length))
@@ -413,7 +413,8 @@ impl Has for OfHost<'_> {
     }
 
     fn several(&mut self, which: Several) -> CpuList {
-        if which == Several::Cpus { self.0.online() } else { self.0.nodes() }
+        let found = if which == Several::Cpus { self.0.online() } else { self.0.nodes() };
+        found.unwrap_or_default()
     }
 }
 

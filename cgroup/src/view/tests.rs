@@ -38,7 +38,7 @@ impl Tree {
 
 fn memory(view: &View) -> (Limits, Option<MemoryUsage>) {
     let (mut limits, mut usage) = (Limits::default(), Usage::default());
-    view.memory(&mut limits, &mut usage);
+    view.memory(&mut limits, &mut usage).unwrap();
     (limits, usage.memory)
 }
 
@@ -83,8 +83,8 @@ fn without_the_controller_nothing_is_told() {
     let tree = Tree::new().group("a", &[("cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\n")]);
     let view = tree.v2("a");
     assert_eq!(memory(&view), (Limits::default(), None));
-    assert_eq!(view.cpu_time(), Some(CpuTime { user: 5000, system: 4000, each: None }));
-    assert_eq!((view.cpus(), view.disks()), (None, None));
+    assert_eq!(view.cpu_time().unwrap(), Some(CpuTime { user: 5000, system: 4000, each: None }));
+    assert_eq!((view.cpus().unwrap(), view.disks().unwrap()), (None, None));
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn on_a_hybrid_host_each_controller_is_asked_where_it_is() {
         v1.directory(Version::V1, &["cpu", "cpuacct"], "a"),
         v2.directory(Version::V2, &[], "a"),
     ]);
-    let time = view.cpu_time().unwrap();
+    let time = view.cpu_time().unwrap().unwrap();
     assert_eq!((time.user, time.system, time.each.unwrap().len()), (30, 3, 2));
-    assert_eq!(view.disks().unwrap()[0].read, (512, 1));
+    assert_eq!(view.disks().unwrap().unwrap()[0].read, (512, 1));
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn processors_are_those_that_are_had_of_the_nearest_group_that_tells() {
     let tree = Tree::new()
         .group("a", &[("cpuset.cpus.effective", "0-1\n"), ("cpuset.cpus", "0-7\n")])
         .group("a/b", &[("cpuset.cpus", "0-3\n")]);
-    assert_eq!(tree.v2("a/b").cpus().unwrap().to_string(), "0-1");
+    assert_eq!(tree.v2("a/b").cpus().unwrap().unwrap().to_string(), "0-1");
     let v1 = Tree::new().group("a", &[("cpuset.effective_cpus", "1\n"), ("cpuset.cpus", "0-1\n")]);
-    assert_eq!(v1.v1(&["cpuset"], "a").cpus().unwrap().to_string(), "1");
+    assert_eq!(v1.v1(&["cpuset"], "a").cpus().unwrap().unwrap().to_string(), "1");
 }
 
 #[test]
@@ -145,11 +145,11 @@ fn disks_are_told_in_bytes_and_operations() {
 fn a_file_is_read_anew_each_time_and_whatever_its_length() {
     let tree = Tree::new().group("a", &[("cpuset.cpus.effective", "0\n")]);
     let view = tree.v2("a");
-    assert_eq!(view.cpus().unwrap().count(), 1);
+    assert_eq!(view.cpus().unwrap().unwrap().count(), 1);
     let file = tree.0.path().join("a/cpuset.cpus.effective");
     let many: Vec<String> = (0..4000).map(|n| (n * 2).to_string()).collect();
     fs::write(&file, many.join(",")).unwrap();
-    assert_eq!(view.cpus().unwrap().count(), 4000);
+    assert_eq!(view.cpus().unwrap().unwrap().count(), 4000);
 }
 
 #[test]
@@ -159,8 +159,38 @@ fn a_file_that_cannot_be_read_any_more_is_opened_once_more() {
     // A directory cannot be read, as the file of a controller that has been disabled cannot.
     let stale = path::open_dir(tree.0.path()).unwrap();
     files.opened.borrow_mut().push(("cpuset.cpus.effective", stale));
-    assert_eq!(files.text("cpuset.cpus.effective").as_deref(), Some("0-1\n"));
+    assert_eq!(files.text("cpuset.cpus.effective").unwrap().as_deref(), Some("0-1\n"));
     assert_eq!(files.opened.borrow().len(), 1);
+}
+
+#[test]
+fn a_file_that_is_there_and_cannot_be_read_is_an_error_and_no_limit_that_vanishes() {
+    let tree = Tree::new()
+        .group("a", &[("memory.stat", "anon 1\n"), ("memory.current", "1\n"), ("cpu.stat", "")])
+        .group("a/b", &[("memory.stat", "anon 1\n"), ("memory.current", "1\n")]);
+    // It can be opened and not be read.
+    fs::create_dir(tree.0.path().join("a/memory.max")).unwrap();
+    let view = tree.v2("a/b");
+    let (mut limits, mut usage) = (Limits::default(), Usage::default());
+    let failed = view.memory(&mut limits, &mut usage).unwrap_err();
+    assert_eq!(failed.errno(), Errno::EISDIR);
+    assert_eq!(view.cpu_time().unwrap(), None);
+    let gone = |errno| told::<()>(Err(sys::Error::new("reading".to_owned(), errno)));
+    assert!(gone(Errno::ENODEV).unwrap().is_none() && gone(Errno::ENOENT).unwrap().is_none());
+    assert!(gone(Errno::EMFILE).is_err() && gone(Errno::ENOMEM).is_err() && gone(Errno::EIO).is_err());
+}
+
+#[test]
+fn groups_above_are_opened_when_they_have_a_say() {
+    let tree = Tree::new().group("a", &[]).group(
+        "a/b",
+        &[("cpuset.effective_cpus", "1\n"), ("memory.stat", "cache 1\n"), ("memory.usage_in_bytes", "1\n")],
+    );
+    let view = tree.v1(&["cpuset", "memory"], "a/b");
+    assert!(view.cpus().unwrap().is_some() && memory(&view).1.is_some());
+    assert!(view.v1[0].1.above.get().is_none());
+    assert_eq!(view.nodes().unwrap(), None);
+    assert_eq!(view.v1[0].1.above.get().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -168,7 +198,7 @@ fn what_is_above_the_hierarchy_is_no_group() {
     let tree = Tree::new().group("a/b", &[]);
     // `a` has no cgroup.procs: as if the mount ended there.
     let Some(line) = tree.v2("a/b").unified else { panic!("it has a v2 line") };
-    assert_eq!(line.0.len(), 1);
+    assert_eq!(line.above().unwrap().len(), 0);
 }
 
 #[test]
@@ -190,13 +220,13 @@ fn the_least_quota_above_counts_and_none_is_no_limit() {
     );
     let tree =
         Tree::new().group("a", &[("cpu.max", "50000 100000\n")]).group("a/b", &[("cpu.max", "max 100000\n")]);
-    assert_eq!(tree.v2("a/b").quota(), Some(500));
+    assert_eq!(tree.v2("a/b").quota().unwrap(), Some(500));
     let files = [("cpu.cfs_quota_us", "200000\n"), ("cpu.cfs_period_us", "100000\n")];
     let v1 = Tree::new()
         .group("a", &files)
         .group("a/b", &[("cpu.cfs_quota_us", "-1\n"), ("cpu.cfs_period_us", "100000\n")]);
-    assert_eq!(v1.v1(&["cpu"], "a/b").quota(), Some(2000));
-    assert_eq!(Tree::new().group("a", &[]).v2("a").quota(), None);
+    assert_eq!(v1.v1(&["cpu"], "a/b").quota().unwrap(), Some(2000));
+    assert_eq!(Tree::new().group("a", &[]).v2("a").quota().unwrap(), None);
 }
 
 #[test]
@@ -226,18 +256,18 @@ fn events_have_the_names_of_vmstat() {
 fn tasks_are_those_of_the_group_and_of_all_below_it() {
     let tree =
         Tree::new().group("a", &[("cgroup.threads", "5\n0\n")]).group("a/b", &[("cgroup.threads", "7\n8\n")]);
-    let tasks = tree.v2("a").tasks().unwrap();
+    let tasks = tree.v2("a").tasks().unwrap().unwrap();
     assert_eq!((tasks.list(10), tasks.list(2)), (vec![5, 7, 8], vec![5, 7]));
     let v1 = Tree::new().group("a", &[("tasks", "3\n")]);
-    assert_eq!(v1.v1(&["memory"], "a").tasks().unwrap().list(9), [3]);
+    assert_eq!(v1.v1(&["memory"], "a").tasks().unwrap().unwrap().list(9), [3]);
 }
 
 #[test]
 fn pressure_is_told_by_v2_alone() {
     let tree = Tree::new().group("a", &[("io.pressure", "some avg10=1.00 avg60=0.00 avg300=0.00 total=5\n")]);
-    assert!(tree.v2("a").pressure("io.pressure").unwrap().starts_with("some avg10=1.00"));
-    assert_eq!(tree.v2("a").pressure("cpu.pressure"), None);
-    assert_eq!(tree.v1(&["blkio"], "a").pressure("io.pressure"), None);
+    assert!(tree.v2("a").pressure("io.pressure").unwrap().unwrap().starts_with("some avg10=1.00"));
+    assert_eq!(tree.v2("a").pressure("cpu.pressure").unwrap(), None);
+    assert_eq!(tree.v1(&["blkio"], "a").pressure("io.pressure").unwrap(), None);
 }
 
 proptest::proptest! {

@@ -25,9 +25,10 @@ impl Has for Growing {
 }
 
 impl Contents for Growing {
-    fn render(&mut self, _file: usize, _of: Option<u32>) -> String {
+    fn render(&mut self, _file: usize, _of: Option<u32>) -> sys::Result<String> {
         self.0 += 1500;
-        "x".repeat(self.0 % 9000)
+        let text = "x".repeat(self.0 % 9000);
+        if self.0 % 7 == 0 { Err(sys::Error::new(text, sys::Errno::EMFILE)) } else { Ok(text) }
     }
 }
 

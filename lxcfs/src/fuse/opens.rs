@@ -46,35 +46,38 @@ impl Texts {
     }
 
     /// Returns a part of a text, which is rendered anew when it is read from its beginning once more, or is not known.
+    ///
+    /// # Errors
+    /// It cannot be rendered.
     pub(crate) fn part(
         &mut self,
         handle: u64,
         offset: u64,
         size: u32,
-        render: &mut dyn FnMut() -> String,
-    ) -> Vec<u8> {
+        render: &mut dyn FnMut() -> sys::Result<String>,
+    ) -> sys::Result<Vec<u8>> {
         let new = |text: String| Text { bytes: text.into_bytes(), is_read: false };
         let mut unkept;
         if !self.texts.contains_key(&handle) && self.texts.len() < OPEN {
             // Another process has answered the open.
             self.next = self.next.max(handle.wrapping_add(1));
-            self.texts.insert(handle, new(render()));
+            self.texts.insert(handle, new(render()?));
         }
         let text = match self.texts.get_mut(&handle) {
             Some(text) => text,
             None => {
-                unkept = new(render());
+                unkept = new(render()?);
                 &mut unkept
             }
         };
         if offset == 0 {
             if text.is_read {
-                text.bytes = render().into_bytes();
+                text.bytes = render()?.into_bytes();
             }
             text.is_read = true;
         }
         let start = text.bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
-        text.bytes[start..text.bytes.len().min(start.saturating_add(size as usize))].to_vec()
+        Ok(text.bytes[start..text.bytes.len().min(start.saturating_add(size as usize))].to_vec())
     }
 
     /// Forgets a text that nobody reads any more.

@@ -17,7 +17,7 @@ use super::request::{Operation, Request};
 use super::tree::{Has, Kind, Tree};
 
 /// What a request leads to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing is written.
     Nothing,
@@ -50,7 +50,10 @@ pub struct Session {
 /// What is in the files.
 pub trait Contents: Has {
     /// Renders a file, by its place in the table, and by the number of the processor or node that it is of.
-    fn render(&mut self, file: usize, of: Option<u32>) -> String;
+    ///
+    /// # Errors
+    /// Something that it shows cannot be read now.
+    fn render(&mut self, file: usize, of: Option<u32>) -> sys::Result<String>;
 }
 
 impl Session {
@@ -126,7 +129,7 @@ impl Session {
             Some(Kind::Directory) => return Answer::Reply(reply::failed(unique, errno::ISDIR)),
             None => return Answer::Reply(reply::failed(unique, errno::NOENT)),
         };
-        let text = render();
+        let Ok(text) = render() else { return Answer::failure(unique) };
         let grown = self.sizes.grow(node, text.len() as u64);
         let handle = self.texts.keep(text);
         let opened = reply::done(unique, Bytes::default().u64s(&[handle]).u32s(&[DIRECT | NO_FLUSH, 0]));
@@ -142,7 +145,7 @@ impl Session {
         node: u64,
         file: usize,
         contents: &'a mut dyn Contents,
-    ) -> impl FnMut() -> String + use<'a> {
+    ) -> impl FnMut() -> sys::Result<String> + use<'a> {
         let of = self.tree.of(node).map(|(_, of)| of);
         move || contents.render(file, of)
     }
@@ -160,7 +163,7 @@ impl Session {
             Some(Kind::Directory) => return Err(errno::ISDIR),
             None => return Err(errno::NOENT),
         };
-        let part = self.texts.part(handle, offset, size, &mut render);
+        let part = self.texts.part(handle, offset, size, &mut render).map_err(|_| errno::IO)?;
         if part.len() < size as usize {
             self.sizes.cut(node, offset.saturating_add(part.len() as u64));
         }

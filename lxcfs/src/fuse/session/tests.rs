@@ -7,6 +7,9 @@ use crate::fuse::opens::OPEN;
 use crate::fuse::tree::tests::Some12;
 use crate::fuse::{ROOT, Several};
 
+/// The text of a file that cannot be rendered now.
+const UNREADABLE: &str = "unreadable";
+
 /// Files that all have one text.
 struct Same<'a> {
     text: &'a str,
@@ -24,9 +27,12 @@ impl Has for Same<'_> {
 }
 
 impl Contents for Same<'_> {
-    fn render(&mut self, _file: usize, of: Option<u32>) -> String {
+    fn render(&mut self, _file: usize, of: Option<u32>) -> sys::Result<String> {
         *self.rendered += 1;
-        of.map_or_else(|| self.text.to_owned(), |of| of.to_string())
+        if self.text == UNREADABLE {
+            return Err(sys::Error::new("openat(memory.max)".to_owned(), sys::Errno::EMFILE));
+        }
+        Ok(of.map_or_else(|| self.text.to_owned(), |of| of.to_string()))
     }
 }
 
@@ -161,6 +167,20 @@ fn the_size_is_whole_pages_and_grows_before_a_longer_text_is_opened() {
     told.text = "x".repeat(5000);
     assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Grow(..)));
     assert_eq!(size(&mut told), 2 * PAGE);
+}
+
+#[test]
+fn what_cannot_be_read_now_is_an_error_and_no_other_text() {
+    let mut told = Told::new("text");
+    let handle = told.open("proc/meminfo");
+    told.text = UNREADABLE.to_owned();
+    let node = told.node("proc/meminfo");
+    let failed = Answer::failure(9);
+    assert_eq!(told.ask(node, Operation::Open { flags: 0 }), failed);
+    let read = |handle| Operation::Read { handle, offset: 0, size: 100 };
+    // What has been rendered is read, and not rendered anew.
+    assert_ne!(told.ask(node, read(handle)), failed);
+    assert_eq!([told.ask(node, read(handle)), told.ask(node, read(77))], [failed.clone(), failed]);
 }
 
 #[test]
