@@ -49,7 +49,8 @@ impl<'a> Memory<'a> {
         Some(Self { total, swap, usage, free: left, available })
     }
 
-    /// Returns what a line shows, in bytes, where the container has a number of its own for it.
+    /// Returns what a line shows, in bytes, where the container has a number of its own for it. A part that v1 does not count is 0:
+    /// the host's would be its neighbours', and fill a small container as if it were its own cache. LXC: shows 0 for slabs, too.
     pub(super) fn line(&self, key: &str) -> Option<u64> {
         let part = |part| self.usage.parts.get(part);
         let sum = |a, b| part(a).saturating_add(part(b));

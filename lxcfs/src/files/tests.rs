@@ -85,6 +85,9 @@ fn meminfo_shows_the_limit_and_what_is_used_of_it() {
         ("Mapped", 5),
         ("AnonPages", 60),
         ("Buffers", 0),
+        // What the group does not count is none of its neighbours'.
+        ("SUnreclaim", 0),
+        ("KernelStack", 0),
     ];
     for (key, mebibytes) in expected {
         assert_eq!(kilobytes(&text, key), mebibytes * 1024, "{key}");
@@ -93,6 +96,8 @@ fn meminfo_shows_the_limit_and_what_is_used_of_it() {
     let keys =
         |text: &str| text.lines().map(|line| line.split(':').next().map(str::to_owned)).collect::<Vec<_>>();
     assert_eq!(keys(&text), keys(MEMINFO));
+    // No group has any, and the docs say so.
+    assert_eq!(kilobytes(&text, "Mlocked"), kilobytes(MEMINFO, "Mlocked"));
 }
 
 #[test]
