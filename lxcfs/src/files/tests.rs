@@ -437,6 +437,22 @@ fn times_stay_when_the_processors_change() {
     assert_eq!(History::default().show(&time(100), &cpus("0-1"), at(200)), first);
 }
 
+#[test]
+fn a_container_with_fewer_processors_than_it_had_is_idle_at_once() {
+    let time = |ticks: u64| CpuTime { user: ticks * 10_000_000, system: 0, each: None };
+    let at = |ticks: u64| Duration::from_millis(ticks * 10);
+    // Four processors were busy for an hour, and nobody has looked until two are left.
+    let mut history = History::default();
+    assert_eq!(history.show(&time(1_440_000), &cpus("0-1"), at(360_000)).all.idle, 0);
+    let later = history.show(&time(1_440_010), &cpus("0-1"), at(360_100));
+    assert_eq!((later.all.user, later.all.idle), (1_440_010, 190));
+    assert_eq!((later.each[&0].user, later.each[&0].idle), (720_005, 95));
+    // Who is busy all the time, by two clocks, is not idle.
+    let mut busy = History::default();
+    let idle = |busy: &mut History, age: u64| busy.show(&time(2 * age + 7), &cpus("0-1"), at(age)).all.idle;
+    assert_eq!([1000, 2000, 3000].map(|age| idle(&mut busy, age)), [0; 3]);
+}
+
 fn any_parts() -> impl Strategy<Value = MemoryParts> {
     let every =
         [Part::Anon, Part::File, Part::ActiveFile, Part::InactiveFile, Part::SlabReclaimable, Part::Mapped];

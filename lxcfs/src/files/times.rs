@@ -5,7 +5,8 @@
 //!
 //! No counter of /proc/stat may ever fall, or who subtracts two readings sees years. When a container gets other processors,
 //! what each had until then stays, and what comes later is spread over the new ones. A process that takes over knows nothing of
-//! that, and splits as if the container had always had its present ones.
+//! that, and splits as if the container had always had its present ones; where that is more than they could have given, idle time
+//! is counted from then on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -106,7 +107,20 @@ impl History {
         self.shown.all = all.most(self.shown.all);
         self.shown.each.extend(each.clone());
         self.latest = now;
+        self.begin_idle_anew(later, count);
         Times { all: self.shown.all, each }
+    }
+
+    /// Counts idle time from now on, where the container has used more than its present processors could have given it: it had
+    /// others, of which nothing was seen. It would be idle only after as much time again. Less than a second is nothing, since
+    /// time used and age are not read at one moment.
+    fn begin_idle_anew(&mut self, later: Sum, count: u64) {
+        const SECOND: u64 = 100;
+        let given = later.age.saturating_add(SECOND).saturating_mul(count);
+        if later.user.saturating_add(later.system) > given {
+            self.before = self.shown.clone();
+            self.since = self.latest;
+        }
     }
 
     fn begin(&mut self, cpus: &CpuList) {
