@@ -8,6 +8,9 @@ pub(crate) const PAGE: u64 = 4096;
 /// The most texts that are kept for one container. Who opens more files gets a text of a later moment for the oldest.
 pub(crate) const OPEN: usize = 256;
 
+/// The most bytes of them, unless a single one is longer. /proc/cpuinfo of 256 processors has 400 kB.
+pub(crate) const BYTES: usize = 1 << 20;
+
 /// The text of one open.
 #[derive(Debug)]
 struct Text {
@@ -21,12 +24,14 @@ struct Text {
 pub(crate) struct Texts {
     next: u64,
     texts: BTreeMap<u64, Text>,
+    /// The sum of their lengths.
+    bytes: usize,
 }
 
 impl Texts {
     /// Counts opens from `first`.
     pub(crate) fn new(first: u64) -> Self {
-        Self { next: first, texts: BTreeMap::new() }
+        Self { next: first, texts: BTreeMap::new(), bytes: 0 }
     }
 
     /// Keeps a text and returns its handle.
@@ -39,10 +44,28 @@ impl Texts {
 
     /// Keeps a text by a handle that somebody else counts.
     pub(crate) fn keep_as(&mut self, handle: u64, text: String) {
-        if self.texts.len() >= OPEN {
-            self.texts.pop_first();
+        self.insert(handle, Text { bytes: text.into_bytes(), is_read: false });
+    }
+
+    /// Keeps a text in the place of the oldest ones.
+    fn insert(&mut self, handle: u64, text: Text) {
+        while !self.has_room(text.bytes.len())
+            && let Some((_, oldest)) = self.texts.pop_first()
+        {
+            self.bytes -= oldest.bytes.len();
         }
-        self.texts.insert(handle, Text { bytes: text.into_bytes(), is_read: false });
+        self.bytes += text.bytes.len();
+        self.texts.insert(handle, text);
+    }
+
+    fn has_room(&self, length: usize) -> bool {
+        self.texts.len() < OPEN && self.bytes.saturating_add(length) <= BYTES
+    }
+
+    fn take(&mut self, handle: u64) -> Option<Text> {
+        let text = self.texts.remove(&handle)?;
+        self.bytes -= text.bytes.len();
+        Some(text)
     }
 
     /// Returns a part of a text, which is rendered anew when it is read from its beginning once more, or is not known.
@@ -56,33 +79,27 @@ impl Texts {
         size: u32,
         render: &mut dyn FnMut() -> sys::Result<String>,
     ) -> sys::Result<Vec<u8>> {
-        let new = |text: String| Text { bytes: text.into_bytes(), is_read: false };
-        let mut unkept;
-        if !self.texts.contains_key(&handle) && self.texts.len() < OPEN {
-            // Another process has answered the open.
-            self.next = self.next.max(handle.wrapping_add(1));
-            self.texts.insert(handle, new(render()?));
-        }
-        let text = match self.texts.get_mut(&handle) {
-            Some(text) => text,
-            None => {
-                unkept = new(render()?);
-                &mut unkept
-            }
+        let known = self.take(handle);
+        let is_kept = known.is_some();
+        let mut text = match known {
+            Some(text) if offset > 0 || !text.is_read => text,
+            _ => Text { bytes: render()?.into_bytes(), is_read: false },
         };
-        if offset == 0 {
-            if text.is_read {
-                text.bytes = render()?.into_bytes();
-            }
-            text.is_read = true;
-        }
+        text.is_read |= offset == 0;
         let start = text.bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
-        Ok(text.bytes[start..text.bytes.len().min(start.saturating_add(size as usize))].to_vec())
+        let end = text.bytes.len().min(start.saturating_add(size as usize));
+        let part = text.bytes[start..end].to_vec();
+        // One that is not known was opened at another process, or had to go: it takes nobody's place.
+        if is_kept || self.has_room(text.bytes.len()) {
+            self.next = self.next.max(handle.wrapping_add(1));
+            self.insert(handle, text);
+        }
+        Ok(part)
     }
 
     /// Forgets a text that nobody reads any more.
     pub(crate) fn forget(&mut self, handle: u64) {
-        self.texts.remove(&handle);
+        drop(self.take(handle));
     }
 
     #[cfg(test)]
@@ -146,5 +163,39 @@ impl Sizes {
     /// Forgets a file that the kernel has forgotten.
     pub(crate) fn forget(&mut self, node: u64) {
         self.sizes.remove(&node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_kept_up_to_a_budget_and_rendered_at_each_read_beyond_it() {
+        let mut texts = Texts::new(1);
+        let long = || "x".repeat(400 << 10);
+        let handles: Vec<u64> = (0..10).map(|_| texts.keep(long())).collect();
+        assert_eq!((texts.len(), texts.bytes), (2, 800 << 10));
+        let mut rendered = 0;
+        let mut end_of = |texts: &mut Texts, handle: u64| {
+            let mut render = || {
+                rendered += 1;
+                Ok(long())
+            };
+            let part = texts.part(handle, (400 << 10) - 5, 100, &mut render).unwrap();
+            (part.len(), rendered)
+        };
+        assert_eq!([end_of(&mut texts, handles[9]), end_of(&mut texts, handles[9])], [(5, 0), (5, 0)]);
+        assert_eq!([end_of(&mut texts, handles[0]), end_of(&mut texts, handles[0])], [(5, 1), (5, 2)]);
+        // Of what grows when it is rendered anew the oldest goes, too.
+        let mut more = || Ok("x".repeat(900 << 10));
+        for _ in 0..2 {
+            texts.part(handles[9], 0, 1, &mut more).unwrap();
+        }
+        assert_eq!((texts.len(), texts.bytes), (1, 900 << 10));
+        handles.iter().for_each(|handle| texts.forget(*handle));
+        // One that is too long alone is kept alone.
+        texts.keep("x".repeat(BYTES * 2));
+        assert_eq!(texts.len(), 1);
     }
 }
