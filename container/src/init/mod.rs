@@ -253,9 +253,7 @@ fn set_up_network(
 
 /// Covers the files of /proc and /sys that know nothing of the container's limits. Returns what is in the way of that.
 fn cover_files(plan: &StartPlan, rootfs: &Rootfs, channel: &Channel) -> Result<Vec<String>> {
-    if plan.lxcfs.is_none() {
-        return Ok(Vec::new());
-    }
+    let Some(lxcfs) = &plan.lxcfs else { return Ok(Vec::new()) };
     let superblock = match Superblock::new() {
         Ok(superblock) => superblock,
         Err(e) => {
@@ -264,7 +262,9 @@ fn cover_files(plan: &StartPlan, rootfs: &Rootfs, channel: &Channel) -> Result<V
         }
     };
     channel.send(&FromChild::Files, &[superblock.device()])?;
-    let covered = superblock.cover(rootfs.fd(), &channel.files()?);
+    let mut files = channel.files()?;
+    files.retain(|file| lxcfs.sys || !file.starts_with("sys/"));
+    let covered = superblock.cover(rootfs.fd(), &files);
     Ok(covered.err().iter().map(lxcfs::missing).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use config::ProcMount;
+use config::{MountAuto, ProcMount, SysMount};
 use serde::{Deserialize, Serialize};
 
 use super::KernelFiles;
@@ -16,6 +16,8 @@ pub struct LxcfsPlan {
     pub program: PathBuf,
     /// The directory of its command socket. There is one for all of the caller's containers.
     pub directory: PathBuf,
+    /// Files of /sys are covered, too.
+    pub sys: bool,
 }
 
 /// The directory's name, in that of the session; in an lxcpath, where no container has a name of this form.
@@ -26,14 +28,21 @@ const NAME_IN_LXCPATH: &str = ".bryo-lxcfs";
 ///
 /// LXC: has an administrator's lxcfs, whose mount hook puts its files over these.
 pub(super) fn decide(
-    form: Option<ProcMount>,
+    auto: &MountAuto,
+    is_nesting: bool,
     lxcfs: Option<&Lxcfs>,
     proc: KernelFiles,
     place: &Place,
 ) -> Option<LxcfsPlan> {
     let lxcfs = lxcfs?;
     let directory = || directory(&place.lxcpath, lxcfs.runtime.as_deref());
-    may_cover(form, proc).then(|| LxcfsPlan { program: lxcfs.program.clone(), directory: directory() })
+    // As with /proc: with `lxc.apparmor.allow_nesting` there is a whole /sys besides.
+    let sys = auto.sys != Some(SysMount::Rw) || is_nesting;
+    may_cover(auto.proc, proc).then(|| LxcfsPlan {
+        program: lxcfs.program.clone(),
+        directory: directory(),
+        sys,
+    })
 }
 
 /// Returns the directory of the command socket: in that of the session, where there is one.
@@ -55,8 +64,11 @@ mod tests {
     use super::*;
 
     fn decided(form: Option<ProcMount>, lxcfs: Option<Lxcfs>, proc: KernelFiles) -> Option<LxcfsPlan> {
-        let place = Place { lxcpath: "/lxc".into(), name: "web".parse().unwrap() };
-        decide(form, lxcfs.as_ref(), proc, &place)
+        decide(&MountAuto { proc: form, ..MountAuto::default() }, false, lxcfs.as_ref(), proc, &place())
+    }
+
+    fn place() -> Place {
+        Place { lxcpath: "/lxc".into(), name: "web".parse().unwrap() }
     }
 
     fn lxcfs(runtime: Option<&str>) -> Option<Lxcfs> {
@@ -70,6 +82,19 @@ mod tests {
         let directory = |runtime| decided(MIXED, lxcfs(runtime), KernelFiles::Own).map(|plan| plan.directory);
         assert_eq!(directory(Some("/run/user/1500")), Some("/run/user/1500/bryo-lxcfs".into()));
         assert_eq!(directory(None), Some("/lxc/.bryo-lxcfs".into()));
+    }
+
+    #[test]
+    fn a_whole_sys_that_was_asked_for_stays_whole_unless_there_is_another() {
+        let covers_sys = |sys, is_nesting| {
+            let auto = MountAuto { proc: MIXED, sys, ..MountAuto::default() };
+            decide(&auto, is_nesting, lxcfs(None).as_ref(), KernelFiles::Own, &place()).unwrap().sys
+        };
+        let (mixed, whole) = (Some(SysMount::Mixed), Some(SysMount::Rw));
+        assert_eq!(
+            [covers_sys(mixed, false), covers_sys(whole, false), covers_sys(whole, true)],
+            [true, false, true]
+        );
     }
 
     #[test]

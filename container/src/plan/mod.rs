@@ -353,7 +353,8 @@ pub fn plan(
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
         lxcfs: lxcfs::decide(
-            config.mount_auto.proc,
+            &config.mount_auto,
+            config.apparmor_allow_nesting,
             facts.lxcfs.as_ref().filter(|_| request.lxcfs),
             kernel_files.proc,
             &request.place,
