@@ -195,7 +195,7 @@ impl Serving {
         }
         let mut serving = Self {
             plan: plan.clone(),
-            born: process::start_time(init).unwrap_or(0),
+            born: process::start_time(init).unwrap_or_else(|| in_ticks(sys::clock::since_boot())),
             ahead: ahead(init),
             files: Vec::new(),
             device: RefCell::default(),
@@ -513,10 +513,23 @@ pub(crate) fn tidy(directory: &Path) {
     }
 }
 
-/// Returns how far a process's clock since the boot is ahead of the host's, in nanoseconds.
+/// Returns a time in the ticks that /proc counts: what is known of the start of an init that /proc does not show (hidepid), since it
+/// has just been made.
+fn in_ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / 10).unwrap_or(u64::MAX)
+}
+
+/// Returns how far a process's clock since the boot is ahead of this one's, in nanoseconds: in a container the monitor may have one
+/// of its own, which its children inherit.
 fn ahead(pid: i32) -> i64 {
-    let offsets = std::fs::read_to_string(format!("/proc/{pid}/timens_offsets")).unwrap_or_default();
-    read_ahead(&offsets).unwrap_or(0)
+    let offset =
+        |process: &str| read_ahead(&std::fs::read_to_string(format!("/proc/{process}/timens_offsets")).ok()?);
+    difference(offset(&pid.to_string()), offset("self"))
+}
+
+/// Of what is not shown no difference is known.
+fn difference(of: Option<i64>, own: Option<i64>) -> i64 {
+    of.zip(own).map_or(0, |(of, own)| of.saturating_sub(own))
 }
 
 /// Source: time_namespaces(7).
@@ -541,6 +554,13 @@ mod tests {
             [read_ahead(""), read_ahead("boottime x 0"), read_ahead("boottime 9223372036854775807 0")],
             [None; 3]
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_inherited_is_not_ahead_and_an_init_out_of_sight_has_just_begun() {
+        assert_eq!([difference(Some(700), Some(700)), difference(Some(-300), Some(700))], [0, -1000]);
+        assert_eq!([difference(None, Some(700)), difference(Some(5), None)], [0, 0]);
+        assert_eq!(in_ticks(Duration::from_millis(123_456)), 12_345);
     }
 
     #[test]

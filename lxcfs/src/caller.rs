@@ -123,15 +123,22 @@ fn groups_of(pid: i32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()
 }
 
-/// Returns how far a process's clock since the boot is ahead of the host's, in nanoseconds. Source: time_namespaces(7).
+/// Returns how far a process's clock since the boot is ahead of this one's, in nanoseconds: where this one runs in a container, both
+/// may have that container's.
 fn ahead(pid: i32) -> i64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/timens_offsets")).unwrap_or_default();
-    let offset = |line: &str| {
+    let shown = offset(&pid.to_string()).zip(offset("self"));
+    shown.map_or(0, |(of, own)| of.saturating_sub(own))
+}
+
+/// Returns a process's offset from the machine's clock. Source: time_namespaces(7).
+fn offset(process: &str) -> Option<i64> {
+    let text = fs::read_to_string(format!("/proc/{process}/timens_offsets")).ok()?;
+    let of_line = |line: &str| {
         let mut words = line.strip_prefix("boottime")?.split_ascii_whitespace();
         let (seconds, part) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?);
         seconds.checked_mul(1_000_000_000)?.checked_add(part)
     };
-    text.lines().find_map(offset).unwrap_or(0)
+    text.lines().find_map(of_line)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const GROWING: usize = 4;
 pub struct Birth {
     /// When its init began, in ticks since the boot.
     pub born: u64,
-    /// How far its clock since the boot is ahead of the host's, in nanoseconds.
+    /// How far its clock since the boot is ahead of this process's, in nanoseconds.
     pub ahead: i64,
 }
 

@@ -15,7 +15,7 @@ const DIRECTORIES: usize = 15;
 pub struct Serve {
     /// When its init began, in ticks since the boot.
     pub born: u64,
-    /// How far its clock since the boot is ahead of the host's, in nanoseconds; 0 without a clock of its own.
+    /// How far its clock since the boot is ahead of the monitor's, in nanoseconds; 0 without a clock of its own.
     pub ahead: i64,
     /// Another process has served it before, which died.
     pub again: bool,
