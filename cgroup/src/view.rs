@@ -11,6 +11,7 @@ use std::path::Path;
 
 use sys::{Errno, Result, path};
 
+use crate::access::{Access, Verdict};
 use crate::cpus::CpuList;
 use crate::group::Group;
 use crate::layout::{Hierarchy, Layout, Version};
@@ -177,7 +178,9 @@ pub fn directories_of(mountinfo: &str, groups: &str) -> Vec<Directory> {
 }
 
 impl Group {
-    /// Returns the group's directories for a [`View`], of those hierarchies that one reads.
+    /// Returns the group's directories for a [`View`], of those hierarchies that one reads. Where the user may make no group in that
+    /// of v1 which gives processors, the group's processes are where he is, so his own group tells which they have. What else such a
+    /// hierarchy tells is not the group's.
     ///
     /// # Errors
     /// There are no fds left.
@@ -189,8 +192,25 @@ impl Group {
             let dir = path::open_dir_at(m.dir.as_fd(), Path::new("."))?;
             Ok(Directory { version: m.version, controllers: m.controllers.clone(), dir })
         };
-        self.members.iter().filter(is_read).map(directory).collect()
+        let mut directories: Vec<_> =
+            self.members.iter().filter(is_read).map(directory).collect::<Result<_>>()?;
+        if let Some(shared) = self.host.accesses.iter().find(|access| is_of_others(access))
+            && let Some(dir) = told(path::open_dir(&shared.dir))?
+        {
+            directories.push(Directory { version: Version::V1, controllers: vec![CPUSET.to_owned()], dir });
+        }
+        Ok(directories)
     }
+}
+
+/// The controller that gives processors.
+const CPUSET: &str = "cpuset";
+
+/// Tells whether a hierarchy of v1 gives processors, and its group is not the user's to divide.
+fn is_of_others(access: &Access) -> bool {
+    access.version == Version::V1
+        && access.controllers.iter().any(|c| c == CPUSET)
+        && !matches!(access.verdict, Verdict::Usable | Verdict::OutOfSight)
 }
 
 impl View {

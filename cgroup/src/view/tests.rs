@@ -4,6 +4,7 @@ use std::fs;
 
 use super::texts::{disks_v1, disks_v2, events, nodes, quota};
 use super::*;
+use crate::access::Host;
 
 /// A hierarchy in a directory, in which `cgroup.procs` makes a group of a directory.
 struct Tree(tempfile::TempDir);
@@ -127,6 +128,32 @@ fn processors_are_those_that_are_had_of_the_nearest_group_that_tells() {
     assert_eq!(tree.v2("a/b").cpus().unwrap().unwrap().to_string(), "0-1");
     let v1 = Tree::new().group("a", &[("cpuset.effective_cpus", "1\n"), ("cpuset.cpus", "0-1\n")]);
     assert_eq!(v1.v1(&["cpuset"], "a").cpus().unwrap().unwrap().to_string(), "1");
+}
+
+#[test]
+fn processors_are_those_of_the_users_own_group_where_he_may_make_none() {
+    let tree = Tree::new().group(
+        "user",
+        &[("cpuset.effective_cpus", "1\n"), ("cpuacct.usage_all", "cpu user system\n0 10 1\n")],
+    );
+    let shown = |verdict| {
+        let access = Access {
+            version: Version::V1,
+            label: "cpuset,cpuacct".to_owned(),
+            dir: tree.0.path().join("user"),
+            controllers: vec!["cpuset".to_owned(), "cpuacct".to_owned()],
+            offered: Vec::new(),
+            verdict,
+        };
+        let host = Host { accesses: vec![access], unmounted: Vec::new() };
+        let view = View::new(Group { host: host.into(), members: Vec::new() }.directories_to_view().unwrap());
+        // The time is that of all who are there.
+        assert_eq!(view.cpu_time().unwrap(), None);
+        view.cpus().unwrap().map(|cpus| cpus.to_string())
+    };
+    let refused = Verdict::Refused { name: ".".into(), call: "faccessat".to_owned(), errno: 13 };
+    assert_eq!(shown(refused).as_deref(), Some("1"));
+    assert_eq!([shown(Verdict::OutOfSight), shown(Verdict::Usable)], [None, None]);
 }
 
 #[test]
