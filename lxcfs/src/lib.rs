@@ -15,3 +15,4 @@ pub mod load;
 pub mod server;
 pub mod shut;
 pub mod system;
+mod turns;

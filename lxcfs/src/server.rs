@@ -18,6 +18,7 @@ use types::{Serve, Served};
 
 use crate::container::{Birth, Container, Options, Shared, State};
 use crate::fuse::{BUFFER, Tree};
+use crate::turns::Turns;
 
 /// The name of the command socket in its directory.
 pub const SOCKET: &str = "command";
@@ -44,6 +45,7 @@ pub struct Server {
     tree: Arc<Tree>,
     next: u64,
     containers: BTreeMap<u64, Container>,
+    turns: Turns,
     /// Which container a monitor's connection is of. Its end is the container's, whoever else holds the superblock.
     monitors: BTreeMap<u64, u64>,
     /// The machine had no file for a connection, and none is taken for a moment.
@@ -68,6 +70,7 @@ impl Server {
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
             containers: BTreeMap::new(),
+            turns: Turns::default(),
             monitors: BTreeMap::new(),
             rests: false,
             connections: BTreeMap::new(),
@@ -88,7 +91,16 @@ impl Server {
             if std::mem::take(&mut self.rests) {
                 self.watch.add(self.listener.as_fd(), LISTENER)?;
             }
-            for number in found {
+            let (asking, others): (Vec<u64>, Vec<u64>) =
+                found.into_iter().partition(|number| self.containers.contains_key(number));
+            for number in self.turns.of(&asking) {
+                let began = Instant::now();
+                self.ready(number, &mut buffer);
+                if self.containers.contains_key(&number) {
+                    self.turns.took(number, began.elapsed());
+                }
+            }
+            for number in others {
                 self.ready(number, &mut buffer);
             }
             if self.containers.is_empty() && self.connections.is_empty() && self.may_end() {
@@ -144,6 +156,7 @@ impl Server {
     fn forget(&mut self, number: u64) {
         let Some(container) = self.containers.remove(&number) else { return };
         self.monitors.retain(|_, of| *of != number);
+        self.turns.forget(number);
         let _closed_anyway = self.watch.remove(container.device().as_fd());
         if let Some(monitor) = container.monitor() {
             let _closed_anyway = self.watch.remove(monitor.as_fd());
