@@ -224,8 +224,7 @@ impl Seen {
     pub fn several(&mut self, which: Several, shared: &Shared) -> CpuList {
         match which {
             Several::Cpus => {
-                let online = shared.host.online().unwrap_or_default();
-                let mut facts = Facts { online, ..Facts::default() };
+                let mut facts = Facts::default();
                 let gathered = self.gather(Need::Cpus, &mut facts, shared);
                 // A directory shows those that are known.
                 gathered.ok().and_then(|()| facts.cpus()).unwrap_or_default()
@@ -259,8 +258,7 @@ impl Seen {
     fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> sys::Result<String> {
         let Some(file) = FILES.get(at) else { return Ok(String::new()) };
         let (age, begun) = self.birth.age(sys::clock::since_boot());
-        let online = shared.host.online()?;
-        let mut facts = Facts { online, age, begun, number: of.unwrap_or(0), ..Facts::default() };
+        let mut facts = Facts { age, begun, number: of.unwrap_or(0), ..Facts::default() };
         file.needs.iter().try_for_each(|need| self.gather(*need, &mut facts, shared))?;
         Ok((file.render)(&shared.host.text(at, of)?, &facts))
     }
@@ -276,6 +274,7 @@ impl Seen {
             }
             Need::Machine => facts.machine = shared.host.meminfo()?,
             Need::Cpus => {
+                facts.online = shared.host.online()?;
                 limits.cpus = view.cpus()?;
                 limits.quota = if shared.options.quota { view.quota()? } else { None };
             }
