@@ -271,10 +271,17 @@ impl Cgroups {
         Ok((group, entrance))
     }
 
-    /// Removes that cgroup, which the process is about to leave by its end.
-    pub(crate) fn await_end_of_lxcfs(&self) {
-        if let Ok(group) = self.base.open(Path::new(LXCFS)) {
-            group.wait_empty(REMOVE_PATIENCE);
+    /// Removes that cgroup, which the process is about to leave by its end. Others' processes may be in it and stay, so it is the
+    /// process that is waited for where it is known.
+    pub(crate) fn await_end_of_lxcfs(&self, process: Option<BorrowedFd<'_>>) {
+        match (process, self.base.open(Path::new(LXCFS))) {
+            (Some(process), _) => {
+                let _in_time = sys::event::readable(process, Some(REMOVE_PATIENCE));
+            }
+            (None, Ok(group)) => {
+                group.wait_empty(REMOVE_PATIENCE);
+            }
+            (None, Err(_)) => {}
         }
         remove_idle_lxcfs(&self.base);
     }

@@ -137,8 +137,8 @@ impl Summoned {
     /// Says that no superblock will come, and removes the cgroup of a process that ends for that.
     pub(crate) fn end(self, cgroups: &Cgroups) {
         let told = socket::end_sending(self.0.as_fd()).is_ok();
-        if told && was_last(self.0.as_fd()) {
-            cgroups.await_end_of_lxcfs();
+        if let Some(last) = told.then(|| last_word(self.0.as_fd())).flatten() {
+            last.wait(cgroups);
         }
     }
 }
@@ -155,7 +155,7 @@ pub struct Serving {
     device: RefCell<Option<OwnedFd>>,
     state: RefCell<State>,
     /// The process has said that it serves nobody any more.
-    was_last: Cell<bool>,
+    last: RefCell<Option<Last>>,
     /// When the process that serves was last replaced, and how long that waited.
     renewed: Cell<(Instant, Duration)>,
     /// Until when another one must serve.
@@ -200,7 +200,7 @@ impl Serving {
             files: Vec::new(),
             device: RefCell::default(),
             state: RefCell::default(),
-            was_last: Cell::new(false),
+            last: RefCell::default(),
             renewed: Cell::new((Instant::now(), Duration::ZERO)),
             deadline: Cell::default(),
         };
@@ -252,16 +252,13 @@ impl Serving {
     /// has died, which then is replaced.
     pub(crate) fn hear(&self, groups: Groups<'_>) {
         match self.state.take() {
-            State::Serves(connection) => {
-                let word = socket::receive(connection.as_fd(), ANSWER).map(|message| message.bytes);
-                match word.unwrap_or_default() {
-                    word if word.is_empty() => self.lack(groups),
-                    word => {
-                        self.device.take();
-                        self.was_last.set(word == types::LAST.as_bytes());
-                    }
+            State::Serves(connection) => match socket::receive(connection.as_fd(), ANSWER) {
+                Ok(word) if !word.bytes.is_empty() => {
+                    self.device.take();
+                    self.last.replace(Last::said(word));
                 }
-            }
+                _ => self.lack(groups),
+            },
             State::Asked(connection, _) => match answer(connection.as_fd(), Duration::ZERO) {
                 Ok(_files) => {
                     log::warn!("bryo-lxcfs has died, and another one serves");
@@ -351,18 +348,33 @@ impl Serving {
     pub(crate) fn end(&self, cgroups: &Cgroups) {
         self.let_go();
         if let State::Serves(connection) = self.state.take() {
-            self.was_last.set(was_last(connection.as_fd()));
+            self.last.replace(last_word(connection.as_fd()));
         }
-        if self.was_last.get() {
-            cgroups.await_end_of_lxcfs();
+        if let Some(last) = self.last.take() {
+            last.wait(cgroups);
         }
     }
 }
 
-/// Waits for the process's last word to this monitor, and tells whether it serves nobody any more.
-fn was_last(connection: BorrowedFd<'_>) -> bool {
-    event::readable(connection, Some(NOTICED)).unwrap_or(false)
-        && socket::receive(connection, ANSWER).is_ok_and(|word| word.bytes == types::LAST.as_bytes())
+/// The word of a process that it serves nobody any more and ends, with a pidfd of it.
+#[derive(Debug)]
+struct Last(Option<OwnedFd>);
+
+impl Last {
+    fn said(word: socket::Message) -> Option<Self> {
+        (word.bytes == types::LAST.as_bytes()).then(|| Self(word.fds.into_iter().next()))
+    }
+
+    /// Waits for the process's end, and removes its cgroup unless there is another one's process.
+    fn wait(&self, cgroups: &Cgroups) {
+        cgroups.await_end_of_lxcfs(self.0.as_ref().map(AsFd::as_fd));
+    }
+}
+
+/// Waits for the process's last word to this monitor; none where it goes on.
+fn last_word(connection: BorrowedFd<'_>) -> Option<Last> {
+    let is_said = event::readable(connection, Some(NOTICED)).unwrap_or(false);
+    is_said.then(|| socket::receive(connection, ANSWER).ok()).flatten().and_then(Last::said)
 }
 
 fn unanswered(patience: Duration) -> Error {
@@ -561,6 +573,18 @@ mod tests {
         assert_eq!([difference(Some(700), Some(700)), difference(Some(-300), Some(700))], [0, -1000]);
         assert_eq!([difference(None, Some(700)), difference(Some(5), None)], [0, 0]);
         assert_eq!(in_ticks(Duration::from_millis(123_456)), 12_345);
+    }
+
+    #[test]
+    fn the_process_comes_with_its_last_word_alone() {
+        let said = |word: &str| {
+            let (monitor, process) = socket::pair().unwrap();
+            let own = process::pidfd(process::own_pid()).unwrap();
+            socket::send_now(process.as_fd(), word.as_bytes(), &[own.as_fd()]).unwrap();
+            last_word(monitor.as_fd())
+        };
+        assert!(said(types::LAST).is_some_and(|last| last.0.is_some()));
+        assert!(said(types::GONE).is_none());
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Server {
     listener: OwnedFd,
     directory: (PathBuf, OwnedFd),
     watch: Watch,
+    /// This process, for who waits for its end.
+    own: Option<OwnedFd>,
     shared: Shared,
     tree: Arc<Tree>,
     next: u64,
@@ -66,6 +68,7 @@ impl Server {
             listener,
             directory: (directory, opened),
             watch,
+            own: sys::process::pidfd(sys::process::own_pid()).ok(),
             shared: Shared { options, ..Shared::default() },
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
@@ -127,7 +130,7 @@ impl Server {
             let _closed_anyway = self.watch.remove(connection.as_fd());
             let answer = match socket::receive(connection.as_fd(), MESSAGE) {
                 // Its container has not come about.
-                Ok(message) if message.bytes.is_empty() => self.farewell().to_owned(),
+                Ok(message) if message.bytes.is_empty() => return self.bid_farewell(&connection),
                 Ok(message) if message.bytes == types::MAKE_WAY.as_bytes() => {
                     self.makes_way = Some((Instant::now() + ANSWERED, connection));
                     return;
@@ -147,9 +150,12 @@ impl Server {
         self.containers.values().all(Container::is_at_rest)
     }
 
-    /// Returns the last word to a monitor.
-    fn farewell(&self) -> &'static str {
-        if self.containers.is_empty() && self.connections.is_empty() { types::LAST } else { types::GONE }
+    /// Says the last word to a monitor. With the one that this process ends comes the process, whose end is waited for.
+    fn bid_farewell(&self, monitor: &OwnedFd) {
+        let is_last = self.containers.is_empty() && self.connections.is_empty();
+        let own: Vec<_> = self.own.iter().filter(|_| is_last).map(AsFd::as_fd).collect();
+        let word = if is_last { types::LAST } else { types::GONE };
+        let _unheard = socket::send_now(monitor.as_fd(), word.as_bytes(), &own);
     }
 
     /// Lets go of a container whose superblock or monitor is gone, and tells the monitor.
@@ -160,7 +166,7 @@ impl Server {
         let _closed_anyway = self.watch.remove(container.device().as_fd());
         if let Some(monitor) = container.monitor() {
             let _closed_anyway = self.watch.remove(monitor.as_fd());
-            let _unheard = socket::send_now(monitor.as_fd(), self.farewell().as_bytes(), &[]);
+            self.bid_farewell(monitor);
         }
     }
 

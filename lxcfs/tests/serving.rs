@@ -180,7 +180,11 @@ fn a_container_is_let_go_with_its_monitor_though_its_device_is_open() {
     let (_files, monitor) = running.serve(device, 64 << 20);
     assert!(cat(&kernel, "proc/uptime").contains('.'));
     socket::end_sending(monitor.as_fd()).unwrap();
-    assert_eq!(receive(monitor.as_fd()), types::LAST.as_bytes());
+    assert!(event::readable(monitor.as_fd(), Some(PATIENCE)).unwrap(), "no last word");
+    let last = socket::receive(monitor.as_fd(), 100).unwrap();
+    assert_eq!((last.bytes.as_slice(), last.fds.len()), (types::LAST.as_bytes(), 1));
+    // What is to be waited for is the process, and it is not over.
+    assert!(!sys::process::has_ended(last.fds[0].as_fd()));
     assert_eq!(receive(kernel.as_fd()), b"");
     running.ended();
 }

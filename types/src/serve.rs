@@ -35,7 +35,7 @@ pub enum Served {
 /// What is said to a monitor when its container's superblock is gone, and then if that was the last one. A connection that
 /// ends without a word has ended by the death of the process.
 pub const GONE: &str = "gone";
-/// See [`GONE`].
+/// See [`GONE`]. With it comes a pidfd of the process, which is about to end.
 pub const LAST: &str = "last";
 
 /// What is said by whoever wants the program that is installed now to serve: the process answers what it has been asked, and ends.
