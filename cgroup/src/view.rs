@@ -328,7 +328,9 @@ impl View {
     /// # Errors
     /// There are no fds left.
     pub fn tasks(&self) -> Result<Option<Tasks>> {
-        let (line, file) = match (&self.unified, self.v1.first()) {
+        // A hierarchy of cpuset alone may be the one in which the group is the user's whole.
+        let of_v1 = self.v1.iter().find(|(controllers, _)| controllers.iter().any(|c| c != CPUSET));
+        let (line, file) = match (&self.unified, of_v1) {
             (Some(line), _) => (line, "cgroup.threads"),
             (None, Some((_, line))) => (line, "tasks"),
             (None, None) => return Ok(None),

@@ -147,8 +147,9 @@ fn processors_are_those_of_the_users_own_group_where_he_may_make_none() {
         };
         let host = Host { accesses: vec![access], unmounted: Vec::new() };
         let view = View::new(Group { host: host.into(), members: Vec::new() }.directories_to_view().unwrap());
-        // The time is that of all who are there.
+        // Time and tasks are those of all who are there.
         assert_eq!(view.cpu_time().unwrap(), None);
+        assert!(view.tasks().unwrap().is_none());
         view.cpus().unwrap().map(|cpus| cpus.to_string())
     };
     let refused = Verdict::Refused { name: ".".into(), call: "faccessat".to_owned(), errno: 13 };
