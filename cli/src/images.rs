@@ -2,11 +2,10 @@
 //! an image is left to `bryo-image`.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use config::images::{Form, MAX_RECORD, Record, machine, record_file};
-use container::create::{Metadata, StoredImage, Template};
+use container::create::{Metadata, Part, StoredImage, Template};
 use container::{Doing, Error, Kind, Result};
 use serde::Serialize;
 use types::Digest;
@@ -213,16 +212,17 @@ impl Stored {
     /// A file is not there any more.
     pub(crate) fn template(&self, images: &Images, full: bool) -> Result<Template> {
         let held = images.hold()?;
-        let mut archives =
-            self.archives().into_iter().map(|path| making::open(&path)).collect::<Result<Vec<_>>>()?;
+        let part = |path: PathBuf, digest| making::open(&path).map(|file| Part { file, digest });
+        let digests = self.record.layers.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let archives = self.archives().into_iter().zip(digests);
+        let layers = archives.map(|(path, digest)| part(path, digest)).collect::<Result<Vec<_>>>()?;
         let metadata = match (self.kept, self.record.form, self.record.metadata) {
             (Kept::Lxc, _, _) => Metadata::Text(self.config_of_lxc()),
             (_, Form::Oci, _) => Metadata::Run(self.record.run.clone().unwrap_or_default()),
-            (_, Form::Lxc, Some(metadata)) => Metadata::Lxc(making::open(&self.file(metadata))?),
+            (_, Form::Lxc, Some(metadata)) => Metadata::Lxc(part(self.file(metadata), Some(metadata))?),
             _ => Metadata::None,
         };
-        let (id, images, layers) = (self.record.id(), images.own.clone(), &mut archives);
-        let layers: Vec<OwnedFd> = std::mem::take(layers);
+        let (id, images) = (self.record.id(), images.own.clone());
         // What LXC has fetched has no digest by which an unpacked one could be known.
         Ok(Template::Image(StoredImage { full: full || id.is_none(), id, images, metadata, layers, held }))
     }

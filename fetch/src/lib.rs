@@ -129,6 +129,14 @@ pub enum FetchError {
         /// Why not.
         why: BadManifest,
     },
+    /// A file of an image is not there, and nobody can be asked for it.
+    #[error("the server cannot be reached, and of {name}, which was here, the file {digest} is missing")]
+    Gone {
+        /// Which image.
+        name: String,
+        /// Which file.
+        digest: Digest,
+    },
     /// The store.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -241,7 +249,16 @@ fn from_store(store: &Store, name: &ImageName, error: HttpError) -> Result<Pulle
     let wanted = |record: &Record| record.is(name, &machine());
     let newest = store.records()?.into_iter().filter(wanted).max_by(|a, b| a.build.cmp(&b.build));
     let image = newest.ok_or(error.into_error())?;
+    all_there(store, &image)?;
     Ok(Pulled { image, unasked: Some("the server cannot be reached".to_owned()), left_out: 0 })
+}
+
+/// Reads all files of an image that nobody can fetch now: one that is missing or has changed would be found too late.
+pub(crate) fn all_there(store: &Store, image: &Record) -> Result<()> {
+    image.blobs().try_for_each(|digest| match store.get(digest)? {
+        Some(_) => Ok(()),
+        None => Err(FetchError::Gone { name: image.name.clone(), digest }),
+    })
 }
 
 fn refuse_stale(client: &Client, store: &Store, offer: &Offer) -> Result<()> {
@@ -361,3 +378,6 @@ pub fn prepare(request: &Request) -> Result<(Client, Option<Store>, Shut), Box<d
     let shut = shut_in(request.store.as_deref().unwrap_or(Path::new("")));
     Ok((client, store, shut))
 }
+
+#[cfg(test)]
+mod tests;

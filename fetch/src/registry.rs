@@ -64,6 +64,7 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference) -> Result<Pul
     let (config, layers) = match look_up(client, reference) {
         Err(FetchError::Http(error)) if error.is_unreachable() => {
             let image = store.recorded(&name)?.ok_or(error.into_error())?;
+            super::all_there(store, &image)?;
             return Ok(Pulled {
                 image,
                 unasked: Some("the registry cannot be reached".to_owned()),

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use config::images::Form;
+use types::Digest;
 use types::source::{ImageName, Tag};
 
 use crate::ids::Ids;
@@ -14,8 +15,8 @@ use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
 pub const USAGE: &str =
-    "usage: bryo-image unpack --archive FD --root FD [--exclude-dev|--layer] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
-       bryo-image metadata --archive FD --root FD
+    "usage: bryo-image unpack --archive FD --root FD [--digest HEX] [--exclude-dev|--layer] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+       bryo-image metadata --archive FD --root FD [--digest HEX]
        bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image remove --root FD --name NAME
        bryo-image describe --archive FD
@@ -36,6 +37,8 @@ pub enum Command {
         what: Archived,
         /// Who owns the files.
         ids: Ids,
+        /// What is in the archive, where that is known.
+        digest: Option<Digest>,
     },
     /// Copy a directory into an empty one.
     Copy {
@@ -142,13 +145,14 @@ impl Command {
             (false, true) => Archived::Layer,
             (false, false) => Archived::RootFilesystem,
         };
-        let ids = options.ids()?;
-        Ok(Self::Unpack { archive: options.fd("--archive")?, root: options.fd("--root")?, what, ids })
+        let (ids, digest) = (options.ids()?, options.digest()?);
+        Ok(Self::Unpack { archive: options.fd("--archive")?, root: options.fd("--root")?, what, ids, digest })
     }
 
     fn metadata(options: &mut Options) -> Result<Self, UsageError> {
         let (archive, root) = (options.fd("--archive")?, options.fd("--root")?);
-        Ok(Self::Unpack { archive, root, what: Archived::Metadata, ids: Ids::Flatten })
+        let digest = options.digest()?;
+        Ok(Self::Unpack { archive, root, what: Archived::Metadata, ids: Ids::Flatten, digest })
     }
 
     fn copy(options: &mut Options) -> Result<Self, UsageError> {
@@ -262,6 +266,12 @@ impl Options {
         number.ok_or(UsageError::BadValue(name, value))
     }
 
+    fn digest(&mut self) -> Result<Option<Digest>, UsageError> {
+        let Some(value) = self.value("--digest")? else { return Ok(None) };
+        let digest = OsStr::to_str(&value).and_then(|text| Digest::from_hex(text).ok());
+        digest.map(Some).ok_or(UsageError::BadValue("--digest", value))
+    }
+
     fn ids(&mut self) -> Result<Ids, UsageError> {
         let Some(value) = self.value("--ids")? else { return Ok(Ids::AsIs) };
         let ids = OsStr::to_str(&value).and_then(|text| text.parse().ok());
@@ -287,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_form_of_the_usage_is_read() {
-        let unpack = |what, ids| Command::Unpack { archive: 3, root: 4, what, ids };
+        let unpack = |what, ids| Command::Unpack { archive: 3, root: 4, what, ids, digest: None };
         let without_dev = Archived::RootFilesystemWithoutDev;
         assert_eq!(
             parse("unpack --root 4 --exclude-dev --archive 3").unwrap(),
@@ -322,6 +332,7 @@ mod tests {
             "unpack --archive x --root 4",
             "unpack --archive -1 --root 4",
             "unpack --archive 3 --root 4 --name x",
+            "unpack --archive 3 --root 4 --digest 00",
             "unpack --archive 3 --root 4 --root 4",
             "metadata --archive 3 --root 4 --ids as-is",
             "copy --source 3 --root 4 --ids both",

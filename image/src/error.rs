@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use types::Digest;
+
 use crate::entry_path::BadName;
 
 /// A failure, and where it happened.
@@ -44,6 +46,17 @@ pub enum Problem {
     /// The archive cannot be read or decompressed.
     #[error("cannot read the archive: {0}")]
     Read(#[source] std::io::Error),
+    /// The archive is not the one that is meant.
+    #[error(
+        "the archive has changed: its digest is {found}, and not {wanted}; \
+         bryo image verify removes such a file, and bryo image pull fetches it anew"
+    )]
+    Changed {
+        /// What it is called.
+        wanted: Digest,
+        /// What is in it.
+        found: Digest,
+    },
     /// More than a root file system should be.
     #[error("the archive holds more than {limit} {of}; nothing of that size is unpacked")]
     TooMuch {

@@ -20,6 +20,7 @@ mod copy;
 mod describe;
 mod entry_path;
 mod error;
+mod hashed;
 mod ids;
 pub mod index;
 mod layer;

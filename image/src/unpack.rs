@@ -1,15 +1,16 @@
 //! Unpacking: entries of an archive, in order, into a tree.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use sys::file;
+use types::Digest;
 
 use crate::archive::{Archive, Content, Entry};
 use crate::entry_path::EntryPath;
 use crate::error::{At, Error, Problem};
+use crate::hashed::Hashed;
 use crate::ids::Ids;
 use crate::layer::{Gone, Layer};
 use crate::sparse::Body;
@@ -62,10 +63,19 @@ impl Archived {
 
 /// Unpacks an archive into an empty directory; a layer into the directory of those below it.
 ///
+/// With a digest, what is read is compared with it at the end: nobody can change the archive between the two.
+///
 /// # Errors
-/// The first thing that is wrong, with its entry; the directory is then to be removed.
-pub fn unpack(archive: OwnedFd, root: BorrowedFd<'_>, what: Archived, ids: Ids) -> Result<Report, Error> {
-    let stream = Stream::start(File::from(archive), what.max_bytes()).map_err(Error::Whole)?;
+/// The first thing that is wrong, with its entry; or the archive is another one. The directory is then to be removed.
+pub fn unpack(
+    archive: OwnedFd,
+    root: BorrowedFd<'_>,
+    what: Archived,
+    ids: Ids,
+    wanted: Option<Digest>,
+) -> Result<Report, Error> {
+    let (archive, whole) = Hashed::new(archive.into(), wanted);
+    let stream = Stream::start(archive, what.max_bytes()).map_err(Error::Whole)?;
     let mut unpacking = Unpacking {
         archive: Archive::new(stream, what.max_entries()),
         tree: Tree::new(root, ids).map_err(Error::Whole)?,
@@ -82,6 +92,7 @@ pub fn unpack(archive: OwnedFd, root: BorrowedFd<'_>, what: Archived, ids: Ids) 
         }
     }
     unpacking.archive.finish()?;
+    whole.check().map_err(Error::Whole)?;
     unpacking.tree.finish()
 }
 

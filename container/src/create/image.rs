@@ -33,11 +33,32 @@ pub struct StoredImage {
     /// What it says of itself.
     pub metadata: Metadata,
     /// The archives of its root file system, the lowest first.
-    pub layers: Vec<OwnedFd>,
+    pub layers: Vec<Part>,
     /// The container is to have a root file system of its own.
     pub full: bool,
     /// Keeps others from removing the image while this is there.
     pub held: std::fs::File,
+}
+
+/// A file of an image.
+#[derive(Debug)]
+pub struct Part {
+    /// The archive.
+    pub file: OwnedFd,
+    /// What is in it, where that is known: anything else is not unpacked.
+    pub digest: Option<Digest>,
+}
+
+impl Part {
+    /// Returns the words of `bryo-image`, with the digest that it is to find.
+    fn words<'a>(&self, words: &[&'a str], hex: &'a mut String) -> Vec<&'a str> {
+        let mut words = words.to_vec();
+        if let Some(digest) = self.digest {
+            *hex = digest.hex();
+            words.extend(["--digest", hex]);
+        }
+        words
+    }
 }
 
 /// What an image says of itself.
@@ -48,7 +69,7 @@ pub enum Metadata {
     /// How an image of a registry is run; its archives are layers.
     Run(Run),
     /// LXC's archive.
-    Lxc(OwnedFd),
+    Lxc(Part),
     /// The configuration of LXC's, unpacked.
     Text(String),
 }
@@ -116,7 +137,7 @@ impl Maker<'_> {
             let mut work = Filling { root: &root, facts, idmap, place, progress: &mut *progress };
             let config = match &image.metadata {
                 Metadata::None | Metadata::Run(_) => String::new(),
-                Metadata::Lxc(archive) => rewind(archive).and_then(|()| work.image_config(archive))?,
+                Metadata::Lxc(part) => work.config_of(part)?,
                 Metadata::Text(text) => text.clone(),
             };
             work.unpack_layers(image)?;
@@ -181,7 +202,7 @@ impl Filling<'_> {
             None => {
                 let text = match &image.metadata {
                     Metadata::None | Metadata::Run(_) => String::new(),
-                    Metadata::Lxc(archive) => rewind(archive).and_then(|()| self.image_config(archive))?,
+                    Metadata::Lxc(part) => self.config_of(part)?,
                     Metadata::Text(text) => text.clone(),
                 };
                 (text, Some(self.unpack_layers(image)?))
@@ -195,6 +216,11 @@ impl Filling<'_> {
         Ok(Filled { unpacked, notes })
     }
 
+    fn config_of(&mut self, part: &Part) -> Result<String> {
+        rewind(&part.file)?;
+        self.image_config(&part.file, &part.words(&["metadata"], &mut String::new()))
+    }
+
     fn unpack_layers(&mut self, image: &StoredImage) -> Result<Unpacked> {
         let words: &[&str] = match image.metadata {
             Metadata::Run(_) => &["unpack", "--layer"],
@@ -202,8 +228,8 @@ impl Filling<'_> {
         };
         let mut all = Unpacked::default();
         for layer in &image.layers {
-            rewind(layer)?;
-            let unpacked = self.unpack(layer, words)?;
+            rewind(&layer.file)?;
+            let unpacked = self.unpack(&layer.file, &layer.words(words, &mut String::new()))?;
             all.entries += unpacked.entries;
             all.bytes += unpacked.bytes;
             all.devices_skipped += unpacked.devices_skipped;

@@ -40,7 +40,7 @@ impl Filling<'_> {
         no_dev: bool,
         config: &mut text::Builder,
     ) -> Result<Filled> {
-        let notes = take(&self.image_config(metadata)?, config)?;
+        let notes = take(&self.image_config(metadata, &["metadata"])?, config)?;
         let words: &[&str] = if no_dev { &["unpack", "--exclude-dev"] } else { &["unpack"] };
         let unpacked = Some(self.unpack(rootfs, words)?);
         self.settle_inside()?;
@@ -48,17 +48,17 @@ impl Filling<'_> {
     }
 
     /// Unpacks the metadata into a directory that container root may write, and reads the configuration in it.
-    pub(super) fn image_config(&mut self, metadata: &OwnedFd) -> Result<String> {
-        self.read_config(metadata).doing("reading the metadata")
+    pub(super) fn image_config(&mut self, metadata: &OwnedFd, words: &[&str]) -> Result<String> {
+        self.read_config(metadata, words).doing("reading the metadata")
     }
 
-    fn read_config(&mut self, metadata: &OwnedFd) -> Result<String> {
+    fn read_config(&mut self, metadata: &OwnedFd, words: &[&str]) -> Result<String> {
         let root = self.root.dir()?;
         let name = std::ffi::OsStr::new("metadata");
         // Below the rootfs, which is container root's, and gone again before the root file system comes.
         self.namespace()?.run(|| Ok(path::make_dir(root, name, 0o755)?))?;
         let target = path::open_dir_at(root, Path::new(name))?;
-        let unpacked = self.unpack_to(target.as_fd(), metadata, &["metadata"]);
+        let unpacked = self.unpack_to(target.as_fd(), metadata, words);
         let read = unpacked.map(|_| {
             let flags = path::OpenFlags::RDONLY | path::OpenFlags::NONBLOCK;
             let open =

@@ -31,7 +31,7 @@ use types::{IdMap, Published};
 
 use account::Maker;
 pub use account::Me;
-pub use image::{Metadata, StoredImage};
+pub use image::{Metadata, Part, StoredImage};
 pub use share::Share;
 pub use text::default_text;
 pub use unpack::{Progress, Unpacked};

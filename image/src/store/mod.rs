@@ -181,18 +181,18 @@ impl Store {
 
 /// What has gone through of a file.
 #[derive(Clone, Debug, Default)]
-struct Hash {
+pub(crate) struct Hash {
     sum: Sha256,
     length: u64,
 }
 
 impl Hash {
-    fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.sum.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         Digest::new(self.sum.clone().finalize().into())
     }
 }

@@ -384,3 +384,26 @@ fn the_last_of_two_entries_of_a_name_counts_and_reaches_nothing_else() {
     harmless(Archive::new().file("d", "").dir("d").file("d/f", "x").end());
     refused(Archive::new().dir("d").file("d/f", "x").file("d", "x").end(), &["d:"]);
 }
+
+#[test]
+fn an_archive_that_is_not_the_one_that_is_meant_is_refused_whatever_follows_its_end() {
+    let whole = Archive::new().file("a", "b").end();
+    let unpack = |bytes: &[u8], meant: &[u8]| {
+        Scratch::new().unpack_as("unpack", bytes, &["--digest", &image::store::digest_of(meant).hex()])
+    };
+    unpack(&whole, &whole).report();
+    let packed = {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        std::io::Write::write_all(&mut encoder, &whole).unwrap();
+        encoder.finish().unwrap()
+    };
+    unpack(&packed, &packed).report();
+    for (bytes, meant) in
+        [(&whole, &packed), (&packed, &whole), (&[whole.as_slice(), &[0; 512]].concat(), &whole)]
+    {
+        unpack(bytes, meant).assert_refused(&["the archive has changed", "bryo image verify"]);
+    }
+    let metadata = Archive::new().file("config", "a = b\n").end();
+    let other = ["--digest", &image::store::digest_of(b"other").hex()];
+    Scratch::new().unpack_as("metadata", &metadata, &other).assert_refused(&["the archive has changed"]);
+}

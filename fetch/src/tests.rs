@@ -1,0 +1,45 @@
+use config::images::Form;
+use image::store::digest_of;
+
+use super::*;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("images")).unwrap();
+    (dir, store)
+}
+
+fn record(server: &str, build: &str, rootfs: Digest) -> Record {
+    Record {
+        name: format!("debian/trixie/{}/default", machine()),
+        also: Vec::new(),
+        build: build.to_owned(),
+        server: Some(server.to_owned()),
+        form: Form::Archive,
+        metadata: None,
+        layers: vec![rootfs],
+        run: None,
+    }
+}
+
+const HERE: &str = "http://127.0.0.1:9";
+
+/// A server that cannot be reached.
+fn unreachable() -> HttpError {
+    HttpError::Broken { url: HERE.to_owned(), error: "refused".to_owned(), unreachable: true }
+}
+
+#[test]
+fn without_its_server_an_image_is_taken_only_where_all_of_it_is_here_unchanged() {
+    let (dir, store) = store();
+    let rootfs = store.import(&mut &b"a root file system"[..]).unwrap();
+    store.record(&record(HERE, "20261120", rootfs)).unwrap();
+    let name = "debian/trixie".parse().unwrap();
+    assert_eq!(from_store(&store, &name, unreachable()).unwrap().image.build, "20261120");
+    std::fs::write(dir.path().join("images/blobs").join(rootfs.hex()), "evil").unwrap();
+    assert_eq!(digest_of(b"a root file system"), rootfs);
+    let changed = from_store(&store, &name, unreachable()).unwrap_err();
+    assert!(matches!(changed, FetchError::Store(StoreError::Damaged(found)) if found == rootfs), "{changed}");
+    let gone = from_store(&store, &name, unreachable()).unwrap_err();
+    assert!(matches!(gone, FetchError::Gone { digest, .. } if digest == rootfs), "{gone}");
+}
