@@ -9,6 +9,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use types::Digest;
 use types::source::{ImageName, Word};
 
@@ -78,14 +79,13 @@ pub enum Form {
 }
 
 impl Record {
-    /// Returns the digest by which the unpacked image is known.
+    /// Returns the digest by which the unpacked image is known: of all that it is made from. Who publishes another's root file
+    /// system with metadata of his own, or another's metadata with layers of his own, has another image.
     pub fn id(&self) -> Option<Digest> {
-        match (self.form, self.metadata, self.layers.as_slice()) {
-            // It names the contents of all layers.
-            (Form::Oci, metadata, _) => metadata,
-            (_, _, [only]) => Some(*only),
-            _ => None,
-        }
+        let metadata = self.metadata.map_or_else(|| "none".to_owned(), |digest| digest.hex());
+        let mut sum = Sha256::new_with_prefix(format!("{:?} {metadata}", self.form));
+        self.layers.iter().for_each(|layer| sum.update(format!(" {layer}")));
+        (!self.layers.is_empty()).then(|| Digest::new(sum.finalize().into()))
     }
 
     /// Returns all files of the image.
@@ -158,6 +158,31 @@ mod tests {
         }
         assert!(!is("debian/13", &elsewhere) && is("debian/13/amd64", &elsewhere));
         assert!(!record("docker:docker.io/library/debian:13", &[]).is(&"debian/13".parse().unwrap(), &here));
+    }
+
+    #[test]
+    fn an_unpacked_image_is_known_by_all_that_it_is_made_from() {
+        let digest = |byte| Digest::new([byte; 32]);
+        let image = |form, metadata: Option<u8>, layers: &[u8]| Record {
+            form,
+            metadata: metadata.map(digest),
+            layers: layers.iter().copied().map(digest).collect(),
+            ..record("debian/trixie/amd64/default", &[])
+        };
+        let known = image(Form::Lxc, Some(1), &[2]).id();
+        let renamed = Record { name: "mine/x".to_owned(), ..image(Form::Lxc, Some(1), &[2]) };
+        assert!(known.is_some() && renamed.id() == known);
+        for other in [
+            image(Form::Lxc, Some(3), &[2]),
+            image(Form::Lxc, None, &[2]),
+            image(Form::Lxc, None, &[1, 2]),
+            image(Form::Incus, Some(1), &[2]),
+            image(Form::Oci, Some(1), &[2, 2]),
+        ] {
+            assert_ne!(other.id(), known, "{other:?}");
+        }
+        assert_ne!(image(Form::Oci, Some(1), &[2]).id(), image(Form::Oci, Some(1), &[3]).id());
+        assert_eq!(image(Form::Archive, None, &[]).id(), None);
     }
 
     #[test]
