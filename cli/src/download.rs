@@ -44,14 +44,16 @@ pub(crate) fn template(context: &Context, given: &Given) -> Result<Template> {
         None => ask(context, given, &from)?,
     };
     let how = How { pull: !given.has("force-cache"), full: true, from };
-    let images = Images::new()?;
-    if given.has("force-cache") && images.find(&name).is_none() {
+    let (images, wanted) = (Images::new()?, how.from.wanted(context));
+    if given.has("force-cache") && images.find(&name, Some(&wanted)).is_none() {
         return Err(Error::new(Kind::NoImage, format!("no image {name} is here")));
     }
     match making::named(context, &name, &how, None) {
         // LXC's own are not in the store of which the fetcher knows.
         Err(error)
-            if error.kind() == Kind::Fetch && !given.has("flush-cache") && images.find(&name).is_some() =>
+            if error.kind() == Kind::Fetch
+                && !given.has("flush-cache")
+                && images.find(&name, Some(&wanted)).is_some() =>
         {
             output::note(&format!("{}: the image that is here is taken", error.cause()));
             making::named(context, &name, &How { pull: false, ..how }, None)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use config::images::Record;
+use config::images::{Record, SERVER, server_in_records};
 use container::{Kind, Result};
 use serde::{Deserialize, Serialize};
 use types::source::{ImageName, Reference};
@@ -23,6 +23,14 @@ pub(crate) struct From {
     /// A file of certificates that vouch for it, in place of the setting image.ca_file
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl From {
+    /// Returns the server that is asked, as records have it.
+    pub(crate) fn wanted(&self, context: &Context) -> String {
+        let said = self.server.as_ref().or(context.settings().image.server.as_ref());
+        server_in_records(said.map_or(SERVER, String::as_str))
+    }
 }
 
 /// An image that is in the store.

@@ -74,10 +74,15 @@ impl Images {
         all
     }
 
-    /// Returns the newest image that a name means.
-    pub(crate) fn find(&self, name: &ImageName) -> Option<Stored> {
+    /// Returns the newest image that a name means. Where a server is wanted, another's of the name is another image; what the
+    /// administrator keeps is vouched for.
+    pub(crate) fn find(&self, name: &ImageName, server: Option<&str>) -> Option<Stored> {
         let machine = machine();
-        let known = self.all().into_iter().filter(|image| image.record.is(name, &machine));
+        let is_wanted = |image: &Stored| {
+            image.kept == Kept::Host || server.is_none_or(|server| image.record.is_of(server))
+        };
+        let known =
+            self.all().into_iter().filter(|image| image.record.is(name, &machine) && is_wanted(image));
         // Of one build the caller's own has a digest, LXC's none.
         known.max_by(|a, b| (&a.record.build, b.kept as u8).cmp(&(&b.record.build, a.kept as u8)))
     }
@@ -89,7 +94,7 @@ impl Images {
     pub(crate) fn named(&self, word: &str) -> Result<Stored> {
         let exact = |image: &Stored| image.record.name == word;
         let found = self.all().into_iter().find(exact).or_else(|| match making::source(word) {
-            Ok(Source::Named(name)) => self.find(&name),
+            Ok(Source::Named(name)) => self.find(&name, None),
             Ok(source) => self.all().into_iter().find(|image| image.record.name == source.to_string()),
             Err(_) => None,
         });
@@ -247,7 +252,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let images = Images { own: dir.path().join("own"), lxcs: dir.path().join("lxc") };
         let name = format!("debian/bookworm/{}/default", std::env::consts::ARCH);
-        let find = || images.find(&"debian/bookworm".parse().unwrap()).unwrap();
+        let find = || images.find(&"debian/bookworm".parse().unwrap(), Some("https://a.org")).unwrap();
         let kept = images.lxcs.join(&name);
         write(kept.join("rootfs.tar.xz"), "x");
         assert!(images.all().is_empty());
@@ -266,6 +271,16 @@ mod tests {
             let text = serde_json::to_string(&record).unwrap();
             write(images.own.join("names").join(record_file(&name)), &text);
             assert_eq!(find().kept, counts);
+        }
+        for (server, counts) in [("https://a.org", Kept::Here), ("https://b.org", Kept::Lxc)] {
+            let record = Record {
+                build: "20261122_05:24".to_owned(),
+                server: Some(server.to_owned()),
+                ..find().record
+            };
+            let text = serde_json::to_string(&record).unwrap();
+            write(images.own.join("names").join(record_file(&name)), &text);
+            assert_eq!(find().kept, counts, "of {server}");
         }
     }
 

@@ -225,7 +225,7 @@ pub(crate) fn named(
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
     let images = Images::new()?;
-    let image = match images.find(name).filter(|_| !how.pull) {
+    let image = match images.find(name, Some(&how.from.wanted(context))).filter(|_| !how.pull) {
         Some(image) => image,
         None => {
             let pulled = fetching::pull(context, name, &how.from, bounds)?;

@@ -15,6 +15,17 @@ use types::source::{ImageName, Word};
 
 use crate::Arch;
 
+/// The server that is asked when none is said: LXC's.
+pub const SERVER: &str = "images.linuxcontainers.org";
+
+/// Returns a server as records have it: `A.org/` is `https://a.org`.
+pub fn server_in_records(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+    let (host, dir) = rest.split_once('/').unwrap_or((rest, ""));
+    let whole = format!("{scheme}://{}/{}", host.to_ascii_lowercase(), dir.trim_end_matches('/'));
+    whole.trim_end_matches('/').to_owned()
+}
+
 /// The longest record that is read.
 pub const MAX_RECORD: u64 = 1 << 18;
 
@@ -91,6 +102,11 @@ impl Record {
     /// Returns all files of the image.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
         self.metadata.iter().chain(&self.layers).copied()
+    }
+
+    /// Tells whether an image may be taken where this server is wanted: its own, and what came from no server.
+    pub fn is_of(&self, server: &str) -> bool {
+        self.server.as_deref().is_none_or(|own| own == server)
     }
 
     /// Tells whether a name means this image on a machine of this architecture, as it would in an index.

@@ -89,7 +89,7 @@ pub enum FetchError {
     /// An older build than the one that is here.
     #[error(
         "{server} offers {name} of {offered}, which is older than the one of {here} that it had: somebody may hold back \
-         newer images"
+         newer images; if not, bryo image rm {name} forgets it"
     )]
     Stale {
         /// Whose.
@@ -128,6 +128,18 @@ pub enum FetchError {
         path: String,
         /// Why not.
         why: BadManifest,
+    },
+    /// The server is not there, and what is here came from another.
+    #[error("{error}; {name} of {build} is here, but from {server}: --server {server} takes it")]
+    OfAnother {
+        /// Why it was not asked.
+        error: HttpError,
+        /// Which image.
+        name: String,
+        /// The build in the store.
+        build: String,
+        /// Where it came from.
+        server: String,
     },
     /// A file of an image is not there, and nobody can be asked for it.
     #[error("the server cannot be reached, and of {name}, which was here, the file {digest} is missing")]
@@ -206,7 +218,9 @@ fn left_out(index: &Index) -> usize {
 pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> {
     store.sweep(KEPT)?;
     let index = match read_index(client) {
-        Err(FetchError::Http(error)) if error.is_unreachable() => return from_store(store, name, error),
+        Err(FetchError::Http(error)) if error.is_unreachable() => {
+            return from_store(store, name, &client.server().to_string(), error);
+        }
         index => index?,
     };
     let offer = index.find(name, &machine()).map_err(|why| {
@@ -215,7 +229,10 @@ pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> 
     })?;
     refuse_stale(client, store, offer)?;
     let record = fetch(client, store, offer)?;
-    store.record(&record)?;
+    // Somebody may have brought a newer one meanwhile.
+    if let Some(here) = store.record_newest(&record)? {
+        return Err(stale(client, &record.name, record.build, here));
+    }
     Ok(Pulled { image: record, unasked: None, left_out: left_out(&index) })
 }
 
@@ -245,10 +262,17 @@ fn bad_index(client: &Client, path: &str, why: BadIndex) -> FetchError {
     FetchError::Index { server: client.server().to_string(), path: path.to_owned(), why }
 }
 
-fn from_store(store: &Store, name: &ImageName, error: HttpError) -> Result<Pulled> {
-    let wanted = |record: &Record| record.is(name, &machine());
-    let newest = store.records()?.into_iter().filter(wanted).max_by(|a, b| a.build.cmp(&b.build));
-    let image = newest.ok_or(error.into_error())?;
+/// What another server says to be of the name is another image: it is told of, and taken where it is asked for.
+fn from_store(store: &Store, name: &ImageName, server: &str, error: HttpError) -> Result<Pulled> {
+    let known = store.records()?.into_iter().filter(|record| record.is(name, &machine()));
+    let (own, others): (Vec<_>, Vec<_>) = known.partition(|record| record.is_of(server));
+    let newest = |images: Vec<Record>| images.into_iter().max_by(|a, b| a.build.cmp(&b.build));
+    let image = newest(own).ok_or_else(|| match newest(others) {
+        Some(Record { name, build, server: Some(server), .. }) => {
+            FetchError::OfAnother { error, name, build, server }
+        }
+        _ => error.into_error(),
+    })?;
     all_there(store, &image)?;
     Ok(Pulled { image, unasked: Some("the server cannot be reached".to_owned()), left_out: 0 })
 }
@@ -262,15 +286,13 @@ pub(crate) fn all_there(store: &Store, image: &Record) -> Result<()> {
 }
 
 fn refuse_stale(client: &Client, store: &Store, offer: &Offer) -> Result<()> {
-    let server = client.server().to_string();
-    let (name, offered) = (offer.name(), offer.build.to_string());
-    match store
-        .recorded(&name.to_string())?
-        .filter(|here| here.server.as_ref() == Some(&server) && here.build > offered)
-    {
-        Some(here) => Err(FetchError::Stale { server, name: name.to_string(), offered, here: here.build }),
-        None => Ok(()),
-    }
+    let (name, offered) = (offer.name().to_string(), offer.build.to_string());
+    let newest = store.newest(&name, &client.server().to_string())?;
+    newest.filter(|here| *here > offered).map_or(Ok(()), |here| Err(stale(client, &name, offered, here)))
+}
+
+fn stale(client: &Client, name: &str, offered: String, here: String) -> FetchError {
+    FetchError::Stale { server: client.server().to_string(), name: name.to_owned(), offered, here }
 }
 
 fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use super::registry;
 use super::server::Server;
+use config::images::SERVER;
 use image::command::{Options, UsageError};
 use types::source::{ImageName, Reference};
 
 /// How `bryo-fetch` is called.
 pub const FETCH_USAGE: &str = "usage: bryo-fetch list [--server URL] [--ca-file FILE]
        bryo-fetch pull --image NAME|docker:NAME --store DIR [--progress] [--server URL] [--ca-file FILE]";
-
-/// The server that is asked when none is said: LXC's.
-const SERVER: &str = "images.linuxcontainers.org";
 
 /// What is to be fetched, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]

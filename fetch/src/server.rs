@@ -123,6 +123,8 @@ mod tests {
             ("http://localhost", "http://localhost/a"),
         ] {
             assert_eq!(server(text).map(|server| server.url("a")).as_deref(), Ok(url));
+            let recorded = config::images::server_in_records(text);
+            assert_eq!(server(text).map(|server| server.to_string()), Ok(recorded));
         }
     }
 

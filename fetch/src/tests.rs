@@ -35,11 +35,25 @@ fn without_its_server_an_image_is_taken_only_where_all_of_it_is_here_unchanged()
     let rootfs = store.import(&mut &b"a root file system"[..]).unwrap();
     store.record(&record(HERE, "20261120", rootfs)).unwrap();
     let name = "debian/trixie".parse().unwrap();
-    assert_eq!(from_store(&store, &name, unreachable()).unwrap().image.build, "20261120");
+    assert_eq!(from_store(&store, &name, HERE, unreachable()).unwrap().image.build, "20261120");
     std::fs::write(dir.path().join("images/blobs").join(rootfs.hex()), "evil").unwrap();
     assert_eq!(digest_of(b"a root file system"), rootfs);
-    let changed = from_store(&store, &name, unreachable()).unwrap_err();
+    let changed = from_store(&store, &name, HERE, unreachable()).unwrap_err();
     assert!(matches!(changed, FetchError::Store(StoreError::Damaged(found)) if found == rootfs), "{changed}");
-    let gone = from_store(&store, &name, unreachable()).unwrap_err();
+    let gone = from_store(&store, &name, HERE, unreachable()).unwrap_err();
     assert!(matches!(gone, FetchError::Gone { digest, .. } if digest == rootfs), "{gone}");
+}
+
+#[test]
+fn without_its_server_an_image_of_another_is_named_and_not_taken() {
+    let (_dir, store) = store();
+    let rootfs = store.import(&mut &b"a root file system"[..]).unwrap();
+    store.record(&record("https://other.org", "20261120", rootfs)).unwrap();
+    let name = "debian/trixie".parse().unwrap();
+    let other = from_store(&store, &name, HERE, unreachable()).unwrap_err().to_string();
+    assert!(other.contains("--server https://other.org takes it"), "{other}");
+    assert!(from_store(&store, &name, "https://other.org", unreachable()).is_ok());
+    // What was imported is of no server, and named so by the user.
+    store.record(&Record { server: None, ..record(HERE, "20261119", rootfs) }).unwrap();
+    assert!(from_store(&store, &name, HERE, unreachable()).is_ok());
 }

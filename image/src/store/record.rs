@@ -1,11 +1,13 @@
 //! Which files an image's name means.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use config::images::{MAX_RECORD, Record, record_file};
+use serde::{Deserialize, Serialize};
 use sys::path;
 
 use super::{Result, Store, StoreError, failed};
@@ -16,9 +18,39 @@ impl Store {
     /// # Errors
     /// The kernel refuses.
     pub fn record(&self, record: &Record) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(record).map_err(|error| unreadable(&record.name, error))?;
         let _alone = lock(self.names.as_fd())?;
-        Ok(path::replace(self.names.as_fd(), &file_of(&record.name), 0o600, &bytes)?)
+        let seen = self.kept(&record.name)?.map(Kept::into_seen).unwrap_or_default();
+        self.write(Kept { record: record.clone(), seen })
+    }
+
+    /// The same of an image of a server that had a newer build of it already: then nothing is written, and that one is returned. What
+    /// each server had stays written down when the name means an image of another.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn record_newest(&self, record: &Record) -> Result<Option<String>> {
+        let _alone = lock(self.names.as_fd())?;
+        let mut seen = self.kept(&record.name)?.map(Kept::into_seen).unwrap_or_default();
+        let server = record.server.clone().unwrap_or_default();
+        if let Some(newer) = seen.get(&server).filter(|build| **build > record.build) {
+            return Ok(Some(newer.clone()));
+        }
+        seen.insert(server, record.build.clone());
+        self.write(Kept { record: record.clone(), seen }).map(|()| None)
+    }
+
+    /// Returns the newest build that a server had of an image.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn newest(&self, name: &str, server: &str) -> Result<Option<String>> {
+        Ok(self.kept(name)?.and_then(|kept| kept.into_seen().remove(server)))
+    }
+
+    fn write(&self, kept: Kept) -> Result<()> {
+        let name = &kept.record.name;
+        let bytes = serde_json::to_vec_pretty(&kept).map_err(|error| unreadable(name, error))?;
+        Ok(path::replace(self.names.as_fd(), &file_of(name), 0o600, &bytes)?)
     }
 
     /// Returns which files a whole name means.
@@ -26,6 +58,10 @@ impl Store {
     /// # Errors
     /// The record cannot be read.
     pub fn recorded(&self, name: &str) -> Result<Option<Record>> {
+        Ok(self.kept(name)?.map(|kept| kept.record))
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<Kept>> {
         let bytes = match path::read_small(self.names.as_fd(), Path::new(&file_of(name)), MAX_RECORD) {
             Err(e) if e.errno() == sys::Errno::ENOENT => return Ok(None),
             bytes => bytes?,
@@ -46,6 +82,26 @@ impl Store {
             serde_json::from_slice(&bytes).ok()
         };
         Ok(names.iter().filter(|name| !name.as_encoded_bytes().starts_with(b".")).filter_map(read).collect())
+    }
+}
+
+/// A record as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    record: Record,
+    /// The newest build that each server had.
+    #[serde(default)]
+    seen: BTreeMap<String, String>,
+}
+
+impl Kept {
+    fn into_seen(self) -> BTreeMap<String, String> {
+        let Self { record, mut seen } = self;
+        if let Some(server) = record.server {
+            seen.entry(server).or_insert(record.build);
+        }
+        seen
     }
 }
 

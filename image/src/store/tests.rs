@@ -241,3 +241,31 @@ fn nobody_removes_images_while_the_store_is_open() {
     drop(store);
     lock.try_lock().unwrap();
 }
+
+#[test]
+fn an_older_build_of_a_server_is_not_written_down_whatever_came_from_elsewhere_meanwhile() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let name = "debian/trixie/amd64/default";
+    let record = |server: Option<&str>, build: &str| Record {
+        name: name.to_owned(),
+        also: Vec::new(),
+        build: build.to_owned(),
+        server: server.map(str::to_owned),
+        form: Form::Archive,
+        metadata: None,
+        layers: Vec::new(),
+        run: None,
+    };
+    let (a, b) = (Some("https://a.org"), Some("https://b.org"));
+    assert_eq!(store.record_newest(&record(a, "2")).unwrap(), None);
+    assert_eq!(store.record_newest(&record(b, "1")).unwrap(), None);
+    store.record(&record(None, "0")).unwrap();
+    assert_eq!(store.newest(name, "https://a.org").unwrap().as_deref(), Some("2"));
+    assert_eq!(store.record_newest(&record(a, "1")).unwrap().as_deref(), Some("2"));
+    assert_eq!(store.recorded(name).unwrap(), Some(record(None, "0")));
+    for (server, build) in [(a, "2"), (a, "3"), (b, "1")] {
+        assert_eq!(store.record_newest(&record(server, build)).unwrap(), None);
+        assert_eq!(store.recorded(name).unwrap(), Some(record(server, build)));
+    }
+}
