@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use sys::{landlock, process, seccomp};
+use sys::seccomp::{self, Only};
+use sys::{landlock, process};
 use syscalls::Sysno;
 
 /// How far the process is shut in.
@@ -29,8 +30,9 @@ const READ: [&str; 8] = [
 /// Where people keep certificates elsewhere.
 const NAMED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// What a fetch never does: run a program, look into processes, reach for more of the kernel.
-const REFUSED: [Sysno; 30] = [
+/// What a fetch never does: run a program, look into processes or signal them, change what files are besides their contents, reach for
+/// more of the kernel.
+const REFUSED: [Sysno; 48] = [
     Sysno::execve,
     Sysno::execveat,
     Sysno::ptrace,
@@ -61,28 +63,101 @@ const REFUSED: [Sysno; 30] = [
     Sysno::kexec_load,
     Sysno::personality,
     Sysno::kill,
+    Sysno::tkill,
+    Sysno::tgkill,
+    Sysno::pidfd_open,
+    Sysno::pidfd_send_signal,
+    Sysno::rt_sigqueueinfo,
+    Sysno::rt_tgsigqueueinfo,
+    Sysno::fchmod,
+    Sysno::fchmodat,
+    Sysno::fchown,
+    Sysno::fchownat,
+    Sysno::setxattr,
+    Sysno::lsetxattr,
+    Sysno::fsetxattr,
+    Sysno::removexattr,
+    Sysno::lremovexattr,
+    Sysno::fremovexattr,
+    Sysno::utimensat,
+    Sysno::process_madvise,
+];
+/// The same of calls that newer architectures lack.
+#[cfg(target_arch = "x86_64")]
+const OLD: [Sysno; 6] =
+    [Sysno::chmod, Sysno::chown, Sysno::lchown, Sysno::utime, Sysno::utimes, Sysno::futimesat];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: [Sysno; 0] = [];
+/// The same of newer calls, which have one number everywhere: fchmodat2, setxattrat, removexattrat, file_setattr.
+const NEW: [u32; 4] = [452, 463, 466, 469];
+
+/// Source: linux/socket.h.
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
+
+/// Sockets of the internet, and those by which names are resolved; by others it would speak with the user's other programs: its session
+/// bus starts any program. Limits are its own.
+const SOME: [Only; 2] = [
+    Only { call: Sysno::socket as u32, argument: 0, values: &[AF_INET, AF_INET6, AF_NETLINK] },
+    Only { call: Sysno::prlimit64 as u32, argument: 0, values: &[0] },
 ];
 
 /// Gives up, for good, what fetching into the store does not need. No refusal ends the program: an old kernel has less of it.
 pub fn shut_in(store: &Path) -> Shut {
     let read = READ.iter().map(Into::into).chain(NAMED.iter().filter_map(std::env::var_os).map(Into::into));
     let read: Vec<std::path::PathBuf> = read.collect();
-    let refused: Vec<u32> = REFUSED.iter().map(|call| call.id() as u32).collect();
+    let refused = REFUSED.iter().chain(&OLD).map(|call| call.id() as u32).chain(NEW).collect::<Vec<_>>();
     let steps = process::set_no_new_privs()
         .and_then(|()| landlock::files(read.iter().map(std::path::PathBuf::as_path), store))
-        .and_then(|()| seccomp::refuse(&refused));
+        .and_then(|()| seccomp::refuse(&refused, &SOME));
     if steps.is_ok() { Shut::Fully } else { Shut::Partly }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::io::{ErrorKind, Write};
     use std::net::{TcpListener, TcpStream};
     use std::process::Command;
     use std::thread;
 
     use super::*;
+
+    /// What it could do without opening or running any of them.
+    #[test]
+    fn who_speaks_with_servers_changes_no_file_elsewhere_and_speaks_with_no_program_of_the_user() {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| dir.path().join(name);
+        let (store, secret, bus) = (of("store"), of("secret"), of("bus"));
+        fs::create_dir(&store).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        let _bus = UnixListener::bind(&bus).unwrap();
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let tried = thread::spawn(move || {
+            let shut = shut_in(&store);
+            let short = || File::options().write(true).open(store.join("a"))?.set_len(1);
+            let kinds = [
+                fs::write(store.join("a"), "abc").and_then(|()| short()),
+                fs::set_permissions(&secret, fs::Permissions::from_mode(0o666)),
+                UnixStream::connect(&bus).map(drop),
+                other.kill(),
+            ]
+            .map(|done| done.map_err(|error| error.kind()));
+            (shut, kinds, other)
+        });
+        let (shut, kinds, mut other) = tried.join().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        if shut == Shut::Partly {
+            let skip = "SKIP: image: who_speaks_with_servers: the kernel has no Landlock of Linux 5.19\n";
+            return std::io::stderr().write_all(skip.as_bytes()).unwrap();
+        }
+        let refused = Err(ErrorKind::PermissionDenied);
+        assert_eq!(kinds, [Ok(()), refused, refused, refused]);
+    }
 
     /// Landlock and filters are a thread's, so each is tried in a thread of its own.
     #[test]

@@ -73,8 +73,8 @@ struct Beneath {
 pub fn only_read<'a>(read: impl Iterator<Item = &'a Path>, own: &Path) -> Result<()> {
     const REMOVE_DIR: u64 = 1 << 4;
     const REMOVE_FILE: u64 = 1 << 5;
-    let attr = Ruleset { handled_access_fs: ALL, handled_access_net: 0, scoped: 0 };
-    let ruleset = create(&attr, "handled_access_fs=...")?;
+    let handled = handled();
+    let ruleset = create(&handled, "handled_access_fs=...")?;
     for path in read {
         allow(&ruleset, path, READ_FILE | READ_DIR)?;
     }
@@ -88,6 +88,28 @@ pub fn only_read<'a>(read: impl Iterator<Item = &'a Path>, own: &Path) -> Result
 const ALL: u64 = (1 << 14) - 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
+const TRUNCATE: u64 = 1 << 14;
+const IOCTL_DEV: u64 = 1 << 15;
+
+/// What is given up of files, and where the kernel knows how, of signals and abstract sockets of others. What a kernel does not know
+/// it refuses as a whole.
+fn handled() -> Ruleset {
+    const LANDLOCK_SCOPES: u64 = 1 | 2;
+    let since = |version, rights| if version <= abi() { rights } else { 0 };
+    let handled_access_fs = ALL | since(3, TRUNCATE) | since(5, IOCTL_DEV);
+    Ruleset { handled_access_fs, handled_access_net: 0, scoped: since(6, LANDLOCK_SCOPES) }
+}
+
+/// Returns the version of what the kernel knows of Landlock: 3 is Linux 6.2, 5 is 6.10, 6 is 6.12; 0 without.
+fn abi() -> i64 {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    let none = std::ptr::null::<Ruleset>();
+    // SAFETY: with this flag the call takes no attribute, and returns a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, LANDLOCK_CREATE_RULESET_VERSION)
+    };
+    i64::from(version).max(0)
+}
 
 /// Lets this thread, and all that it starts, read files below the paths of `read`, and do with files below `write` what a
 /// directory of its own needs; nothing else of any file system. What is not there is left out, an empty path of `write` too.
@@ -95,20 +117,20 @@ const READ_DIR: u64 = 1 << 3;
 /// # Errors
 /// As [`keep_signals_inside`]; EINVAL before Linux 5.19, where no file could change its directory.
 pub fn files<'a>(read: impl Iterator<Item = &'a Path>, write: &Path) -> Result<()> {
-    // Write, read, list, remove and make plain files, and move them.
+    // Write, read, list, remove and make plain files, and move them; and shorten them, where the kernel asks.
     const OWN: u64 = 1 << 1 | READ_FILE | READ_DIR | 1 << 5 | 1 << 8 | 1 << 13;
-    let attr = Ruleset { handled_access_fs: ALL, handled_access_net: 0, scoped: 0 };
-    let ruleset = create(&attr, "handled_access_fs=...")?;
+    let handled = handled();
+    let ruleset = create(&handled, "handled_access_fs=...")?;
     for path in read {
         allow(&ruleset, path, READ_FILE | READ_DIR)?;
     }
-    allow(&ruleset, write, OWN)?;
+    allow(&ruleset, write, (OWN | TRUNCATE) & handled.handled_access_fs)?;
     restrict(&ruleset)
 }
 
 fn allow(ruleset: &OwnedFd, path: &Path, access: u64) -> Result<()> {
     const LANDLOCK_RULE_PATH_BENEATH: u32 = 1;
-    const LANDLOCK_ACCESS_OF_FILES: u64 = 1 | 1 << 1 | 1 << 2;
+    const LANDLOCK_ACCESS_OF_FILES: u64 = 1 | 1 << 1 | 1 << 2 | TRUNCATE | IOCTL_DEV;
     let Ok(parent) = crate::path::take(path) else { return Ok(()) };
     let is_dir = crate::path::is_dir(parent.as_fd())?;
     let access = if is_dir { access } else { access & LANDLOCK_ACCESS_OF_FILES };
@@ -149,6 +171,38 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn a_file_elsewhere_is_not_shortened_and_one_below_the_directory_is() {
+        let dir = crate::path::make_temporary_dir(&std::env::temp_dir().join("shorten-")).unwrap();
+        let (own, other) = (dir.join("own"), dir.join("other"));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("a"), "abc").unwrap();
+        std::fs::write(&other, "abc").unwrap();
+        let tried = std::thread::spawn(move || {
+            crate::process::set_no_new_privs().unwrap();
+            files(std::iter::empty(), &own)?;
+            let shorten = |path: &Path| {
+                let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+                // SAFETY: the path is a string that outlives the call.
+                let done = unsafe { libc::truncate(path.as_ptr(), 1) };
+                (done == 0).then_some(()).ok_or_else(|| std::io::Error::last_os_error().kind())
+            };
+            Ok::<_, crate::Error>((abi(), shorten(&own.join("a")), shorten(&other)))
+        });
+        let tried = tried.join().unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+        let skip = match tried {
+            Ok((3.., own, other)) => {
+                assert_eq!((own, other), (Ok(()), Err(ErrorKind::PermissionDenied)));
+                return;
+            }
+            Ok((abi, ..)) => format!("the kernel has version {abi} of Landlock"),
+            Err(e) => e.to_string(),
+        };
+        let skip = format!("SKIP: a_file_elsewhere_is_not_shortened: it takes Linux 6.2 ({skip})\n");
+        std::io::Write::write_all(&mut std::io::stderr(), skip.as_bytes()).unwrap();
+    }
 
     #[test]
     fn only_ports_that_are_named_can_be_connected_to() {

@@ -38,13 +38,24 @@ pub fn install(program: &[Instruction]) -> Result<()> {
     cvt(done, || format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {{len={len}}})")).map(drop)
 }
 
-/// Lets these system calls fail with EPERM from now on, in this process and all that it starts. What calls the kernel in another
-/// way than this program is built for is killed: its numbers mean other calls.
+/// A system call that works with some values of an argument alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Only {
+    /// Which.
+    pub call: u32,
+    /// Which argument, of 32 bits; the first is 0.
+    pub argument: u32,
+    /// The values, at most 200.
+    pub values: &'static [u32],
+}
+
+/// Lets these system calls fail with EPERM from now on, in this process and all that it starts, and those of `some` with other values
+/// than theirs. What calls the kernel in another way than this program is built for is killed: its numbers mean other calls.
 ///
 /// # Errors
 /// As [`install`].
-pub fn refuse(calls: &[u32]) -> Result<()> {
-    install(&refusing(calls))
+pub fn refuse(calls: &[u32], some: &[Only]) -> Result<()> {
+    install(&refusing(calls, some))
 }
 
 /// Lets these system calls alone work from now on, in this process and all that it starts, and `openat` for reading what is there;
@@ -90,16 +101,28 @@ fn number() -> Vec<Instruction> {
     ]
 }
 
-fn refusing(calls: &[u32]) -> Vec<Instruction> {
+/// Where the lower half of an argument is. `struct seccomp_data` has six of 64 bits behind the number, the architecture and an address.
+const fn lower_half(argument: u32) -> u32 {
+    16 + argument * 8 + if cfg!(target_endian = "little") { 0 } else { 4 }
+}
+
+fn refusing(calls: &[u32], some: &[Only]) -> Vec<Instruction> {
     let mut program = number();
     program.extend(calls.iter().flat_map(|call| [step(EQUAL, 0, 1, *call), REFUSE]));
+    for Only { call, argument, values } in some {
+        // Behind the call's own steps the next one is compared; within them nothing goes on.
+        let own = 2 + 2 * values.len() as u8;
+        program.extend([step(EQUAL, 0, own, *call), step(LOAD, 0, 0, lower_half(*argument))]);
+        program.extend(values.iter().flat_map(|value| [step(EQUAL, 0, 1, *value), ALLOW]));
+        program.push(REFUSE);
+    }
     program.push(ALLOW);
     program
 }
 
 fn allowing(calls: &[u32]) -> Vec<Instruction> {
-    /// Where the lower half of the third argument is, the flags of an open. No supported architecture has it elsewhere.
-    const FLAGS: u32 = if cfg!(target_endian = "little") { 16 + 2 * 8 } else { 16 + 2 * 8 + 4 };
+    /// The flags of an open. No supported architecture has them elsewhere.
+    const FLAGS: u32 = lower_half(2);
     const WRITES: i32 = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
     let mut program = number();
     program.extend(calls.iter().flat_map(|call| [step(EQUAL, 0, 1, *call), ALLOW]));
@@ -150,11 +173,19 @@ mod tests {
     fn a_call_that_is_refused_fails_and_the_others_do_not() {
         let tried = std::thread::spawn(|| {
             crate::process::set_no_new_privs().unwrap();
-            refuse(&[libc::SYS_getppid as u32]).unwrap();
+            let close = Only { call: libc::SYS_close as u32, argument: 0, values: &[7777, 8888] };
+            refuse(&[libc::SYS_getppid as u32], &[close]).unwrap();
+            // SAFETY: the calls take nothing and touch no memory; no such fd is open.
+            let close = |fd: libc::c_int| unsafe {
+                libc::syscall(libc::SYS_close, fd);
+                std::io::Error::last_os_error().raw_os_error()
+            };
             // SAFETY: both calls take nothing and touch no memory.
-            unsafe { (libc::syscall(libc::SYS_getppid), libc::syscall(libc::SYS_getpid)) }
+            let called = unsafe { (libc::syscall(libc::SYS_getppid), libc::syscall(libc::SYS_getpid)) };
+            (called, [7777, 8888, 9999].map(close))
         });
-        let (refused, allowed) = tried.join().unwrap();
+        let ((refused, allowed), closed) = tried.join().unwrap();
         assert_eq!((refused, allowed), (-1, i64::from(std::process::id())));
+        assert_eq!(closed, [libc::EBADF, libc::EBADF, libc::EPERM].map(Some));
     }
 }
