@@ -27,6 +27,10 @@ const ALLOWED: [&str; 10] = [
 ];
 /// What images write for LXC's share directory, and what it stands for.
 const SHARE: [&str; 2] = ["LXC_TEMPLATE_CONFIG", "/usr/share/lxc/config"];
+/// What images include of it: these, and those of their distribution, as in `debian.common.conf`.
+const USUAL: [&str; 2] = ["common.conf", "userns.conf"];
+/// How many lines that are not taken are told of.
+const TOLD: usize = 10;
 /// Files of the metadata that hold the configuration: for ordinary users first.
 const CONFIGS: [&str; 2] = ["config-user", "config"];
 /// The most that is read of one.
@@ -84,6 +88,9 @@ pub(super) fn take(image: &str, config: &mut text::Builder) -> Result<Vec<String
             None => notes.push(format!("the image's {key} = {value} is not taken")),
         }
     }
+    let more = notes.len().saturating_sub(TOLD);
+    notes.truncate(TOLD);
+    notes.extend((more > 0).then(|| format!("{more} more lines of the image's configuration are not taken")));
     Ok(notes)
 }
 
@@ -91,13 +98,24 @@ pub(super) fn take(image: &str, config: &mut text::Builder) -> Result<Vec<String
 fn allowed(key: &str, value: &str) -> Option<String> {
     if key == "lxc.include" {
         let file = value.strip_prefix(SHARE[0]).or_else(|| value.strip_prefix(SHARE[1]))?;
-        let name = file.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'))?;
+        let name = file.strip_prefix('/').filter(|name| is_usual(name))?;
         return Some(format!("{}/{name}", SHARE[1]));
     }
     // Without a value the variable would be taken from the user.
     let inherits = key == "lxc.environment" && !value.contains('=');
     let shows_more = key == "lxc.mount.auto" && !value.split_whitespace().all(is_of_the_kernel);
     (ALLOWED.contains(&key) && !inherits && !shows_more).then(|| value.to_owned())
+}
+
+/// Tells whether a file of LXC's share directory is one that images of a distribution include. Others, such as `nesting.conf`, take
+/// protection away, and are for the user to include.
+fn is_usual(name: &str) -> bool {
+    let whose = USUAL.iter().find_map(|usual| name.strip_suffix(usual));
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    whose.is_some_and(|whose| {
+        whose.is_empty()
+            || whose.strip_suffix('.').is_some_and(|word| !word.is_empty() && word.chars().all(is_word))
+    })
 }
 
 /// Tells whether a word of `lxc.mount.auto` mounts a file system of the kernel's. Others, such as `shmounts:/home/ana:/x`, bind
@@ -126,7 +144,19 @@ mod tests {
         assert_eq!(allowed("lxc.mount.auto", mounts).as_deref(), Some(mounts));
         let share = "/usr/share/lxc/config/debian.common.conf";
         assert_eq!(allowed("lxc.include", "LXC_TEMPLATE_CONFIG/debian.common.conf").as_deref(), Some(share));
+        for name in ["common.conf", "userns.conf", "ubuntu-cloud.common.conf", "alpine.userns.conf"] {
+            let value = format!("LXC_TEMPLATE_CONFIG/{name}");
+            assert_eq!(allowed("lxc.include", &value), Some(format!("/usr/share/lxc/config/{name}")));
+        }
         for (key, value) in [
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/nesting.conf"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/.."),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/.common.conf"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/...common.conf"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/evilcommon.conf"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/common.conf.d"),
+            ("lxc.include", "LXC_TEMPLATE_CONFIG/x/debian.common.conf"),
             ("lxc.hook.pre-start", "rm -rf ~"),
             ("lxc.mount.entry", "/home home none bind"),
             ("lxc.include", "/home/ana/evil"),
