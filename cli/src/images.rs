@@ -173,7 +173,7 @@ fn records(store: &Path, kept: Kept) -> Vec<Stored> {
         let is_record = path.extension().is_some_and(|extension| extension == "json");
         let small = entry.metadata().is_ok_and(|found| found.len() <= MAX_RECORD);
         let bytes = fs::read(path).ok().filter(|_| is_record && small)?;
-        let record: Record = serde_json::from_slice(&bytes).ok()?;
+        let record = serde_json::from_slice(&bytes).ok().filter(Record::is_shown)?;
         Some(Stored { record, kept, dir: store.to_owned() })
     };
     names.filter_map(read).collect()

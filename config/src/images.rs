@@ -104,6 +104,13 @@ impl Record {
         self.metadata.iter().chain(&self.layers).copied()
     }
 
+    /// Tells whether all words that are printed of it are printable. Nothing else is a name, so a record with other words is none: they
+    /// could make a terminal show something else.
+    pub fn is_shown(&self) -> bool {
+        let words = self.also.iter().chain([&self.name, &self.build]).chain(&self.server);
+        words.flat_map(|word| word.bytes()).all(|byte| byte.is_ascii_graphic())
+    }
+
     /// Tells whether an image may be taken where this server is wanted: its own, and what came from no server.
     pub fn is_of(&self, server: &str) -> bool {
         self.server.as_deref().is_none_or(|own| own == server)
@@ -199,6 +206,15 @@ mod tests {
         }
         assert_ne!(image(Form::Oci, Some(1), &[2]).id(), image(Form::Oci, Some(1), &[3]).id());
         assert_eq!(image(Form::Archive, None, &[]).id(), None);
+    }
+
+    #[test]
+    fn a_record_that_could_fool_a_terminal_is_none() {
+        let image = record("debian/trixie/amd64/default", &["13"]);
+        assert!(image.is_shown() && Record { build: String::new(), ..image.clone() }.is_shown());
+        assert!(!record("debian/\x1b[2J", &[]).is_shown() && !record("debian", &["a\nb"]).is_shown());
+        assert!(!Record { build: "\u{202e}".to_owned(), ..image.clone() }.is_shown());
+        assert!(!Record { server: Some("a\rb".to_owned()), ..image }.is_shown());
     }
 
     #[test]

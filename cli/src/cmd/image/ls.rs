@@ -87,7 +87,31 @@ fn here(image: &Stored) -> Here {
     Here { offer, kept: image.kept, size_bytes: image.size() }
 }
 
-fn line(Offer { name, also, build }: &Offer, size: &str, rest: &str) {
+fn line(offer: &Offer, size: &str, rest: &str) {
+    output::print_line(text_of(offer, size, rest));
+}
+
+/// What a server says is on one line, and moves no cursor.
+fn text_of(Offer { name, also, build }: &Offer, size: &str, rest: &str) -> String {
     let also = if also.is_empty() { String::new() } else { format!("  ({})", also.join(", ")) };
-    output::print_line(format!("{name:40}  {build}{size}{also}{rest}"));
+    output::printable(&format!("{name:40}  {build}{size}{also}{rest}")).replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_one_line_that_moves_no_cursor() {
+        let offer = Offer {
+            name: "debian/\x1b[2J".to_owned(),
+            also: vec!["13\nx".to_owned()],
+            build: "\r2026".to_owned(),
+        };
+        let shown = text_of(&offer, "", "");
+        assert!(
+            shown.starts_with("debian/\u{fffd}[2J") && !shown.contains(['\n', '\r', '\x1b']),
+            "{shown:?}"
+        );
+    }
 }
