@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
+use super::proxy;
 use super::registry;
 use super::request::{Request, What};
 use super::server::{SendOn, Server};
@@ -78,6 +80,11 @@ pub enum HttpError {
         /// The limit.
         limit: u64,
     },
+    /// A proxy that cannot be asked: to ask the server directly instead could be what the user wants least.
+    #[error(
+        "the variable {0} names no proxy that can be asked: an http:// or https:// one can; set it to that, or no_proxy to '*'"
+    )]
+    Proxy(&'static str),
     /// The file of certificates.
     #[error("{path}: {error}", path = .path.display())]
     Certificates {
@@ -109,10 +116,10 @@ impl HttpError {
 }
 
 impl Client {
-    /// Makes a client. Proxies are those of the environment: `https_proxy`, `all_proxy`, `no_proxy` and their capitals.
+    /// Makes a client, with the proxy of the environment.
     ///
     /// # Errors
-    /// The file of certificates cannot be read, or has none.
+    /// The file of certificates cannot be read, or has none; or the proxy is of another kind than HTTP.
     pub fn new(request: &Request) -> Result<Self, HttpError> {
         let roots = match &request.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
@@ -128,6 +135,7 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .proxy(proxy::of_environment(|name| std::env::var(name).ok())?)
             .timeout_connect(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
             .timeout_recv_response(Some(WHOLE))
@@ -196,6 +204,16 @@ impl Client {
             // All that there is may be here already; the digest tells.
             StatusCode::RANGE_NOT_SATISFIABLE if partial.length() > 0 && size.is_none() => return Ok(()),
             StatusCode::OK => partial.restart().map_err(failed)?,
+            // Some servers refuse parts, or give others: asked for the whole file, they have it.
+            status
+                if partial.length() > 0
+                    && status.as_u16() < 500
+                    && status != StatusCode::TOO_MANY_REQUESTS
+                    || status == StatusCode::NOT_IMPLEMENTED && partial.length() > 0 =>
+            {
+                partial.restart().map_err(failed)?;
+                return self.rest(path, size, partial, failed);
+            }
             status => return Err(HttpError::Status { url, status: status.as_u16() }.into()),
         }
         let whole = answer.body().content_length().map(|rest| partial.length().saturating_add(rest));
@@ -246,7 +264,7 @@ impl Client {
             }
             let to =
                 answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
-            let next = self.server.sent_on(to, send_on);
+            let next = self.server.sent_on(&at, to, send_on);
             at = next.ok_or_else(|| HttpError::SentOn { url: at.clone(), to: to.to_owned() })?;
         }
         Err(HttpError::SentOn { url: url.to_owned(), to: at })
@@ -254,9 +272,18 @@ impl Client {
 }
 
 impl Client {
+    /// A proxy's own machine is not this one, which alone is asked without TLS.
+    fn request(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let request = self.agent.get(url);
+        match url.starts_with("http://") {
+            true => request.config().proxy(None).build(),
+            false => request,
+        }
+    }
+
     /// Nobody but the server itself is shown what it wants to see.
     fn get(&self, at: &str, headers: &[(header::HeaderName, &str)]) -> Result<Response<Body>, HttpError> {
-        let mut request = self.agent.get(at);
+        let mut request = self.request(at);
         for (name, value) in headers {
             request = request.header(name, *value);
         }
@@ -283,11 +310,14 @@ impl Client {
     /// Asks for a token whom the registry names, over TLS or on this very machine.
     fn token(&self, challenge: &Challenge) -> Result<String, HttpError> {
         let refused = || HttpError::SentOn { url: self.server.to_string(), to: challenge.realm.clone() };
-        let url = self.server.sent_on(&challenge.realm, SendOn::AnybodyByTls).ok_or_else(refused)?;
+        let url = self
+            .server
+            .sent_on(&self.server.url(""), &challenge.realm, SendOn::AnybodyByTls)
+            .ok_or_else(refused)?;
         let join = if url.contains('?') { '&' } else { '?' };
         let url =
             format!("{url}{join}service={}&scope={}", escape(&challenge.service), escape(&challenge.scope));
-        let mut request = self.agent.get(&url);
+        let mut request = self.request(&url);
         if let Some(shown) = &self.credentials {
             request = request.header(header::AUTHORIZATION, shown);
         }
@@ -359,6 +389,10 @@ fn broken(url: &str, error: ureq::Error) -> HttpError {
     use ureq::Timeout;
     let unreachable = match &error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        // What a proxy answers whose other side is not there. RFC 9110.
+        ureq::Error::ConnectProxyFailed(said) => {
+            ["/502", "/503", "/504"].iter().any(|status| said.ends_with(status))
+        }
         ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::Resolve | Timeout::Connect),
         ureq::Error::Io(error) => matches!(
             error.kind(),
@@ -383,6 +417,16 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_whose_other_side_is_not_there_is_no_answer_of_a_server() {
+        let said = |status: u16| {
+            let said = format!("proxy server responded {status}/{status}");
+            broken("https://a.org", ureq::Error::ConnectProxyFailed(said)).is_unreachable()
+        };
+        assert!([502, 503, 504].into_iter().all(said));
+        assert!(![403, 407, 500].into_iter().any(said));
+    }
 
     #[test]
     fn a_challenge_says_who_gives_tokens_for_what() {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod http;
+mod proxy;
 mod registry;
 mod request;
 mod server;

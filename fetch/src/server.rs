@@ -49,12 +49,13 @@ impl Server {
         format!("http{}://{}", if self.is_https { "s" } else { "" }, self.host)
     }
 
-    /// Returns the URL to ask next, where an answer may send us to it. A credential, a scheme of another kind or a plain
+    /// Returns the URL to ask next, where an answer to `asked` may send us to it. A credential, a scheme of another kind or a plain
     /// connection is nothing to be sent to.
-    pub(super) fn sent_on(&self, location: &str, send_on: SendOn) -> Option<String> {
+    pub(super) fn sent_on(&self, asked: &str, location: &str, send_on: SendOn) -> Option<String> {
         let plain = location.bytes().all(|byte| byte.is_ascii_graphic());
+        // A path is one of whoever answered.
         let url = match location.strip_prefix('/') {
-            Some(path) if !path.starts_with('/') => format!("{}/{path}", self.origin()),
+            Some(path) if !path.starts_with('/') => format!("{}/{path}", origin_of(asked)?),
             _ => location.to_owned(),
         };
         let is_own = self.is_own(&url);
@@ -88,6 +89,13 @@ impl FromStr for Server {
         }
         Ok(Self { is_https, host, dir: dir.to_owned() })
     }
+}
+
+/// Returns scheme and authority of a URL.
+fn origin_of(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    url.get(..scheme.len() + 3 + host.len())
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -153,12 +161,13 @@ mod tests {
     #[test]
     fn an_answer_sends_us_on_only_where_nothing_is_lost() {
         let server = server("https://a.org/dir").unwrap();
+        let sent_on = |to: &str, send_on| server.sent_on("https://a.org/dir/y", to, send_on);
         for own in ["/x", "https://a.org/x"] {
-            assert_eq!(server.sent_on(own, SendOn::Nobody).as_deref(), Some("https://a.org/x"));
+            assert_eq!(sent_on(own, SendOn::Nobody).as_deref(), Some("https://a.org/x"));
         }
         for elsewhere in ["https://b.org/x", "https://a.org.b.org/x", "https://a.org:444/x"] {
-            assert_eq!(server.sent_on(elsewhere, SendOn::Nobody), None, "{elsewhere}");
-            assert_eq!(server.sent_on(elsewhere, SendOn::AnybodyByTls).as_deref(), Some(elsewhere));
+            assert_eq!(sent_on(elsewhere, SendOn::Nobody), None, "{elsewhere}");
+            assert_eq!(sent_on(elsewhere, SendOn::AnybodyByTls).as_deref(), Some(elsewhere));
         }
         for never in [
             "http://a.org/x",
@@ -170,8 +179,16 @@ mod tests {
             "https://",
             "https://u@b/",
         ] {
-            assert_eq!(server.sent_on(never, SendOn::AnybodyByTls), None, "{never}");
+            assert_eq!(sent_on(never, SendOn::AnybodyByTls), None, "{never}");
         }
-        assert_eq!(server.sent_on("https://b/\nx", SendOn::AnybodyByTls), None);
+        // A second one's path is its own.
+        let second = |asked: &str, send_on| server.sent_on(asked, "/x?y", send_on);
+        assert_eq!(
+            second("https://b.org:444/a/b", SendOn::AnybodyByTls).as_deref(),
+            Some("https://b.org:444/x?y")
+        );
+        assert_eq!(second("https://b.org?/a", SendOn::AnybodyByTls).as_deref(), Some("https://b.org/x?y"));
+        assert_eq!(second("https://b.org/a", SendOn::Nobody), None);
+        assert_eq!(sent_on("https://b/\nx", SendOn::AnybodyByTls), None);
     }
 }

@@ -151,6 +151,24 @@ fn a_server_that_gives_no_parts_of_files_gives_the_whole_one_again() {
 }
 
 #[test]
+fn a_server_that_refuses_parts_of_files_is_asked_for_the_whole_one() {
+    for refusal in [400, 403, 501] {
+        let (server, image, scratch) = streams();
+        server.answers_in_turn(
+            ROOTFS,
+            [
+                Answer::BreaksOff(image.rootfs.clone(), 5000),
+                Answer::Status(refusal),
+                Answer::File(image.rootfs.clone()),
+            ],
+        );
+        scratch.pull(&server.url(), "debian/13/amd64").report();
+        assert_eq!(server.asked_for(ROOTFS), [None, Some("bytes=5000-".to_owned()), None]);
+        scratch.assert_has(&image.rootfs);
+    }
+}
+
+#[test]
 fn a_server_that_is_busy_is_asked_again() {
     let (server, image, scratch) = streams();
     server.answers_in_turn(
@@ -179,7 +197,12 @@ fn a_half_that_is_of_something_else_is_thrown_away_and_the_file_comes_as_a_whole
 fn where_no_server_answers_it_is_the_image_that_is_there() {
     let (server, image, scratch) = streams();
     scratch.pull(&server.url(), "debian/13/amd64").report();
-    // Nobody listens on port 1 of loopback.
+    // Nobody listens on port 1 of loopback, and what came from elsewhere is not that server's.
+    let elsewhere = format!("--server {} takes it", server.url());
+    scratch.pull("http://127.0.0.1:1", "debian/13/amd64").assert_refused(&["Connection refused", &elsewhere]);
+    let record = fs::read_dir(scratch.store().join("names")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&record).unwrap().replace(&server.url(), "http://127.0.0.1:1");
+    fs::write(&record, text).unwrap();
     let report = scratch.pull("http://127.0.0.1:1", "debian/13/amd64").report();
     assert_eq!(
         (&report["build"], &report["unasked"]),
@@ -222,4 +245,17 @@ fn a_write_that_fails_leaves_nothing() {
     let ended = crate::run::Ended::from(command.arg(scratch.store()).env_clear().output().unwrap());
     ended.assert_refused(&["writing a file", "File too large"]);
     scratch.assert_nothing_of(&image.rootfs);
+}
+
+#[test]
+fn this_machine_is_asked_without_a_proxy_and_one_that_cannot_be_asked_is_not_passed_over() {
+    let (server, image, scratch) = streams();
+    let ended = |proxy: &str| {
+        let output = scratch.pulling(&server.url(), "debian/13/amd64").env("all_proxy", proxy).output();
+        crate::run::Ended::from(output.unwrap())
+    };
+    ended("socks5://127.0.0.1:1").assert_refused(&["all_proxy", "http://"]);
+    assert!(server.asked().is_empty());
+    ended("http://127.0.0.1:1").report();
+    scratch.assert_has(&image.rootfs);
 }
