@@ -105,8 +105,8 @@ pub enum BadEntry {
     /// A digest.
     #[error("{0}")]
     Digest(#[from] types::BadDigest),
-    /// A line that is not six fields.
-    #[error("the line has not six fields")]
+    /// A line that is not six fields, or an object with others than it should have.
+    #[error("it has other fields than it should have")]
     Fields,
     /// A size.
     #[error("a file of {0} bytes is refused: more than {MAX_FILE}")]

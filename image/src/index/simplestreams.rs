@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{BadEntry, BadIndex, Files, Index, MAX_FILE, Offer, Part, Serial, UrlPath, text_of};
 use types::Digest;
@@ -25,7 +26,7 @@ struct Stream {
 /// `streams/v1/images.json`.
 #[derive(Deserialize)]
 struct Products {
-    products: BTreeMap<String, Product>,
+    products: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -40,18 +41,17 @@ struct Product {
     #[serde(default)]
     variant: String,
     #[serde(default)]
-    versions: BTreeMap<String, Version>,
+    versions: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
 struct Version {
     #[serde(default)]
-    items: BTreeMap<String, Item>,
+    items: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
 struct Item {
-    ftype: String,
     path: String,
     size: Option<u64>,
     sha256: Option<String>,
@@ -87,23 +87,37 @@ pub fn simplestreams(bytes: &[u8]) -> Result<Index, BadIndex> {
     let list: Products = serde_json::from_str(text_of(bytes)?)?;
     let mut index = Index::default();
     for product in list.products.values() {
+        let product: Product = match entry(product) {
+            Ok(product) => product,
+            Err(why) => {
+                index.push(Err(why))?;
+                continue;
+            }
+        };
         for (serial, version) in &product.versions {
-            if let Some(entry) = offer(product, serial, version).transpose() {
-                index.push(entry)?;
+            let offered = entry(version).and_then(|version: Version| offer(&product, serial, &version));
+            if let Some(offered) = offered.transpose() {
+                index.push(offered)?;
             }
         }
     }
     Ok(index)
 }
 
+/// One entry of another form is left out, and the others stay.
+fn entry<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, BadEntry> {
+    T::deserialize(value).map_err(|_| BadEntry::Fields)
+}
+
 fn offer(product: &Product, serial: &str, version: &Version) -> Result<Option<Offer>, BadEntry> {
-    let item = |kind: &str| version.items.values().find(|item| item.ftype == kind);
+    let item = |kind: &str| version.items.values().find(|item| item["ftype"] == kind);
     let (Some(metadata), Some(rootfs)) = (METADATA.into_iter().find_map(item), item(ROOTFS)) else {
         return Ok(None);
     };
+    let (metadata, rootfs): (Item, Item) = (entry(metadata)?, entry(rootfs)?);
     let fingerprint = metadata.combined_rootxz_sha256.as_ref().or(metadata.combined_sha256.as_ref());
     let fingerprint = fingerprint.map(|hex| Digest::from_hex(hex)).transpose()?;
-    let files = Files::Streams { metadata: part(metadata)?, rootfs: part(rootfs)?, fingerprint };
+    let files = Files::Streams { metadata: part(&metadata)?, rootfs: part(&rootfs)?, fingerprint };
     // `Debian` of the list is `debian` in all its aliases.
     let distribution: Word = product.os.to_lowercase().parse()?;
     let release: Word = product.release.parse()?;

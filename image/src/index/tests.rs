@@ -230,3 +230,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entry_of_another_form_hides_no_other() {
+    let odd = [json!(7), json!({"os": 1}), json!({"versions": {"20261125_05:24": 7}}), json!(null)];
+    for odd in odd {
+        let mut list = streams();
+        list["products"]["odd"] = odd.clone();
+        let index = read(&list);
+        assert_eq!((index.offers.len(), index.left_out.map(|(n, _)| n)), (1, Some(1)), "{odd}");
+    }
+    let mut list = streams();
+    let versions = list["products"]["debian:trixie:amd64:default"]["versions"].as_object_mut().unwrap();
+    let mut version = versions["20261125_05:24"].clone();
+    version["items"]["odd"] = json!([1]);
+    version["items"]["without"] = json!({"path": 7});
+    versions.insert("20261126_05:24".to_owned(), version.clone());
+    version["items"]["root.tar.xz"]["size"] = json!("large");
+    versions.insert("20261127_05:24".to_owned(), version);
+    versions.insert("20261128_05:24".to_owned(), json!("x"));
+    let index = read(&list);
+    assert_eq!((index.offers.len(), index.left_out.map(|(n, _)| n)), (2, Some(2)));
+}
