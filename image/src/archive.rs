@@ -155,7 +155,7 @@ impl Archive {
         if size > max {
             return Err(Problem::TooMuch { limit: max, of: "bytes in one extended header" });
         }
-        self.begin(size);
+        self.begin(size)?;
         let mut data = vec![0; size as usize];
         if size > 0 && !self.stream.fill(&mut data)? {
             return Err(Problem::Truncated("inside an extended header"));
@@ -166,13 +166,18 @@ impl Archive {
     }
 
     fn skip_label(&mut self, header: &Header) -> Result<(), Problem> {
-        self.begin(number(header.entry_size())?);
+        self.begin(number(header.entry_size())?)?;
         self.skip_rest()
     }
 
-    fn begin(&mut self, size: u64) {
+    fn begin(&mut self, size: u64) -> Result<(), Problem> {
+        // No file is as long, and with what fills the last block it would be no number any more.
+        if i64::try_from(size).is_err() {
+            return Err(Problem::malformed(format!("an entry of {size} bytes")));
+        }
         self.left = size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
+        Ok(())
     }
 
     fn entry(&mut self, kind: u8, header: &Header, described: Described) -> Result<Entry, Failure> {
@@ -200,7 +205,7 @@ impl Archive {
     ) -> Result<Entry, Problem> {
         let path = EntryPath::parse(name)?;
         let size = extended.size.map_or_else(|| number(header.entry_size()), Ok)?;
-        self.begin(size);
+        self.begin(size)?;
         let target = || link_target.ok_or_else(|| Problem::malformed("a link without a target"));
         let content = match kind {
             // Before POSIX, a directory was a file whose name ends with a slash.

@@ -407,3 +407,11 @@ fn an_archive_that_is_not_the_one_that_is_meant_is_refused_whatever_follows_its_
     let other = ["--digest", &image::store::digest_of(b"other").hex()];
     Scratch::new().unpack_as("metadata", &metadata, &other).assert_refused(&["the archive has changed"]);
 }
+
+#[test]
+fn an_entry_longer_than_any_file_is_refused() {
+    for size in ["18446744073709551615", "9223372036854775808"] {
+        let archive = Archive::new().pax(&[("size", size.as_bytes())]).file("a", "x").end();
+        Scratch::new().unpack(&archive).assert_refused(&["malformed", size]);
+    }
+}
