@@ -217,7 +217,7 @@ fn left_out(index: &Index) -> usize {
 /// # Errors
 /// The image cannot be had; nothing of it has a name in the store then.
 pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> {
-    store.sweep(KEPT)?;
+    store.sweep(KEPT);
     let index = match read_index(client) {
         Err(FetchError::Http(error)) if error.is_unreachable() => {
             return from_store(store, name, &client.server().to_string(), error);

@@ -151,31 +151,58 @@ impl Store {
             opened => opened?,
         };
         let mut file = File::from(opened);
-        if hash(&mut file)?.digest() == digest {
-            std::io::Seek::rewind(&mut file).map_err(failed("reading a file"))?;
-            return Ok(Some(file));
+        match hash(&mut file) {
+            Ok(found) if found.digest() == digest => {
+                std::io::Seek::rewind(&mut file).map_err(failed("reading a file"))?;
+                return Ok(Some(file));
+            }
+            // The disk does not give it back any more.
+            Err(StoreError::File { error, .. })
+                if error.raw_os_error().map(sys::Errno::from_raw) == Some(sys::Errno::EIO) => {}
+            found => drop(found?),
         }
-        path::remove_file(self.blobs.as_fd(), &name)?;
+        self.remove_damaged(&file, digest)?;
         Err(StoreError::Damaged(digest))
     }
 
-    /// Removes what died half-way so long ago, and returns how many files that were. What somebody fetches now stays.
-    ///
-    /// # Errors
-    /// A file cannot be looked at or removed.
-    pub fn sweep(&self, older: Duration) -> Result<usize> {
-        let mut swept = 0;
-        for name in path::names(path::open_dir_at(self.partial.as_fd(), Path::new("."))?.as_fd())? {
-            let Ok(opened) = path::open_read_at(self.partial.as_fd(), Path::new(&name)) else { continue };
-            let file = File::from(opened);
-            let written = file.metadata().and_then(|status| status.modified());
-            let age = SystemTime::now().duration_since(written.map_err(failed("looking at a file"))?);
-            if age.unwrap_or_default() >= older && path::try_lock(file.as_fd())? {
-                path::remove_file(self.partial.as_fd(), &name)?;
-                swept += 1;
-            }
+    /// Removes a file that has changed, unless somebody who found it so too has brought it anew: nobody does while the lock is held.
+    fn remove_damaged(&self, file: &File, digest: Digest) -> Result<()> {
+        let name = OsString::from(digest.hex());
+        let lock = partial::lock(self, &name)?;
+        if partial::is_still(file, self.blobs.as_fd(), &name)? {
+            path::remove_file(self.blobs.as_fd(), &name)?;
         }
-        Ok(swept)
+        if lock.metadata().is_ok_and(|status| status.len() == 0) {
+            path::remove_file(self.partial.as_fd(), &name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what died half-way so long ago, and returns how many files that were. What somebody fetches now stays, and so does
+    /// what is no file, or cannot be removed: nobody's fetch fails for it.
+    pub fn sweep(&self, older: Duration) -> usize {
+        let dir = path::open_dir_at(self.partial.as_fd(), Path::new("."));
+        let names = dir.and_then(|dir| path::names(dir.as_fd())).unwrap_or_default();
+        names.iter().filter(|name| self.sweep_one(name, older).unwrap_or(false)).count()
+    }
+
+    fn sweep_one(&self, name: &OsStr, older: Duration) -> Result<bool> {
+        // NFS locks alone what is open for writing; a FIFO would wait for its other end.
+        let flags = path::OpenFlags::RDWR | path::OpenFlags::NONBLOCK;
+        let opened = path::open_in(self.partial.as_fd(), Path::new(name), path::Links::Refuse, flags)?;
+        let file = File::from(opened);
+        let status = file.metadata().map_err(failed("looking at a file"))?;
+        let written = status.modified().map_err(failed("looking at a file"))?;
+        let age = SystemTime::now().duration_since(written).unwrap_or_default();
+        // Who had the lock until now may have given the file its place, and somebody else may have begun a new one of the name.
+        let goes = status.is_file()
+            && age >= older
+            && path::try_lock(file.as_fd())?
+            && partial::is_still(&file, self.partial.as_fd(), name)?;
+        if goes {
+            path::remove_file(self.partial.as_fd(), name)?;
+        }
+        Ok(goes)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use sys::path;
@@ -26,9 +26,8 @@ impl Partial {
     /// Waits for the lock of the file. `None` when the file has another place then.
     pub(super) fn lock(store: &Store, wanted: Digest) -> Result<Option<Self>> {
         let name = OsString::from(wanted.hex());
-        let mut file = File::from(path::open_or_make(store.partial.as_fd(), &name, 0o600)?);
-        file.lock().map_err(failed("locking a file"))?;
-        if !is_still(&file, store, &name)? || is_there(store, &name)? {
+        let mut file = lock(store, &name)?;
+        if is_there(store, &name)? {
             return Ok(None);
         }
         let came = hash(&mut file)?;
@@ -58,11 +57,11 @@ impl Partial {
     /// It is too much, or cannot be written: then nothing of the file is left, for a full disk needs the room.
     pub fn append(&mut self, bytes: &[u8], length: u64) -> Result<()> {
         if self.came.length + bytes.len() as u64 > length {
-            self.discard()?;
+            self.discard();
             return Err(StoreError::TooLong(length));
         }
         if let Err(error) = self.file.write_all(bytes) {
-            self.discard()?;
+            self.discard();
             return Err(failed("writing a file")(error));
         }
         self.came.add(bytes);
@@ -76,10 +75,14 @@ impl Partial {
     pub fn finish(mut self) -> Result<File> {
         let found = self.came.digest();
         if found != self.wanted {
-            self.discard()?;
+            self.discard();
             return Err(StoreError::Wrong { wanted: self.wanted, found });
         }
-        self.file.sync_all().map_err(failed("syncing a file"))?;
+        // Some file systems say only here that the disk is full.
+        if let Err(error) = self.file.sync_all() {
+            self.discard();
+            return Err(failed("syncing a file")(error));
+        }
         path::move_to(self.partial.as_fd(), self.blobs.as_fd(), &self.name)?;
         path::sync_dir(self.blobs.as_fd())?;
         path::sync_dir(self.partial.as_fd())?;
@@ -89,15 +92,27 @@ impl Partial {
         Ok(self.file)
     }
 
-    fn discard(&mut self) -> Result<()> {
-        Ok(path::remove_file(self.partial.as_fd(), &self.name)?)
+    /// What led to it is what is told: a file that stays is swept another day.
+    fn discard(&mut self) {
+        let _stays = path::remove_file(self.partial.as_fd(), &self.name);
+    }
+}
+
+/// Waits for the lock of a file that comes, and makes it where it is missing.
+pub(super) fn lock(store: &Store, name: &OsStr) -> Result<File> {
+    loop {
+        let file = File::from(path::open_or_make(store.partial.as_fd(), name, 0o600)?);
+        file.lock().map_err(failed("locking a file"))?;
+        if is_still(&file, store.partial.as_fd(), name)? {
+            return Ok(file);
+        }
     }
 }
 
 /// Tells whether the name still means the file that was opened: who had the lock before may have moved it.
-fn is_still(file: &File, store: &Store, name: &OsStr) -> Result<bool> {
+pub(super) fn is_still(file: &File, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
     let opened = path::status(file.as_fd())?;
-    match path::status_at(store.partial.as_fd(), name) {
+    match path::status_at(dir, name) {
         Ok(now) => Ok((now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino)),
         Err(e) if e.errno() == sys::Errno::ENOENT => Ok(false),
         Err(e) => Err(e.into()),
