@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! images/lock                 shared by who brings or uses an image, alone for who removes some
+//! images/names.lock           held by who writes a record
 //! images/names/NAME.json      a record: which files an image is
 //! images/blobs/HEX            a whole file, as its digest says
 //! images/partial/             what has come of one so far

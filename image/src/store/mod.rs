@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! images/lock             shared by who brings an image, alone for who removes some
+//! images/names.lock       held by who writes a record
 //! images/blobs/HEX        a whole file, as its digest says
 //! images/partial/HEX      what has come of one so far; locked by who fetches it
 //! images/names/...json    which files an image's name means
@@ -19,7 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
@@ -31,6 +32,8 @@ pub use partial::Partial;
 
 /// The name of the lock.
 const LOCK: &str = "lock";
+/// That of who writes a record. NFS locks no directory, and no file that is open for reading alone.
+const NAMES_LOCK: &str = "names.lock";
 
 /// Images of one user.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ pub struct Store {
     blobs: OwnedFd,
     partial: OwnedFd,
     names: OwnedFd,
+    dir: OwnedFd,
+    /// Where it is, for messages.
+    path: PathBuf,
     /// Held as long as this is: nothing is removed between a file's coming and the record that names it.
     _shared: File,
 }
@@ -82,10 +88,12 @@ pub enum StoreError {
     #[error("{0} has changed on the disk; it was removed, and is fetched anew by bryo image pull")]
     Damaged(Digest),
     /// A record that cannot be read.
-    #[error("the record of {name} cannot be read: {error}; remove it, and bryo image pull writes it anew")]
+    #[error("the record of {name} cannot be read: {error}; remove {path}, and bryo image pull writes it anew", path = .path.display())]
     Record {
         /// Whose it is.
         name: String,
+        /// Where it is.
+        path: PathBuf,
         /// Why not.
         error: serde_json::Error,
     },
@@ -106,7 +114,7 @@ impl Store {
     /// A directory cannot be made or opened.
     pub fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;
-        let dir = path::open_dir(dir)?;
+        let (path, dir) = (dir.to_owned(), path::open_dir(dir)?);
         path::set_mode(dir.as_fd(), 0o700)?;
         let below = |name: &str| {
             match path::make_dir(dir.as_fd(), OsStr::new(name), 0o700) {
@@ -118,7 +126,7 @@ impl Store {
         let shared = File::from(path::open_or_make(dir.as_fd(), OsStr::new(LOCK), 0o600)?);
         shared.lock_shared().map_err(failed("locking the store"))?;
         let (blobs, partial, names) = (below("blobs")?, below("partial")?, below("names")?);
-        Ok(Self { blobs, partial, names, _shared: shared })
+        Ok(Self { blobs, partial, names, path, dir, _shared: shared })
     }
 
     /// Returns the file, or the right to fetch it. Waits for whoever fetches it already.

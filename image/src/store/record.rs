@@ -1,16 +1,16 @@
 //! Which files an image's name means.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use config::images::{MAX_RECORD, Record, record_file};
 use serde::{Deserialize, Serialize};
 use sys::path;
 
-use super::{Result, Store, StoreError, failed};
+use super::{NAMES_LOCK, Result, Store, StoreError, failed};
 
 impl Store {
     /// Writes down which files a name means, in place of what it meant.
@@ -18,7 +18,7 @@ impl Store {
     /// # Errors
     /// The kernel refuses.
     pub fn record(&self, record: &Record) -> Result<()> {
-        let _alone = lock(self.names.as_fd())?;
+        let _alone = self.lock_names()?;
         let seen = self.kept(&record.name)?.map(Kept::into_seen).unwrap_or_default();
         self.write(Kept { record: record.clone(), seen })
     }
@@ -29,7 +29,7 @@ impl Store {
     /// # Errors
     /// The kernel refuses.
     pub fn record_newest(&self, record: &Record) -> Result<Option<String>> {
-        let _alone = lock(self.names.as_fd())?;
+        let _alone = self.lock_names()?;
         let mut seen = self.kept(&record.name)?.map(Kept::into_seen).unwrap_or_default();
         let server = record.server.clone().unwrap_or_default();
         if let Some(newer) = seen.get(&server).filter(|build| **build > record.build) {
@@ -47,9 +47,21 @@ impl Store {
         Ok(self.kept(name)?.and_then(|kept| kept.into_seen().remove(server)))
     }
 
+    /// Two who write the same record would write to one new file.
+    fn lock_names(&self) -> Result<File> {
+        let lock = File::from(path::open_or_make(self.dir.as_fd(), OsStr::new(NAMES_LOCK), 0o600)?);
+        lock.lock().map_err(failed("locking the records"))?;
+        Ok(lock)
+    }
+
+    fn unreadable(&self, name: &str, error: serde_json::Error) -> StoreError {
+        let path = self.path.join("names").join(record_file(name));
+        StoreError::Record { name: name.to_owned(), path, error }
+    }
+
     fn write(&self, kept: Kept) -> Result<()> {
         let name = &kept.record.name;
-        let bytes = serde_json::to_vec_pretty(&kept).map_err(|error| unreadable(name, error))?;
+        let bytes = serde_json::to_vec_pretty(&kept).map_err(|error| self.unreadable(name, error))?;
         Ok(path::replace(self.names.as_fd(), &file_of(name), 0o600, &bytes)?)
     }
 
@@ -66,7 +78,7 @@ impl Store {
             Err(e) if e.errno() == sys::Errno::ENOENT => return Ok(None),
             bytes => bytes?,
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(name, error))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.unreadable(name, error))
     }
 
     /// Returns all images that can be read, by name.
@@ -105,17 +117,6 @@ impl Kept {
     }
 }
 
-fn unreadable(name: &str, error: serde_json::Error) -> StoreError {
-    StoreError::Record { name: name.to_owned(), error }
-}
-
 fn file_of(name: &str) -> OsString {
     record_file(name).into()
-}
-
-/// Two who write the same record would write to one new file.
-fn lock(names: BorrowedFd<'_>) -> Result<File> {
-    let dir = File::from(path::open_dir_at(names, Path::new("."))?);
-    dir.lock().map_err(failed("locking a directory"))?;
-    Ok(dir)
 }

@@ -195,6 +195,7 @@ fn a_name_means_what_was_written_last() {
     fs::write(scratch.0.path().join("images/names/debian,trixie,amd64,default.json"), "{").unwrap();
     let said = store.recorded(name).unwrap_err().to_string();
     assert!(said.starts_with("the record of debian/trixie/amd64/default cannot be read: "), "{said}");
+    assert!(said.contains("images/names/debian,trixie,amd64,default.json"), "{said}");
 }
 
 #[test]
