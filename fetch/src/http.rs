@@ -23,6 +23,8 @@ use image::store::{Partial, StoreError};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an index, or the head of an answer, may take in all.
 const WHOLE: Duration = Duration::from_secs(300);
+/// How many bytes a second a file has to come by, once it has taken that long.
+const SLOWEST: u64 = 1000;
 /// The longest answer with a token.
 const MAX_TOKEN: u64 = 1 << 20;
 /// How often it is told how far a file is.
@@ -71,6 +73,14 @@ pub enum HttpError {
         url: String,
         /// Where to.
         to: String,
+    },
+    /// Bytes come, but so few that there is no end to be seen.
+    #[error(
+        "{url}: less than {SLOWEST} bytes a second come; what has come of a file is kept, and gone on with the next time"
+    )]
+    Slow {
+        /// What was asked.
+        url: String,
     },
     /// More than an index can be.
     #[error("{url}: more than {limit} bytes came")]
@@ -219,7 +229,11 @@ impl Client {
         let whole = answer.body().content_length().map(|rest| partial.length().saturating_add(rest));
         let mut body = answer.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
+        let (begun, had) = (Instant::now(), partial.length());
         loop {
+            if is_slow(partial.length().saturating_sub(had), begun.elapsed()) {
+                return Err(HttpError::Slow { url }.into());
+            }
             match body.read(&mut buffer).map_err(|error| broken(&url, error.into()))? {
                 0 => break,
                 read => partial.append(&buffer[..read], limit).map_err(failed)?,
@@ -371,12 +385,25 @@ fn escape(text: &str) -> String {
 
 fn body_of(answer: Response<Body>, url: String, limit: u64) -> Result<Vec<u8>, HttpError> {
     let mut bytes = Vec::new();
-    let mut body = answer.into_body().into_reader().take(limit + 1);
-    body.read_to_end(&mut bytes).map_err(|error| broken(&url, error.into()))?;
+    let (mut body, begun) = (answer.into_body().into_reader().take(limit + 1), Instant::now());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match body.read(&mut buffer).map_err(|error| broken(&url, error.into()))? {
+            0 => break,
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+        if begun.elapsed() > WHOLE {
+            return Err(HttpError::Slow { url });
+        }
+    }
     match bytes.len() as u64 > limit {
         true => Err(HttpError::TooLong { url, limit }),
         false => Ok(bytes),
     }
+}
+
+fn is_slow(came: u64, taken: Duration) -> bool {
+    taken > WHOLE && came / taken.as_secs().max(1) < SLOWEST
 }
 
 /// A part that begins elsewhere would make another file.
@@ -417,6 +444,13 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_byte_by_byte_has_an_end() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert!(!is_slow(0, minutes(5)) && is_slow(12 * 6, minutes(6)));
+        assert!(!is_slow(100 << 20, minutes(600)) && is_slow(10 << 20, minutes(600)));
+    }
 
     #[test]
     fn a_proxy_whose_other_side_is_not_there_is_no_answer_of_a_server() {

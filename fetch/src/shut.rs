@@ -1,6 +1,7 @@
 //! Shutting the process in that speaks with servers: what it reads came from anybody.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use sys::seccomp::{self, Only};
 use sys::{landlock, process};
@@ -17,7 +18,7 @@ pub enum Shut {
 
 /// What resolving names and checking certificates reads: the system's configuration and libraries, and where the files of
 /// resolvers lie to which `/etc/resolv.conf` leads.
-const READ: [&str; 8] = [
+const READ: [&str; 10] = [
     "/etc",
     "/usr",
     "/lib",
@@ -26,9 +27,13 @@ const READ: [&str; 8] = [
     "/run/resolvconf",
     "/run/NetworkManager",
     "/run/connman",
+    // Where /etc/ssl leads on openSUSE, and everything on NixOS.
+    "/var/lib/ca-certificates",
+    "/nix/store",
 ];
 /// Where people keep certificates elsewhere.
-const NAMED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+const NAMED_FILE: &str = "SSL_CERT_FILE";
+const NAMED_DIRS: &str = "SSL_CERT_DIR";
 
 /// What a fetch never does: run a program, look into processes or signal them, change what files are besides their contents, reach for
 /// more of the kernel.
@@ -105,13 +110,22 @@ const SOME: [Only; 2] = [
 
 /// Gives up, for good, what fetching into the store does not need. No refusal ends the program: an old kernel has less of it.
 pub fn shut_in(store: &Path) -> Shut {
-    let read = READ.iter().map(Into::into).chain(NAMED.iter().filter_map(std::env::var_os).map(Into::into));
-    let read: Vec<std::path::PathBuf> = read.collect();
+    let file = std::env::var_os(NAMED_FILE).map(PathBuf::from);
+    let named =
+        std::env::var_os(NAMED_DIRS).iter().flat_map(|value| paths(value)).chain(file).collect::<Vec<_>>();
+    // The file itself, wherever the system's link leads.
+    let resolvers = std::fs::canonicalize("/etc/resolv.conf").ok();
+    let read: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain(named).chain(resolvers).collect();
     let refused = REFUSED.iter().chain(&OLD).map(|call| call.id() as u32).chain(NEW).collect::<Vec<_>>();
     let steps = process::set_no_new_privs()
-        .and_then(|()| landlock::files(read.iter().map(std::path::PathBuf::as_path), store))
+        .and_then(|()| landlock::files(read.iter().map(PathBuf::as_path), store))
         .and_then(|()| seccomp::refuse(&refused, &SOME));
     if steps.is_ok() { Shut::Fully } else { Shut::Partly }
+}
+
+/// The variable of directories may name several, as PATH does.
+fn paths(value: &OsStr) -> Vec<PathBuf> {
+    std::env::split_paths(value).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -157,6 +171,12 @@ mod tests {
         }
         let refused = Err(ErrorKind::PermissionDenied);
         assert_eq!(kinds, [Ok(()), refused, refused, refused]);
+    }
+
+    #[test]
+    fn certificates_may_be_in_several_directories() {
+        let read = paths(OsStr::new("/a/certs:/b:"));
+        assert_eq!(read, [Path::new("/a/certs"), Path::new("/b")]);
     }
 
     /// Landlock and filters are a thread's, so each is tried in a thread of its own.
