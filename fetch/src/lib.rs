@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -101,6 +101,18 @@ pub enum FetchError {
         offered: String,
         /// The build in the store.
         here: String,
+    },
+    /// A build of a day that has not come: it would count as the newest for ever.
+    #[error(
+        "{server} offers {name} of {build}, which has not come yet: its clock is wrong, or the one of this machine"
+    )]
+    Ahead {
+        /// Whose.
+        server: String,
+        /// Which.
+        name: String,
+        /// The build in the index.
+        build: String,
     },
     /// Metadata and root file system do not belong together.
     #[error(
@@ -228,6 +240,10 @@ pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> 
         let server = client.server().to_string();
         FetchError::NoOffer { server, why }
     })?;
+    if is_ahead(&offer.build.to_string(), SystemTime::now()) {
+        let (server, name) = (client.server().to_string(), offer.name().to_string());
+        return Err(FetchError::Ahead { server, name, build: offer.build.to_string() });
+    }
     refuse_stale(client, store, offer)?;
     let record = fetch(client, store, offer)?;
     // Somebody may have brought a newer one meanwhile.
@@ -290,6 +306,31 @@ fn refuse_stale(client: &Client, store: &Store, offer: &Offer) -> Result<()> {
     let (name, offered) = (offer.name().to_string(), offer.build.to_string());
     let newest = store.newest(&name, &client.server().to_string())?;
     newest.filter(|here| *here > offered).map_or(Ok(()), |here| Err(stale(client, &name, offered, here)))
+}
+
+/// Tells whether a build that begins with a date is more than a day ahead: clocks and time zones differ by less.
+fn is_ahead(build: &str, now: SystemTime) -> bool {
+    let date = build.get(..8).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit()));
+    let days = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+    date.is_some_and(|date| date > date_of(days + 1).as_str())
+}
+
+/// Returns the date of a day since 1970, as in `20261125`.
+fn date_of(mut day: u64) -> String {
+    let (mut year, mut month) = (1970, 1);
+    let leap = |year: u64| u64::from(year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
+    while day >= 365 + leap(year) {
+        day -= 365 + leap(year);
+        year += 1;
+    }
+    for length in [31, 28 + leap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    format!("{year:04}{month:02}{:02}", day + 1)
 }
 
 fn stale(client: &Client, name: &str, offered: String, here: String) -> FetchError {

@@ -57,3 +57,24 @@ fn without_its_server_an_image_of_another_is_named_and_not_taken() {
     store.record(&Record { server: None, ..record(HERE, "20261119", rootfs) }).unwrap();
     assert!(from_store(&store, &name, HERE, unreachable()).is_ok());
 }
+
+#[test]
+fn a_build_of_a_day_that_has_not_come_is_refused() {
+    // Of date(1).
+    for (day, date) in
+        [(0, "19700101"), (58, "19700228"), (59, "19700301"), (11_016, "20000229"), (20_782, "20261125")]
+    {
+        assert_eq!(date_of(day), date);
+    }
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(20_782 * 86_400 + 1);
+    for (build, ahead) in [
+        ("20261125_05:24", false),
+        ("20261126_23:59", false),
+        ("20261127_00:00", true),
+        ("20270101", true),
+        ("99999999", true),
+        ("9.1", false),
+    ] {
+        assert_eq!(is_ahead(build, now), ahead, "{build}");
+    }
+}
