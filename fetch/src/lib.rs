@@ -146,7 +146,7 @@ pub enum FetchError {
     #[error("{error}; {name} of {build} is here, but from {server}: --server {server} takes it")]
     OfAnother {
         /// Why it was not asked.
-        error: HttpError,
+        error: Box<HttpError>,
         /// Which image.
         name: String,
         /// The build in the store.
@@ -286,7 +286,7 @@ fn from_store(store: &Store, name: &ImageName, server: &str, error: HttpError) -
     let newest = |images: Vec<Record>| images.into_iter().max_by(|a, b| a.build.cmp(&b.build));
     let image = newest(own).ok_or_else(|| match newest(others) {
         Some(Record { name, build, server: Some(server), .. }) => {
-            FetchError::OfAnother { error, name, build, server }
+            FetchError::OfAnother { error: error.into(), name, build, server }
         }
         _ => error.into_error(),
     })?;
@@ -318,7 +318,9 @@ fn is_ahead(build: &str, now: SystemTime) -> bool {
 /// Returns the date of a day since 1970, as in `20261125`.
 fn date_of(mut day: u64) -> String {
     let (mut year, mut month) = (1970, 1);
-    let leap = |year: u64| u64::from(year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        u64::from(year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     while day >= 365 + leap(year) {
         day -= 365 + leap(year);
         year += 1;

@@ -101,14 +101,14 @@ fn handled() -> Ruleset {
 }
 
 /// Returns the version of what the kernel knows of Landlock: 3 is Linux 6.2, 5 is 6.10, 6 is 6.12; 0 without.
-fn abi() -> i64 {
+fn abi() -> libc::c_long {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
     let none = std::ptr::null::<Ruleset>();
     // SAFETY: with this flag the call takes no attribute, and returns a number.
     let version = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, LANDLOCK_CREATE_RULESET_VERSION)
     };
-    i64::from(version).max(0)
+    version.max(0)
 }
 
 /// Lets this thread, and all that it starts, read files below the paths of `read`, and do with files below `write` what a
