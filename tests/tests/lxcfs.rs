@@ -375,10 +375,10 @@ try:
     s.connect(sys.argv[1])
 except OSError as e:
     sys.exit(type(e).__name__)
-s.send(b'bryo-lxcfs 1\\n')
 try:
+    s.send(b'bryo-lxcfs 1\\n')
     print('heard', s.recv(1000))
-except ConnectionResetError:
+except (BrokenPipeError, ConnectionResetError):
     print('heard', b'')
 ";
 

@@ -159,8 +159,8 @@ impl Has for Constant {
 }
 
 impl Contents for Constant {
-    fn render(&mut self, _file: usize, _of: Option<u32>) -> String {
-        self.0.clone()
+    fn render(&mut self, _file: usize, _of: Option<u32>) -> sys::Result<String> {
+        Ok(self.0.clone())
     }
 }
 
