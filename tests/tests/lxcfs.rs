@@ -261,7 +261,7 @@ fn a_monitor_answers_while_nobody_can_be_had_to_serve(lab: &Lab) {
     let ana = wishing(lab, "ana");
     with(&ana, "");
     // Who holds the lock lets nobody start a process.
-    let mut holder = ana.sh(&format!("exec flock {DIRECTORY} sleep 600")).seconds(600).background();
+    let mut holder = ana.sh(&format!("exec flock --no-fork {DIRECTORY} sleep 600")).seconds(600).background();
     let held = || !ana.sh(&format!("flock -n {DIRECTORY} true")).output().status().eq(&0);
     eventually("the lock is held", held);
     assert_eq!(kill_who_serves(&ana), 1);
