@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use crate::report::{self, Done, Failure, FailureKind, Log};
 use crate::rights::{Capability, Rights, RightsError, UserNamespace};
 use crate::surroundings::{self, SurroundingsError};
-use crate::sys;
+use crate::sys::{self, Disposition};
 
 /// What a helper is, known before it starts.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub enum GuardError {
 /// The log has it before the caller: his files can take a line when they like, until the deadline ends the helper. The
 /// exit status is 0, or that of the failure.
 pub fn run(program: &Program, act: impl FnOnce(Entered) -> Result<Done, Failure>) -> ! {
+    // Before anything is said: who closes the pipe for it changes no exit status.
+    sys::set_disposition(libc::SIGPIPE, Disposition::Ignore);
     report::silence_panics();
     let entered = enter(program).unwrap_or_else(|error| report::finish(program.name, &error.into()));
     let log = Log::open(program.name);

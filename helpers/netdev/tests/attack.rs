@@ -345,6 +345,18 @@ const KILLED_EVERYWHERE: &str = "T=/dev/shm/trace\n\
     done; done <$T.calls; echo status=0";
 
 #[test]
+fn a_refusal_that_nobody_hears_keeps_its_exit_status() {
+    let Some(lab) = Lab::new("a_refusal_that_nobody_hears_keeps_its_exit_status") else { return };
+    // Refused before anything else is looked at: root is no caller.
+    let outcome = lab.story(
+        FileCapabilities,
+        "rm -f /dev/shm/told; { sleep 0.3; $HELPER 3 br0 eth0 2>&1; echo heard=$? >/dev/shm/told; } | true\n\
+         for n in $(seq 200); do [ -s /dev/shm/told ] && break; sleep 0.05; done; cat /dev/shm/told",
+    );
+    assert_eq!(outcome.value("heard"), "1", "{outcome:#?}");
+}
+
+#[test]
 fn a_port_that_cannot_be_guarded_is_removed() {
     let Some(lab) = Lab::new("a_port_that_cannot_be_guarded_is_removed") else { return };
     if lacks("a_port_that_cannot_be_guarded_is_removed", "strace") {
