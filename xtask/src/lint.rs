@@ -31,7 +31,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("testbed", &[]),
     ("tests", &["sys", "config"]),
     ("attacker", &[]),
-    ("xtask", &["tests", "sys"]),
+    ("xtask", &["types", "tests", "sys", "cgroup", "lxcfs"]),
 ];
 
 /// Programs that run with more rights than their caller, or inside every container.
