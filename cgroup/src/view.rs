@@ -530,7 +530,7 @@ fn read(file: &OwnedFd) -> Result<String> {
     loop {
         let bytes = path::reread(file.as_fd(), room)?;
         if bytes.len() < room || room >= MOST {
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            return Ok(path::text(bytes));
         }
         room *= 4;
     }

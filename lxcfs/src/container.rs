@@ -257,10 +257,12 @@ impl Seen {
 
     fn render_anew(&mut self, at: usize, of: Option<u32>, shared: &Shared) -> sys::Result<String> {
         let Some(file) = FILES.get(at) else { return Ok(String::new()) };
-        let (age, begun) = self.birth.age(sys::clock::since_boot());
+        let now = sys::clock::since_boot();
+        let (age, begun) = self.birth.age(now);
         let mut facts = Facts { age, begun, number: of.unwrap_or(0), ..Facts::default() };
         file.needs.iter().try_for_each(|need| self.gather(*need, &mut facts, shared))?;
-        Ok((file.render)(&shared.host.text(at, of)?, &facts))
+        let host = shared.host.text_of_lately(at, of, &facts.online, now)?;
+        Ok((file.render)(&host, &facts))
     }
 
     /// Gathers something that a file depends on.

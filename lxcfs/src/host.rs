@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use cgroup::CpuList;
 use sys::{Errno, Result};
@@ -12,12 +13,26 @@ use crate::files::FILES;
 /// The most that is taken of a file. The longest, /proc/cpuinfo of a machine with thousands of processors, has some MiB.
 const MOST: usize = 16 << 20;
 
+/// The file that costs the kernel much to write, 10 microseconds for each processor, and says the same for as long as the same
+/// processors are online, but for their frequencies; and how old these may be.
+const COSTLY: (&str, Duration) = ("proc/cpuinfo", Duration::from_secs(1));
+
 /// The host's files, one for each of the table that there is once. Those of processors and nodes are opened when they are read.
 #[derive(Debug)]
 pub struct Host {
     root: PathBuf,
     /// One that cannot be opened is tried again.
     opened: Vec<OnceLock<OwnedFd>>,
+    /// What the costly one has said lately.
+    lately: Mutex<Option<Lately>>,
+}
+
+/// A text, when it was read, and which processors were online then.
+#[derive(Debug)]
+struct Lately {
+    text: String,
+    at: Duration,
+    online: CpuList,
 }
 
 impl Default for Host {
@@ -29,7 +44,11 @@ impl Default for Host {
 impl Host {
     /// Takes what is below a directory for the host's files.
     pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), opened: FILES.iter().map(|_| OnceLock::new()).collect() }
+        Self {
+            root: root.into(),
+            opened: FILES.iter().map(|_| OnceLock::new()).collect(),
+            lately: Mutex::default(),
+        }
     }
 
     /// Reads the host's text of a file, by its place in the table and the number that stands for `#` in its path; one that the
@@ -47,6 +66,33 @@ impl Host {
         }
         let opened = self.open(&file.path)?;
         Ok(opened.map_or_else(String::new, |opened| read(cell.get_or_init(|| opened))))
+    }
+
+    /// As [`Host::text`], but the costly one is not asked for anew at each reading. `online` is which processors are now, at `now`
+    /// since the boot.
+    ///
+    /// # Errors
+    /// See [`Host::text`].
+    pub fn text_of_lately(
+        &self,
+        at: usize,
+        of: Option<u32>,
+        online: &CpuList,
+        now: Duration,
+    ) -> Result<String> {
+        let (costly, age) = COSTLY;
+        if FILES.get(at).is_none_or(|file| file.path != costly) {
+            return self.text(at, of);
+        }
+        // Who panicked with it held has not left half a text.
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_true = |lately: &&Lately| lately.online == *online && now.saturating_sub(lately.at) < age;
+        if let Some(lately) = lately.as_ref().filter(is_true) {
+            return Ok(lately.text.clone());
+        }
+        let text = self.text(at, of)?;
+        *lately = Some(Lately { text: text.clone(), at: now, online: online.clone() });
+        Ok(text)
     }
 
     fn text_of(&self, path: &str) -> Result<String> {
@@ -110,6 +156,38 @@ impl Host {
 }
 
 fn read(file: &OwnedFd) -> String {
-    let bytes = sys::path::reread_all(file.as_fd(), MOST).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+    sys::path::text(sys::path::reread_all(file.as_fd(), MOST).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_costly_is_read_anew_after_a_second_and_when_other_processors_are_online() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("proc")).unwrap();
+        let says =
+            |name: &str, text: &str| std::fs::write(root.path().join("proc").join(name), text).unwrap();
+        let host = Host::at(root.path());
+        let shown = |name: &str, online: &str, millis| {
+            let at = FILES.iter().position(|file| file.path == format!("proc/{name}")).unwrap();
+            let online = CpuList::parse(online).unwrap();
+            host.text_of_lately(at, None, &online, Duration::from_millis(millis)).unwrap()
+        };
+        ["cpuinfo", "stat"].iter().for_each(|name| says(name, "old"));
+        assert_eq!(
+            (shown("cpuinfo", "0-3", 0), shown("stat", "0-3", 0)),
+            ("old".to_owned(), "old".to_owned())
+        );
+        ["cpuinfo", "stat"].iter().for_each(|name| says(name, "new"));
+        assert_eq!(
+            (shown("cpuinfo", "0-3", 999), shown("stat", "0-3", 0)),
+            ("old".to_owned(), "new".to_owned())
+        );
+        assert_eq!(shown("cpuinfo", "0-2", 999), "new");
+        says("cpuinfo", "newer");
+        assert_eq!(shown("cpuinfo", "0-2", 1998), "new");
+        assert_eq!(shown("cpuinfo", "0-2", 1999), "newer");
+    }
 }

@@ -480,9 +480,9 @@ pub fn write_once(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
 
 /// Reads an open small kernel file from its beginning with one pread(2) of at most `cap` bytes.
 pub fn reread(file: BorrowedFd<'_>, cap: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; cap];
-    let got = rustix::io::pread(file, &mut bytes, 0).call(|| format!("pread({})", file.as_raw_fd()))?;
-    bytes.truncate(got);
+    let mut bytes = Vec::with_capacity(cap);
+    read_more(file, &mut bytes)?;
+    bytes.truncate(cap);
     Ok(bytes)
 }
 
@@ -491,16 +491,25 @@ pub fn reread_all(file: BorrowedFd<'_>, cap: usize) -> Result<Vec<u8>> {
     const PIECE: usize = 16 << 10;
     let mut bytes = Vec::new();
     while bytes.len() < cap {
-        let start = bytes.len();
-        bytes.resize(start + PIECE.min(cap - start), 0);
-        let got = rustix::io::pread(file, &mut bytes[start..], start as u64)
-            .call(|| format!("pread({}, {start})", file.as_raw_fd()))?;
-        bytes.truncate(start + got);
-        if got == 0 {
+        bytes.reserve(PIECE);
+        if read_more(file, &mut bytes)? == 0 {
             break;
         }
     }
+    bytes.truncate(cap);
     Ok(bytes)
+}
+
+/// Reads what comes after the bytes that have been read, as much as there is room for.
+fn read_more(file: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> Result<usize> {
+    let start = bytes.len() as u64;
+    rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), start)
+        .call(|| format!("pread({}, {start})", file.as_raw_fd()))
+}
+
+/// Returns bytes of the kernel's as text; what is no text in them stands as U+FFFD.
+pub fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Waits until a kernel file (cgroup.events, mountinfo) tells of a change since it was last read through this fd;

@@ -8,6 +8,8 @@
 //! LXC: subtracts without looking whether the result is below zero, and shows what the host has available, or nothing, where
 //! the group's own number has another name.
 
+use std::fmt::Write;
+
 use cgroup::view::{MemoryUsage, Part};
 
 use super::Facts;
@@ -123,7 +125,7 @@ pub(super) fn lines(host: &str, memory: &Memory<'_>) -> String {
         match Line::parse(line) {
             Some(parsed) => {
                 let bytes = memory.line(parsed.key).unwrap_or(parsed.bytes).min(memory.most(parsed.key));
-                text.push_str(&format!("{}:{:>2$} kB", parsed.key, bytes / 1024, parsed.width));
+                let _to_a_string = write!(text, "{}:{:>2$} kB", parsed.key, bytes / 1024, parsed.width);
             }
             // Numbers of huge pages, which are counted and not measured.
             None => text.push_str(line),
