@@ -4,6 +4,7 @@
 //! (`mkdirat(5, "dev", 0755) = EROFS`); the layers above add one clause of context each. Nothing here decides
 //! anything. The privileged helpers do not use this crate: they have a small `sys` module of their own.
 
+pub mod apparmor;
 pub mod cap;
 pub mod clock;
 pub mod cred;

@@ -92,6 +92,7 @@ pub(crate) fn into(prefix: &Path, speed: Speed) -> Result<()> {
     let bin = ready(&directory(prefix, Place::Bin))?;
     LXC_NAMES.iter().try_for_each(|name| link(&bin.join(name)))?;
     manual(prefix)?;
+    profiles(prefix)?;
     println!(
         "installed {} programs and {} lxc-* names in {}",
         PROGRAMS.len(),
@@ -292,17 +293,20 @@ fn allow_user_namespaces(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns a profile that confines nothing and allows user namespaces. Source: apparmor.d(5), "Userns Rules".
+/// Returns a profile that confines nothing and allows user namespaces.
 fn profile(prefix: &Path) -> String {
-    let prefix = prefix.display();
-    format!(
-        "abi <abi/4.0>,\n\
-         include <tunables/global>\n\n\
-         profile bryo {prefix}/{{bin/bryo,libexec/bryo/*}} flags=(unconfined) {{\n  \
-           userns,\n  \
-           include if exists <local/bryo>\n\
-         }}\n"
-    )
+    include_str!("../../config/share/apparmor/bryo").replace("PREFIX", &prefix.display().to_string())
+}
+
+/// Writes the AppArmor profiles that the administrator can load.
+fn profiles(prefix: &Path) -> Result<()> {
+    let directory = ready(&prefix.join("share/bryo/apparmor"))?;
+    let container = include_str!("../../config/share/apparmor/bryo-container");
+    for (name, text) in [("bryo", profile(prefix)), ("bryo-container", container.to_owned())] {
+        let file = directory.join(name);
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -184,6 +184,7 @@ mod tests {
     use container::host::{Caller, Helpers, HostFacts, IdWriter, NetworkFacts, Programs};
     use container::place::Place;
     use container::plan::{Run, StartRequest, Stdio, plan};
+    use container::security::AppArmor;
     use container::surroundings::Surroundings;
     use types::{HostGid, HostUid, IdRange};
 
@@ -198,6 +199,7 @@ mod tests {
             helpers: Helpers::default(),
             no_new_privs: false,
             cores_are_piped: false,
+            apparmor: AppArmor::Absent,
             surroundings: Surroundings::free(),
             cgroups: cgroup::Layout::default(),
             lxcfs: None,

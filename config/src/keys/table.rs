@@ -10,9 +10,9 @@ const NO_DEVICE_RULES: &str = "the controller must be delegated to the user; rul
 const INIT_ALONE: &str = "init alone; hooks have `lxc.environment.hooks`, since images set this key and hooks run as \
     the user";
 const OWN_MOUNTS: &str = "`lxc.hook.pre-mount` runs in the container's own mount namespace";
-const OTHER_PROFILES: &str =
-    "`unconfined` and `unchanged`; for others the container runs with the caller's profile";
-const NO_PROFILE: &str = "loading a profile needs root of the host";
+const PROFILES: &str = "one that root has loaded, such as Bryo's `bryo-container`, which stands for `generated` too; none on a \
+    host without AppArmor";
+const NO_PROFILE: &str = "making a profile needs root of the host";
 const NO_AUTOSTART: &str = "nothing starts containers by themselves";
 const NO_LABEL: &str = "the container runs with the caller's label";
 const NO_SUPERVISOR: &str = "a profile with `notify` is refused";
@@ -35,7 +35,7 @@ pub static TABLE: &[Key] = &[
         field!(apparmor_profile),
     )
     .replaces(&["lxc.aa_profile"])
-    .partly(OTHER_PROFILES),
+    .partly(PROFILES),
     key(
         "lxc.apparmor.allow_incomplete",
         "0|1",
@@ -43,7 +43,7 @@ pub static TABLE: &[Key] = &[
         field!(apparmor_allow_incomplete),
     )
     .replaces(&["lxc.aa_allow_incomplete"])
-    .needless("no profile is loaded"),
+    .needless("no profile is made"),
     key(
         "lxc.apparmor.allow_nesting",
         "0|1",
@@ -51,7 +51,7 @@ pub static TABLE: &[Key] = &[
          `/dev/.lxc`.",
         field!(apparmor_allow_nesting),
     )
-    .partly("the mounts are made; there is no profile to widen"),
+    .partly("the mounts are made; `bryo-container` allows nesting anyway"),
     key("lxc.apparmor.raw", "LINE", "A line for a generated AppArmor profile.", field!(apparmor_raw))
         .shape(Shape::List)
         .never(NO_PROFILE, "`lxc.seccomp.profile`, `lxc.cap.drop`"),

@@ -8,7 +8,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sys::path::OpenFlags;
@@ -99,12 +99,11 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
         if request.namespaces == 0 { entry.namespaces } else { request.namespaces & entry.namespaces };
     // The caller's directory by name, to be looked for inside; joining the mount namespace leaves it.
     path::change_dir(fds.cwd.as_fd())?;
-    let cwd = std::env::current_dir().ok();
+    let outside = Outside { cwd: std::env::current_dir().ok(), proc: entry.confinement.host_proc()? };
     match clone_program(fds, kinds)? {
         Side::Program { channel, door } => {
             let door = door.as_ref().map(AsFd::as_fd);
-            let Err(failure) =
-                become_program(fds, &request, &entry, kinds, cwd.as_deref(), door, channel.as_fd());
+            let Err(failure) = become_program(fds, &request, &entry, kinds, &outside, door, channel.as_fd());
             let _gone = socket::send(channel.as_fd(), &bytes_of(&failure), &[]);
             process::exit_now(1)
         }
@@ -117,6 +116,14 @@ fn start(fds: &Fds) -> Result<OwnedFd> {
             }
         },
     }
+}
+
+/// What has been found out before the container was joined.
+struct Outside {
+    /// The caller's working directory.
+    cwd: Option<PathBuf>,
+    /// The host's procfs, where it is needed.
+    proc: Option<OwnedFd>,
 }
 
 /// Which process this is, once that of the program has been made, with its end of the channel between the two.
@@ -229,7 +236,7 @@ fn become_program(
     request: &AttachRequest,
     entry: &Entry,
     kinds: u64,
-    cwd: Option<&Path>,
+    outside: &Outside,
     door: Option<BorrowedFd<'_>>,
     parent: BorrowedFd<'_>,
 ) -> Result<Infallible> {
@@ -245,7 +252,7 @@ fn become_program(
     streams(fds, request, pair.as_ref())?;
     let master: Vec<BorrowedFd<'_>> = pair.iter().map(|p| p.master.as_fd()).collect();
     let user = User::of(request);
-    go_inside(request, &user, cwd)?;
+    go_inside(request, &user, outside.cwd.as_deref())?;
     let environment = [&request.environment[..], &entry.environment[..]].concat();
     let argv = if request.argv.is_empty() { vec![user.shell.clone()] } else { request.argv.clone() };
     let programs = programs(&argv[0], &environment);
@@ -260,6 +267,7 @@ fn become_program(
     }
     entry.confinement.limit_resources()?;
     entry.confinement.close_doors(request.elevated)?;
+    entry.confinement.put_on_profile(outside.proc.as_ref().map(AsFd::as_fd), request.elevated)?;
     if request.uid != 0 || request.gid != 0 || !request.groups.is_empty() {
         cred::become_user(request.uid, request.gid, &request.groups, entry.keep_groups)
             .doing_with(|| format!("becoming user {} and group {}", request.uid, request.gid))?;

@@ -14,6 +14,7 @@ use crate::host::{
     Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Network, PackageManager,
     Process, Program, Programs, SWITCHES, Session, Storage, Survey, capability,
 };
+use crate::security::AppArmor;
 use crate::surroundings::Fresh;
 
 const BOTH: u64 = capability::SETUID | capability::SETGID;
@@ -41,6 +42,7 @@ fn healthy() -> Survey {
         },
         no_new_privs: false,
         cores_are_piped: false,
+        apparmor: AppArmor::Absent,
         cgroups: cgroup::Layout::default(),
         lxcfs: None,
         programs: Programs {
@@ -209,7 +211,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     (
         "userns.apparmor",
         |s| answer(s, Question::Rights, Errno::EPERM),
-        "/*} flags=(unconfined) { userns, }\\n' /p | sudo tee",
+        "/p/share/bryo/apparmor/bryo /etc/apparmor.d",
     ),
     ("userns.limit", |s| answer(s, Question::User, Errno::ENOSPC), "max_user_namespaces is 63432"),
     (

@@ -40,9 +40,9 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Stops,
         seen: "/proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1, and no profile allows Bryo",
         why: "AppArmor takes the rights inside a user namespace from every program without a profile that says userns",
-        mend: "printf 'abi <abi/4.0>,\\nprofile bryo %s/{bin/bryo,libexec/bryo/*} flags=(unconfined) { userns, }\\n' \
-               <prefix> | sudo tee /etc/apparmor.d/bryo && sudo apparmor_parser -r /etc/apparmor.d/bryo",
-        advice: "cargo xtask install writes the same profile when root runs it",
+        mend: "sudo install -m 644 <prefix>/share/bryo/apparmor/bryo /etc/apparmor.d/bryo && \
+               sudo apparmor_parser --replace /etc/apparmor.d/bryo",
+        advice: "cargo xtask install does the same when root runs it",
         who: Administrator,
         meanwhile: "nothing",
         look: |survey| blamed(survey, "userns.apparmor"),

@@ -9,6 +9,7 @@ pub mod visible;
 
 pub use installed::{Installed, Program, capability};
 pub use network::{BridgeFacts, NetworkFacts, UsedUp, UserModeKind, UserModeProgram, groups};
+pub(crate) use survey::label;
 pub use survey::{
     Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
 };
@@ -21,6 +22,7 @@ use sys::Errno;
 use types::{HostGid, HostUid, IdRange};
 
 use crate::error::{Doing, Result};
+use crate::security::AppArmor;
 use crate::surroundings::Surroundings;
 
 /// The most that is read of a system file, in bytes.
@@ -98,6 +100,8 @@ pub struct HostFacts {
     pub no_new_privs: bool,
     /// The kernel hands core dumps to a program.
     pub cores_are_piped: bool,
+    /// What AppArmor is for the caller.
+    pub apparmor: AppArmor,
     /// What a container that Bryo itself is in refuses.
     pub surroundings: Surroundings,
     /// The cgroups.
@@ -234,6 +238,7 @@ impl HostFacts {
             helpers,
             no_new_privs,
             cores_are_piped: cores_are_piped(),
+            apparmor: AppArmor::ask(),
             surroundings: Surroundings::ask()?,
             cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
             lxcfs: Lxcfs::look(&programs, &caller),

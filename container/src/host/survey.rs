@@ -216,16 +216,21 @@ fn process() -> Process {
     };
     Process {
         status: text("/proc/self/status"),
-        label: ["/proc/self/attr/apparmor/current", "/proc/self/attr/current"]
-            .iter()
-            .find_map(|file| text(file).ok())
-            .map(|label| label.trim_end_matches(['\0', '\n']).to_owned()),
+        label: label(),
         mountinfo: text("/proc/self/mountinfo"),
         uid_map: text("/proc/self/uid_map"),
         gid_map: text("/proc/self/gid_map"),
         processes: limit("nproc"),
         files: limit("nofile"),
     }
+}
+
+/// Returns the label that a security module gives this process.
+pub(crate) fn label() -> Option<String> {
+    ["/proc/self/attr/apparmor/current", "/proc/self/attr/current"]
+        .iter()
+        .find_map(|file| text(file).ok())
+        .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
 }
 
 fn identity() -> Identity {

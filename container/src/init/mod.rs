@@ -26,6 +26,7 @@
 //! | session, terminal, limits, keyring | - | raise limits |
 //! | adopt orphans and keep signals inside, without an own PID namespace | CAP_SYS_ADMIN | signal the monitor |
 //! | bounding set, no_new_privs, system call filter | CAP_SETPCAP, CAP_SYS_ADMIN | what the filter refuses |
+//! | AppArmor's profile for the next program | the host's /proc, taken before | - |
 //! | start hooks | the new root; to be as confined as all that runs in it | - |
 //! | ids, capabilities | to be root until here | do anything of the above |
 //! | exec | - | - |
@@ -81,6 +82,7 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     own_cores(plan)?;
     write_procs(plan)?;
     let taken_hooks = TakenHooks::take(plan);
+    let host_proc = plan.confinement.host_proc()?;
     let taken = rootfs::take(plan)?;
     channel.expect(FromMonitor::IdsWritten)?;
     become_root(plan, given)?;
@@ -109,6 +111,8 @@ fn steps(plan: &StartPlan, given: &Given<'_>) -> Result<Infallible> {
     leave_keyring(plan);
     stand_in_for_a_pid_namespace(plan)?;
     plan.confinement.close_doors(false)?;
+    plan.confinement.put_on_profile(host_proc.as_ref().map(AsFd::as_fd), false)?;
+    drop(host_proc);
     hooks::run(plan, Hook::Start, &Told::default(), &TakenHooks::default())?;
     give_up_ids(plan, given)?;
     let exec = command(plan, &terminals)?;

@@ -315,7 +315,7 @@ pub fn plan(
     networks: &NetworkFacts,
 ) -> Result<StartPlan> {
     facts.surroundings.allow_namespaces()?;
-    let mut notes = unmet::notes(config);
+    let mut notes = unmet::notes(config, facts.apparmor);
     let idmap = if config.idmap.is_empty() { idmap::choose(facts) } else { config.idmap.clone() };
     idmap.check().map_err(|e| Error::new(Kind::IdRange, e.to_string()))?;
     idmap::check_granted(&idmap, facts)?;
@@ -330,6 +330,7 @@ pub fn plan(
         one_id: idmap::is_own_id_only(&idmap, &facts.caller),
         shares_pids: kernel_files.namespaces & flags::NEWPID == 0,
         cores_are_piped: facts.cores_are_piped,
+        apparmor: facts.apparmor,
     };
     let entries = mounts::entries(config, &request.place)?;
     let resolv_conf = network::resolv_conf(&network, &request.place, &entries);
@@ -397,7 +398,7 @@ pub fn plan(
         config_file: request.config_file,
         idmap,
         notes,
-        remarks: unmet::remarks(config),
+        remarks: unmet::remarks(config, facts.apparmor),
     })
 }
 

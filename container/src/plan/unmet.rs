@@ -3,20 +3,14 @@
 use config::{Config, keys};
 
 use super::mounts;
+use crate::security::AppArmor;
+use crate::security::profile::is_lxcs_own;
 
 /// A value of a key that works for others: what tells it, and what is said of it.
 type Beyond = (fn(&Config) -> bool, &'static str);
 
 /// What is beyond the limits of keys that work within them.
-const BEYOND: [Beyond; 4] = [
-    (
-        |config| {
-            config.apparmor_profile.as_deref().is_some_and(|profile| {
-                !matches!(profile, "unconfined" | "unchanged") && !is_lxcs_own(profile)
-            })
-        },
-        "lxc.apparmor.profile: loading a profile needs root; the container runs with the caller's",
-    ),
+const BEYOND: [Beyond; 3] = [
     (
         |config| !matches!(config.console_path.as_deref(), None | Some("none")),
         "lxc.console.path: the console is a pseudo-terminal of the container, since container root must own it; \
@@ -34,26 +28,39 @@ const BEYOND: [Beyond; 4] = [
 ];
 
 /// Returns what is worth knowing and changes nothing, which a start does not say each time: LXC's own profiles stand in
-/// all that LXC makes, and an ordinary user has not had them by LXC either.
-pub(super) fn remarks(config: &Config) -> Vec<String> {
+/// all that LXC makes.
+pub(super) fn remarks(config: &Config, apparmor: AppArmor) -> Vec<String> {
     let own = config.apparmor_profile.as_deref().filter(|profile| is_lxcs_own(profile));
-    let remark = |profile| {
-        format!(
-            "lxc.apparmor.profile = {profile}: loading a profile needs root; the container runs with the caller's"
-        )
+    let remark = |profile| match (profile, apparmor) {
+        (_, AppArmor::Absent) => format!("lxc.apparmor.profile = {profile}: {ABSENT}"),
+        ("generated", _) => format!(
+            "lxc.apparmor.profile = {profile}: making a profile needs root; the container runs under bryo-container where root \
+             has loaded that, else under the caller's"
+        ),
+        _ => format!(
+            "lxc.apparmor.profile = {profile}: the container runs under it where root has loaded it, else under the caller's"
+        ),
     };
     own.map(remark).into_iter().collect()
 }
 
-/// Tells whether an AppArmor profile is one that LXC makes or installs.
-fn is_lxcs_own(profile: &str) -> bool {
-    profile == "generated" || profile.starts_with("lxc-container-default")
+/// What a host without AppArmor means.
+const ABSENT: &str = "this host has no AppArmor; the container runs without";
+
+/// Tells of a profile that was asked for by name, where there is none.
+fn without_apparmor(config: &Config, apparmor: AppArmor) -> Option<String> {
+    let named = config.apparmor_profile.as_deref()?;
+    let is_missed = !matches!(named, "unconfined" | "unchanged") && !is_lxcs_own(named);
+    (is_missed && apparmor == AppArmor::Absent).then(|| format!("lxc.apparmor.profile: {ABSENT}"))
 }
 
 /// Collects the notes: keys that do nothing, as the table of keys says, and what is beyond the limits of others.
-pub(super) fn notes(config: &Config) -> Vec<String> {
+pub(super) fn notes(config: &Config, apparmor: AppArmor) -> Vec<String> {
     let beyond = BEYOND.iter().filter(|(is_asked_for, _)| is_asked_for(config));
-    keys::notes(config).chain(beyond.map(|(_, note)| (*note).to_owned())).collect()
+    keys::notes(config)
+        .chain(beyond.map(|(_, note)| (*note).to_owned()))
+        .chain(without_apparmor(config, apparmor))
+        .collect()
 }
 
 fn has_unknown_option(options: &str) -> bool {
@@ -88,10 +95,10 @@ mod tests {
             let mut config = Config::default();
             let taken = SAMPLES.iter().find(|sample| config.set(&name, sample).is_ok());
             assert!(taken.is_some(), "{name} takes none of the samples");
-            let notes = notes(&config);
+            let notes = notes(&config, AppArmor::Absent);
             assert!(notes.iter().any(|note| note.starts_with(item.name)), "{name}: {notes:?}");
             config.clear(&name).unwrap();
-            assert_eq!(super::notes(&config), [""; 0], "{name}");
+            assert_eq!(super::notes(&config, AppArmor::Absent), [""; 0], "{name}");
         }
     }
 
@@ -104,10 +111,17 @@ mod tests {
             ("lxc.mount.auto", "shmounts:/a", "proc sys cgroup"),
             ("lxc.rootfs.options", "noatime", "ro,nosuid,defaults"),
         ] {
-            assert_eq!(notes(&with(key, beyond)).len(), 1, "{key} = {beyond}");
-            assert_eq!(notes(&with(key, within)), [""; 0], "{key} = {within}");
+            assert_eq!(notes(&with(key, beyond), AppArmor::Absent).len(), 1, "{key} = {beyond}");
+            assert_eq!(notes(&with(key, within), AppArmor::Absent), [""; 0], "{key} = {within}");
         }
-        assert_eq!(notes(&Config::default()), [""; 0]);
+        assert_eq!(notes(&Config::default(), AppArmor::Absent), [""; 0]);
+    }
+
+    #[test]
+    fn a_named_profile_is_missed_where_there_is_no_apparmor() {
+        let config = with("lxc.apparmor.profile", "my-own");
+        assert_eq!(notes(&config, AppArmor::Absent).len(), 1);
+        assert_eq!(notes(&config, AppArmor::Free), [""; 0]);
     }
 
     #[test]
@@ -119,7 +133,10 @@ mod tests {
             ("unchanged", 0),
             ("my-own", 0),
         ] {
-            assert_eq!(remarks(&with("lxc.apparmor.profile", profile)).len(), remarked, "{profile}");
+            for apparmor in [AppArmor::Absent, AppArmor::Free] {
+                let config = with("lxc.apparmor.profile", profile);
+                assert_eq!(remarks(&config, apparmor).len(), remarked, "{profile}");
+            }
         }
     }
 }

@@ -4,13 +4,17 @@
 //! through a door that no container needs. The [filter](seccomp) closes those, and the [capabilities](capabilities) that
 //! mean nothing in a user namespace go too.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use config::Config;
 use serde::{Deserialize, Serialize};
-use sys::{cap, process, rlimit};
+use sys::{cap, path, process, rlimit};
 
+pub use profile::AppArmor;
 pub use seccomp::Filter;
 
 use crate::error::{Doing, Result};
+use profile::Profile;
 
 mod abi;
 mod assemble;
@@ -18,6 +22,7 @@ pub mod capabilities;
 mod compile;
 #[cfg(test)]
 mod interpret;
+pub(crate) mod profile;
 pub mod seccomp;
 
 /// What a container's programs cannot do, whoever starts them: its init, or a command that attaches.
@@ -31,6 +36,8 @@ pub struct Confinement {
     pub rlimits: Vec<(u32, u64, u64)>,
     /// The system call filter.
     pub filter: Filter,
+    /// The AppArmor profile, where one is wanted and can be.
+    pub profile: Option<Profile>,
 }
 
 /// What the decision depends on beside the configuration.
@@ -42,6 +49,8 @@ pub struct Circumstances {
     pub shares_pids: bool,
     /// The kernel hands core dumps to a program of the host.
     pub cores_are_piped: bool,
+    /// What AppArmor is for the caller.
+    pub apparmor: AppArmor,
 }
 
 impl Confinement {
@@ -56,6 +65,7 @@ impl Confinement {
             no_new_privs: config.no_new_privs,
             rlimits: rlimits(config, circumstances.cores_are_piped),
             filter: seccomp::decide(config, circumstances, is_32bit, notes)?,
+            profile: Profile::decide(config, circumstances.apparmor),
         })
     }
 
@@ -82,6 +92,19 @@ impl Confinement {
             cap::limit_own(self.capabilities | cap::SYS_ADMIN).doing("limiting capabilities")?;
         }
         self.filter.install()
+    }
+
+    /// Takes hold of the host's procfs, where a profile is to be put on: there a process finds itself whatever it has mounted.
+    pub(crate) fn host_proc(&self) -> Result<Option<OwnedFd>> {
+        Ok(self.profile.as_ref().map(|_| path::open_dir("/proc".as_ref())).transpose()?)
+    }
+
+    /// Has the program that is run next be under the profile. `elevated` leaves the caller's.
+    pub(crate) fn put_on_profile(&self, host_proc: Option<BorrowedFd<'_>>, elevated: bool) -> Result<()> {
+        match (&self.profile, host_proc) {
+            (Some(profile), Some(proc)) if !elevated => profile.put_on(proc),
+            _ => Ok(()),
+        }
     }
 
     /// Limits the capabilities that the process itself has, where changing ids has not done so.
