@@ -34,6 +34,7 @@ mod relay;
 mod rungs;
 mod starting;
 mod stopping;
+mod templates;
 mod usage;
 mod user;
 mod watch;

@@ -22,6 +22,7 @@ use crate::hosts_release;
 use crate::images::Images;
 use crate::own::Own;
 use crate::program;
+use crate::templates;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -84,8 +85,12 @@ fn header(wanted: &Wanted) -> Vec<String> {
     if matches!(wanted.template, Template::None) {
         return Vec::new();
     }
+    let source = match &wanted.template {
+        Template::Program(program) => program.file.display().to_string(),
+        _ => wanted.source.clone(),
+    };
     vec![
-        format!("Template used to create this container: {}", wanted.source),
+        format!("Template used to create this container: {source}"),
         format!("Parameters passed to the template: {}", wanted.arguments.join(" ")),
     ]
 }
@@ -111,6 +116,10 @@ const DOWNLOAD: &str = "download";
 
 /// Tells whether there is a template of that name.
 pub(crate) fn is_template(name: &str) -> bool {
+    is_own(name) || templates::find(name, &templates::dirs()).is_some()
+}
+
+fn is_own(name: &str) -> bool {
     TEMPLATES.iter().any(|(known, _)| *known == name)
 }
 
@@ -118,18 +127,14 @@ pub(crate) fn is_template(name: &str) -> bool {
 pub(crate) fn template(context: &Context, name: &str, arguments: &[String]) -> Result<Template> {
     match name {
         DOWNLOAD => download::template(context, &given(name, arguments)?),
-        _ => alone(name, arguments),
+        _ if is_own(name) => alone(name, arguments),
+        _ => templates::template(name, arguments, &TEMPLATES.map(|(known, _)| known).join(", ")),
     }
 }
 
 /// Reads the arguments of a template.
 fn given(name: &str, arguments: &[String]) -> Result<Given> {
-    let found = TEMPLATES.iter().find(|(known, _)| *known == name);
-    let Some((_, options)) = found else {
-        let known = TEMPLATES.map(|(known, _)| known).join(", ");
-        let cause = format!("there is no template {name}; Bryo has {known}");
-        return Err(Error::new(Kind::Usage, cause));
-    };
+    let options = TEMPLATES.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, options)| options);
     let wrong = |what: String| Error::new(Kind::Usage, what).doing(format!("template {name}"));
     let given = getopt::parse(&[options], arguments).map_err(|e| wrong(e.to_string()))?;
     if let Some(word) = given.words.first() {
@@ -347,9 +352,6 @@ mod tests {
         assert!(matches!(made, Template::Busybox { program } if program == Path::new("/x/busybox")));
         assert!(alone("none", &path).is_err());
         assert!(alone("none", &words(&["x"])).is_err());
-        assert!(
-            alone("fedora", &[]).unwrap_err().to_string().contains("download, local, busybox, host, none")
-        );
     }
 
     #[test]

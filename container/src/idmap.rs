@@ -292,11 +292,12 @@ impl MappedNamespace {
     /// Runs `work` as [`run`](Self::run) does, calls `tick` now and then meanwhile, and returns what `work` found.
     ///
     /// # Errors
-    /// An answer of more than 64 KiB, the failure included: some of it may come from files of an image.
+    /// An answer of more than 64 KiB, the failure included: some of it may come from files of an image. Or that of `tick`, which
+    /// ends the work.
     pub fn ask<T: Serialize + DeserializeOwned>(
         &self,
         work: impl FnOnce() -> Result<T>,
-        tick: &mut dyn FnMut(),
+        tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<T> {
         let broken = |e: postcard::Error| Error::new(Kind::Build, format!("passing on what was found: {e}"));
         let (reader, writer) = pipe()?;
@@ -307,11 +308,14 @@ impl MappedNamespace {
             std::io::Write::write_all(&mut writer, &answer).map_err(crate::place::from_io)
         })?;
         drop(writer);
-        let answer = read_answer(reader, tick);
-        // Whoever still writes is told by the end of the pipe that nobody listens.
-        let ended = work.wait();
-        let answer = answer?;
-        ended?;
+        let answer = match read_answer(reader, tick) {
+            Ok(answer) => answer,
+            Err(no_more) => {
+                work.end()?;
+                return Err(no_more);
+            }
+        };
+        work.wait()?;
         postcard::from_bytes::<Result<T>>(&answer).map_err(broken)?
     }
 
@@ -331,12 +335,12 @@ impl MappedNamespace {
 const ANSWER_CAP: usize = 1 << 16;
 
 /// Reads to the end of a pipe, and calls `tick` while nothing comes.
-fn read_answer(reader: OwnedFd, tick: &mut dyn FnMut()) -> Result<Vec<u8>> {
+fn read_answer(reader: OwnedFd, tick: &mut dyn FnMut() -> Result<()>) -> Result<Vec<u8>> {
     const TICK: std::time::Duration = std::time::Duration::from_millis(100);
     let (mut reader, mut answer, mut piece) = (File::from(reader), Vec::new(), [0; 4096]);
     loop {
         if !sys::event::readable(reader.as_fd(), Some(TICK))? {
-            tick();
+            tick()?;
             continue;
         }
         match reader.read(&mut piece).map_err(crate::place::from_io)? {

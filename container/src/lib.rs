@@ -34,6 +34,7 @@ pub mod remap;
 mod root;
 mod rootfs;
 pub mod security;
+mod stage;
 pub mod start;
 pub mod surroundings;
 

@@ -1,4 +1,5 @@
-//! A root file system as its owner has it: a directory, or an image that nobody writes to under what is changed of it.
+//! A root file system as its owner has it: a directory, or an image that nobody writes to under what is changed of it; or the
+//! host's own, where a template works.
 //!
 //! The kernel opens the directories of an overlay by their paths, and container root cannot walk to them through a home
 //! directory of mode 0700. So they are taken while still the user, and named by fd. `userxattr` is the form that overlays of
@@ -14,6 +15,7 @@ use sys::process::flags;
 use sys::{Errno, namespace, path};
 
 use crate::error::{Doing, Error, Kind, Result};
+use crate::stage::{self, Stage};
 
 /// The directory that the kernel works in, beside the upper one. LXC: names it so.
 pub(crate) const WORK: &str = "olwork";
@@ -97,6 +99,15 @@ pub(crate) enum Root {
     Dir(OwnedFd),
     /// An overlay.
     Over(OverlayPlan),
+    /// The host's, with a new container at its place.
+    Stage(Stage),
+}
+
+/// What is taken of it while still the user.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Layers(Layers),
+    Stage(stage::Taken),
 }
 
 impl Root {
@@ -104,8 +115,8 @@ impl Root {
     pub(crate) fn dir(&self) -> Result<BorrowedFd<'_>> {
         match self {
             Self::Dir(dir) => Ok(dir.as_fd()),
-            Self::Over(_) => {
-                Err(Error::new(Kind::Rootfs, "the root file system is an overlay and no directory"))
+            Self::Over(_) | Self::Stage(_) => {
+                Err(Error::new(Kind::Rootfs, "the root file system is no directory of its own"))
             }
         }
     }
@@ -115,23 +126,31 @@ impl Root {
         match self {
             Self::Dir(dir) => Ok(Self::Dir(dir.try_clone().map_err(crate::place::from_io)?)),
             Self::Over(plan) => Ok(Self::Over(plan.clone())),
+            Self::Stage(stage) => Ok(Self::Stage(stage.clone())),
         }
     }
 
     /// Takes hold of the directories, in a mount namespace of this process's own: the kernel makes overlays of mounts of that
     /// namespace alone. For a process that has rights in a user namespace already, and is the user still.
-    pub(crate) fn take(&self) -> Result<Option<Layers>> {
-        let Self::Over(plan) = self else { return Ok(None) };
+    pub(crate) fn take(&self) -> Result<Option<Taken>> {
+        if matches!(self, Self::Dir(_)) {
+            return Ok(None);
+        }
         namespace::leave(flags::NEWNS)?;
         let slash = path::take(Path::new("/"))?;
         mount::set_attributes(slash.as_fd(), 0, 0, Some(Propagation::Private), Depth::Tree)?;
-        Layers::take(plan).map(Some)
+        match self {
+            Self::Dir(_) => Ok(None),
+            Self::Over(plan) => Layers::take(plan).map(Taken::Layers).map(Some),
+            Self::Stage(stage) => stage.take().map(Taken::Stage).map(Some),
+        }
     }
 
     /// Makes it the root directory of this process, which is root of the user namespace by now.
-    pub(crate) fn enter(&self, taken: Option<&Layers>) -> Result<()> {
+    pub(crate) fn enter(&self, taken: Option<&Taken>) -> Result<()> {
         match (self, taken) {
-            (_, Some(layers)) => Ok(path::change_root(layers.mount()?.as_fd())?),
+            (_, Some(Taken::Layers(layers))) => Ok(path::change_root(layers.mount()?.as_fd())?),
+            (_, Some(Taken::Stage(stage))) => stage.set_up(),
             (root, None) => Ok(path::change_root(root.dir()?)?),
         }
     }

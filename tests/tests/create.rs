@@ -23,6 +23,10 @@ tests::claims! {
     the_id_map_is_written_into_the_config: hybrid, not cell ONE_ID;
     nobody_else_can_reach_the_files_of_a_container: hybrid cell;
     destroy_does_not_follow_links: hybrid, not cell INIT;
+    lxcs_own_template_makes_a_container_that_starts: hybrid unified, needs Lxc, not cell INIT;
+    a_template_is_given_what_lxc_gives_it: hybrid cell, needs Bryo;
+    a_hostile_template_gets_nothing_of_the_user_and_leaves_nothing: hybrid cell, needs Bryo;
+    a_template_that_fails_leaves_nothing: hybrid cell, needs Bryo;
 }
 
 /// What `stat` and its kin say of the files that the busybox root file system has for this, in busybox' words.
@@ -243,4 +247,119 @@ fn what_was_there_before_is_not_removed(lab: &Lab) {
     ana.sh("cat .local/share/lxc/web/rootfs/file; rm -r .local/share/lxc/web")
         .succeeds()
         .stdout_is("precious");
+}
+
+fn lxcs_own_template_makes_a_container_that_starts(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write_config_for_real_lxc();
+    let template = "/usr/share/lxc/templates/lxc-busybox";
+    ana.lxc("create", ["-n", "web", "-t", template]).succeeds();
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    for line in [
+        &format!("# Template used to create this container: {template}"),
+        "lxc.signal.halt = SIGUSR1",
+        "lxc.mount.entry = /usr/lib usr/lib none ro,bind 0 0",
+    ] {
+        assert!(config.lines().any(|have| have == line), "no line {line:?} in\n{config}");
+    }
+    ana.open_home_for_real_lxc();
+    ana.lxc("start", ["-n", "web"]).succeeds();
+    ana.lxc("attach", ["-n", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
+    ana.destroy("web");
+}
+
+/// Writes a template of the user's own.
+fn writes_template(ana: &User<'_>, name: &str, text: &str) {
+    ana.write(format!(".local/share/bryo/templates/lxc-{name}"), &format!("#!/bin/sh -e\n{text}"));
+    ana.sh(&format!("chmod 755 .local/share/bryo/templates/lxc-{name}")).succeeds();
+}
+
+fn a_template_is_given_what_lxc_gives_it(lab: &Lab) {
+    let ana = lab.user("ana");
+    let script = r#"echo "$@"; id -u; grep ^lxc.rootfs.path "${1#--path=}/config"
+echo 'lxc.init.cmd = /sbin/other' >>"${1#--path=}/config"; echo hello >"${3#--rootfs=}/file""#;
+    writes_template(&ana, "mine", script);
+    let dir = ana.lxcpath().join("web").display().to_string();
+    let created = ana.lxc("create", ["-n", "web", "-t", "mine", "--", "-x", "a b"]).succeeds();
+    created.stdout_is(format!(
+        "--path={dir} --name=web --rootfs={dir}/rootfs -x a b --mapped-uid 0 --mapped-gid 0\n\
+         0\nlxc.rootfs.path = dir:{dir}/rootfs\n"
+    ));
+    ana.sh("cat .local/share/lxc/web/rootfs/file; grep init.cmd .local/share/lxc/web/config")
+        .succeeds()
+        .stdout_is("hello\nlxc.init.cmd = /sbin/other\n");
+    ana.destroy("web");
+    ana.lxc("create", ["-n", "web", "-t", "other"]).exits(1).stderr_contains("Template \"other\" not found");
+}
+
+/// It runs with all rights over the new container, and none over the user's files.
+fn a_hostile_template_gets_nothing_of_the_user_and_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write("precious", "kept");
+    ana.write(".local/share/lxc/other/config", "lxc.uts.name = other\n");
+    let home = ana.home().display().to_string();
+    let attack = format!(
+        r#"dir=${{1#--path=}}
+for file in {home}/precious {home}/.local/share/lxc/other/config; do
+    if cat $file; then touch ${{3#--rootfs=}}/reached; fi
+done 2>/dev/null
+if umount {home} 2>/dev/null || umount $dir 2>/dev/null; then touch ${{3#--rootfs=}}/uncovered; fi
+if cat {home}/precious 2>/dev/null; then touch ${{3#--rootfs=}}/reached; fi
+echo x >{home}/precious || true
+kill -9 -1 2>/dev/null || true
+sleep 86421 >/dev/null 2>&1 </dev/null &
+setsid sleep 86421 >/dev/null 2>&1 </dev/null &
+cat >>$dir/config <<EOF || true
+lxc.hook.pre-start = touch {home}/hooked
+lxc.mount.entry = {home} home none rbind 0 0
+lxc.net.0.type = none
+lxc.rootfs.path = /
+EOF
+"#
+    );
+    writes_template(&ana, "evil", &attack);
+    let created = ana.bryo(["create", "web", "-t", "evil"]).succeeds();
+    created
+        .stderr_contains("lxc.hook.pre-start")
+        .stderr_contains("home none rbind 0 0 is not taken")
+        .stderr_contains("lxc.net.0.type = none is not taken");
+    ana.sh("cat precious .local/share/lxc/other/config; ls .local/share/lxc/web/rootfs")
+        .succeeds()
+        .stdout_is("keptlxc.uts.name = other\n");
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    assert!(!config.contains("hooked") && !config.contains("rbind") && !config.contains("= /\n"), "{config}");
+    ana.has_no_process("the template has ended");
+    ana.destroy("web");
+    for config in [
+        format!("rm $dir/config; ln -s {home}/precious $dir/config"),
+        "rm $dir/config; mkfifo $dir/config".to_owned(),
+        "head -c 1000000 /dev/zero >$dir/config".to_owned(),
+        "rm $dir/config".to_owned(),
+    ] {
+        writes_template(&ana, "evil", &format!("dir=${{1#--path=}}\n{config}\n"));
+        ana.bryo(["create", "web", "-t", "evil"]).exits(1).stderr_contains("the config that it left");
+        assert!(!ana.lxcpath().join("web").exists(), "{config}");
+    }
+    ana.destroy("other");
+}
+
+fn a_template_that_fails_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    writes_template(&ana, "bad", "touch ${3#--rootfs=}/file; echo no mirror >&2; exit 3\n");
+    ana.bryo(["create", "web", "-t", "bad"])
+        .exits(1)
+        .stderr_contains("no mirror")
+        .stderr_contains("running lxc-bad")
+        .stderr_contains("it ended with exit status 3");
+    ana.lxc("create", ["-n", "web", "-t", "bad"]).exits(1);
+    assert!(!ana.lxcpath().join("web").exists());
+    writes_template(&ana, "bad", "echo begun >&2; sleep 86421\n");
+    let mut create = ana.bryo(["create", "web", "-t", "bad"]).background();
+    let begun = |process: &tests::Process| process.command == "sleep 86421";
+    tests::within(60, "the template runs", || ana.processes().iter().any(begun));
+    create.kill();
+    create.wait();
+    ana.has_no_process("whoever waited for the template has died");
+    ana.bryo(["ls"]).succeeds();
+    assert!(!ana.lxcpath().join("web").exists());
 }

@@ -25,8 +25,8 @@ pub(super) struct Create {
     /// setting create.image, else this machine's own distribution and release
     #[arg(conflicts_with = "template")]
     image: Option<String>,
-    /// A template: download, local, busybox, host or none
-    #[arg(short, long, value_name = "NAME")]
+    /// A template: download, local, busybox, host or none, or a program: lxc-NAME in a directory of templates, or its path
+    #[arg(short, long, value_name = "NAME|PATH")]
     template: Option<String>,
     /// A file that the configuration begins with
     #[arg(long, value_name = "FILE")]

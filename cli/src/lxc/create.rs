@@ -16,7 +16,12 @@ pub(super) static TOOL: Tool = Tool {
     options: &[
         NAME,
         value("f", "config", "FILE", "begin the configuration with FILE"),
-        value("t", "template", "TEMPLATE", "download, local, busybox, host or none"),
+        value(
+            "t",
+            "template",
+            "TEMPLATE",
+            "download, local, busybox, host or none; or a program, by name or path",
+        ),
         value("B", "bdev", "TYPE", "the backing store: dir, best or none"),
         value("", "rcfile", "FILE", "accepted, and without effect"),
     ],

@@ -301,7 +301,7 @@ impl Maker<'_> {
             work(&account)
         };
         let namespace = namespace.inside(self.root)?;
-        namespace.ask(inside, &mut || ()).doing_with(|| format!("making user {} inside", account.name))
+        namespace.ask(inside, &mut || Ok(())).doing_with(|| format!("making user {} inside", account.name))
     }
 }
 

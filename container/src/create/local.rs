@@ -95,7 +95,7 @@ pub(super) fn take(image: &str, config: &mut text::Builder) -> Result<Vec<String
 }
 
 /// Returns the value to write, if an image may set the key to it.
-fn allowed(key: &str, value: &str) -> Option<String> {
+pub(super) fn allowed(key: &str, value: &str) -> Option<String> {
     if key == "lxc.include" {
         let file = value.strip_prefix(SHARE[0]).or_else(|| value.strip_prefix(SHARE[1]))?;
         let name = file.strip_prefix('/').filter(|name| is_usual(name))?;

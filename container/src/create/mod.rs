@@ -17,6 +17,7 @@ mod busybox;
 mod host;
 mod image;
 mod local;
+mod program;
 mod share;
 mod text;
 mod unpack;
@@ -32,6 +33,7 @@ use types::{IdMap, Published};
 use account::Maker;
 pub use account::Me;
 pub use image::{Metadata, Part, StoredImage};
+pub use program::{Call, Program};
 pub use share::Share;
 pub use text::default_text;
 pub use unpack::{Progress, Unpacked};
@@ -66,6 +68,8 @@ pub enum Template {
         /// The program.
         program: PathBuf,
     },
+    /// A program that fills it.
+    Program(Program),
     /// The host's own /usr, read-only, under a private root. For application shells, not for systemd.
     Host,
     /// Nothing: a configuration alone.
@@ -440,6 +444,7 @@ impl Filling<'_> {
             }
             Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
             Template::Busybox { program } => self.busybox(&program, config),
+            Template::Program(program) => self.program(&program, config),
             Template::Host => self.host(config),
         }
     }

@@ -58,7 +58,7 @@ pub fn interfaces(pid: i32, map: &IdMap, caller: &Caller) -> Result<Vec<Interfac
         namespace::join(network.as_fd(), flags::NEWNET)?;
         Ok(seen()?)
     };
-    MappedNamespace::of(user, map, caller).ask(inside, &mut || {})
+    MappedNamespace::of(user, map, caller).ask(inside, &mut || Ok(()))
 }
 
 /// Tells whether the text of /proc/PID/net/dev, which begins with two lines of headings, is of the loopback device alone.

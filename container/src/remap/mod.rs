@@ -183,7 +183,10 @@ impl Plan {
             return Ok(Tally::default());
         }
         let root = path::open_dir(&self.place.rootfs()).map_err(|e| Error::from(e).of_kind(Kind::Rootfs))?;
-        let mut tick = || tick(Progress { done: 0, total: None });
+        let mut tick = || {
+            tick(Progress { done: 0, total: None });
+            Ok(())
+        };
         work(&self.shift, facts)?.ask(|| tree::list(root.as_fd(), &self.shift, &mut |_| Ok(())), &mut tick)
     }
 
@@ -246,7 +249,10 @@ impl Plan {
             Ok(tally)
         };
         let length = || path::offset(new.as_fd()).unwrap_or(0);
-        let mut tick = || tick(Progress { done: length(), total: None });
+        let mut tick = || {
+            tick(Progress { done: length(), total: None });
+            Ok(())
+        };
         let listed = work(&self.shift, facts)?.ask(written, &mut tick);
         let listed = listed.and_then(|tally| {
             File::from(new.try_clone().map_err(from_io)?).sync_all().map_err(from_io)?;
@@ -330,7 +336,10 @@ fn finish(
     let (shift, me) = (list.shift.clone(), list.me);
     let at = list.file.try_clone().map_err(from_io)?;
     let (total, mut tally) = (list.length, list.tally.clone());
-    let mut tick = || tick(Progress { done: path::offset(at.as_fd()).unwrap_or(0), total: Some(total) });
+    let mut tick = || {
+        tick(Progress { done: path::offset(at.as_fd()).unwrap_or(0), total: Some(total) });
+        Ok(())
+    };
     let apply = || {
         let gone = list.apply(root.as_fd())?;
         give_directory(dir.as_fd(), &shift)?;

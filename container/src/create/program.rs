@@ -1,0 +1,403 @@
+//! Templates that are programs: LXC's in their directory, the caller's own, and what makes a distribution of its packages.
+//!
+//! Such a program runs as container root, in a PID namespace that ends with it, on a [`Stage`]: what it may read of the host
+//! is what everybody may, and what it may write is the new root file system and a copy of the configuration. Of the lines
+//! that it adds there only those are taken that give the container nothing beyond that ([`taken`]): a hook, say, would run as
+//! the user.
+//!
+//! LXC: takes the whole configuration.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sys::path::{self, Links, OpenFlags};
+use sys::process::{self, Cloned, Exec, Exit, flags};
+use sys::socket;
+use types::{IdExtent, IdMap, Signal};
+
+use super::{Filled, Filling, Progress, local, text, write_files};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::host::{Caller, IdWriter};
+use crate::idmap;
+use crate::place::from_io;
+use crate::root::Root;
+use crate::stage::Stage;
+
+/// A program that fills a root file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The program's file.
+    pub file: PathBuf,
+    /// How it is called.
+    pub call: Call,
+    /// Variables beside those of the caller.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How a program is told where the root file system is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// As LXC calls its templates, with the arguments of the user.
+    Template(Vec<String>),
+    /// By its path between other words. What it makes is a whole system.
+    System {
+        /// What stands before.
+        before: Vec<String>,
+        /// And behind.
+        after: Vec<String>,
+    },
+}
+
+/// Keys that a template may set beside those of an image ([`local`]); with a dot at its end a family.
+const KEYS: [&str; 21] = [
+    "lxc.uts.name",
+    "lxc.autodev",
+    "lxc.autodev.",
+    "lxc.cap.",
+    "lxc.apparmor.",
+    "lxc.selinux.",
+    "lxc.no_new_privs",
+    "lxc.cgroup.",
+    "lxc.cgroup2.",
+    "lxc.prlimit.",
+    "lxc.sysctl.",
+    "lxc.proc.",
+    "lxc.net.",
+    "lxc.start.",
+    "lxc.group",
+    "lxc.init.",
+    "lxc.execute.cmd",
+    "lxc.mount.entry",
+    "lxc.time.",
+    "lxc.tty.",
+    "lxc.pty.",
+];
+/// File systems that show nothing of the user's.
+const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgroup", "cgroup2", "securityfs"];
+/// The most that is read of a configuration.
+const CAP: u64 = 48 << 10;
+/// Where programs of administrators are, which a user's own PATH may lack.
+const ADMINISTRATORS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+/// What a systemd without a network of its own is given: DHCP on the first device.
+const NETWORK: &str = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
+
+impl Filling<'_> {
+    pub(super) fn program(&mut self, program: &Program, config: &mut text::Builder) -> Result<Filled> {
+        let name = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let ran = |filling: &mut Self, config| filling.run_program(program, config);
+        let ran = ran(self, config.text()).doing_with(|| format!("running {name}"));
+        match &program.call {
+            Call::Template(_) => {
+                let notes = take(&config.text(), &ran?, config)?;
+                if self.has_one_id() {
+                    self.keep_apt_root()?;
+                }
+                Ok(Filled { unpacked: None, notes })
+            }
+            Call::System { .. } => {
+                ran?;
+                config.system_container()?;
+                self.give_network()?;
+                self.settle_inside()?;
+                Ok(Filled::default())
+            }
+        }
+    }
+
+    /// Runs it, and returns the configuration that it leaves.
+    fn run_program(&mut self, program: &Program, config: String) -> Result<String> {
+        let dir = std::fs::canonicalize(self.place.dir()).map_err(from_io)?;
+        let file = std::fs::canonicalize(&program.file).map_err(from_io)?;
+        let rootfs = dir.join("rootfs").display().to_string();
+        let config = format!("{config}lxc.rootfs.path = dir:{rootfs}\n");
+        let mut argv = vec!["bryo-init".to_owned(), "--".to_owned(), file.display().to_string()];
+        argv.extend(self.words(&program.call, &dir, rootfs));
+        let envp = environment(std::env::vars_os(), &program.environment);
+        let exec = Exec::new(&argv.into_iter().map(OsString::from).collect::<Vec<_>>(), &envp)?;
+        let init = path::open_read(&self.facts.programs.init).doing("opening bryo-init")?;
+        let stage = Root::Stage(Stage { dir: dir.clone(), config, program: file });
+        let namespace = self.namespace()?.inside(&stage)?;
+        let work = || {
+            process::set_umask(0o022);
+            // Taken now: a program with rights over this mount namespace could put something else at its place.
+            let dir = path::open_dir(&dir)?;
+            supervise(&exec, init.as_fd(), self.idmap, &self.facts.caller)?;
+            read_config(dir.as_fd())
+        };
+        namespace.ask(work, &mut || (self.progress)(Progress { read: 0, total: None }))
+    }
+
+    /// LXC: gives `--mapped-uid` the id by which the caller is seen inside. Here that is nobody but with `--me`, and root else.
+    fn words(&self, call: &Call, dir: &Path, rootfs: String) -> Vec<String> {
+        match call {
+            Call::System { before, after } => {
+                before.iter().cloned().chain([rootfs]).chain(after.iter().cloned()).collect()
+            }
+            Call::Template(arguments) => {
+                let (uid, gid) = match idmap::me(self.idmap, &self.facts.caller) {
+                    Some((uid, gid)) => (uid.0, gid.map_or(0, |gid| gid.0)),
+                    None => (0, 0),
+                };
+                let mut words = vec![
+                    format!("--path={}", dir.display()),
+                    format!("--name={}", self.place.name),
+                    format!("--rootfs={rootfs}"),
+                ];
+                words.extend(arguments.iter().cloned());
+                words.extend(["--mapped-uid".to_owned(), uid.to_string()]);
+                words.extend(["--mapped-gid".to_owned(), gid.to_string()]);
+                words
+            }
+        }
+    }
+
+    /// Has systemd ask for an address, and for names where it has a resolver.
+    fn give_network(&self) -> Result<()> {
+        const UNIT: &str = "/lib/systemd/system/systemd-networkd.service";
+        self.inside(|| {
+            if !Path::new("etc/systemd/network").is_dir() || !Path::new(&UNIT[1..]).exists() {
+                return Ok(());
+            }
+            write_files(&[("etc/systemd/network/eth0.network", NETWORK)])?;
+            let link = |target: &str, name: &str| match std::os::unix::fs::symlink(target, name) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                made => made.map_err(from_io).doing_with(|| format!("making {name}")),
+            };
+            let wanted = "etc/systemd/system/multi-user.target.wants";
+            super::make_dirs(&[(wanted, 0o755)])?;
+            link(UNIT, &format!("{wanted}/systemd-networkd.service"))
+        })
+        .doing("giving the system a network")
+    }
+}
+
+/// Runs the program in a PID namespace of its own, and waits for it. Whatever it leaves running ends with it.
+///
+/// It has a user namespace below, with the same ids: so the kernel locks the mounts of the stage, and it cannot take the cover
+/// away. Source: mount_namespaces(7), restrictions on mount namespaces.
+fn supervise(exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<()> {
+    let own = process::pidfd(process::own_pid())?;
+    let (ours, theirs) = socket::pair()?;
+    match process::clone(flags::NEWUSER | flags::NEWNS | flags::NEWPID, None)? {
+        Cloned::Child => {
+            drop(ours);
+            let failure = become_program(exec, init, theirs, own.as_fd());
+            let _gone = std::io::Write::write_all(&mut std::io::stderr(), format!("{failure}\n").as_bytes());
+            process::exit_now(125)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(theirs);
+            // It is there to be written to from the moment that it says so; when it has died, the wait tells.
+            let _died = socket::receive(ours.as_fd(), 1);
+            let written = idmap::write(pid, &identity(map), &IdWriter::Direct, caller)
+                .and_then(|()| Ok(socket::send(ours.as_fd(), &[0], &[])?));
+            drop(ours);
+            let ended = process::wait(pidfd.as_fd())?;
+            written?;
+            match ended {
+                Exit::Code(0) => Ok(()),
+                Exit::Code(status) => {
+                    Err(Error::new(Kind::Image, format!("it ended with exit status {status}")))
+                }
+                Exit::Signal(signal) => Err(Error::new(Kind::Image, format!("signal {signal} ended it"))),
+            }
+        }
+    }
+}
+
+/// Becomes the init of the program's namespaces when the ids are mapped. Returns only on failure.
+fn become_program(exec: &Exec, init: BorrowedFd<'_>, parent: OwnedFd, supervisor: BorrowedFd<'_>) -> Error {
+    let ready = || -> Result<()> {
+        process::set_parent_death_signal(Some(Signal::KILL))?;
+        // The files of /proc that take the map are else not its supervisor's to write.
+        process::set_dumpable(true)?;
+        socket::send(parent.as_fd(), &[0], &[])?;
+        let is_mapped = !socket::receive(parent.as_fd(), 1)?.bytes.is_empty();
+        if !is_mapped || process::has_ended(supervisor) {
+            return Err(Error::new(Kind::Died, "its ids are not mapped"));
+        }
+        Ok(process::close_all_but(&[init])?)
+    };
+    match ready() {
+        Ok(()) => exec.fd(init).into(),
+        Err(failure) => failure,
+    }
+}
+
+/// Returns the map that gives a namespace below all ids of a namespace with the given one, by their numbers.
+fn identity(map: &IdMap) -> IdMap {
+    let same = |extents: &[IdExtent]| {
+        let extent = |at: &IdExtent| {
+            let start = u64::from(at.inside.start());
+            IdExtent::new(start, start, at.count().into())
+        };
+        extents.iter().filter_map(|at| extent(at).ok()).collect()
+    };
+    IdMap { uids: same(&map.uids), gids: same(&map.gids) }
+}
+
+/// Reads what the program left as configuration, which may be anything.
+fn read_config(dir: BorrowedFd<'_>) -> Result<String> {
+    let refuse = |why: &str| Err(Error::new(Kind::Image, format!("the config that it left {why}")));
+    let flags = OpenFlags::RDONLY | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+    let file = match path::open_in(dir, Path::new("config"), Links::Refuse, flags) {
+        Err(_) => return refuse("is no file"),
+        Ok(file) => file,
+    };
+    if !path::is_regular(file.as_fd())? {
+        return refuse("is no regular file");
+    }
+    match path::read_all(file, CAP) {
+        Err(_) => refuse("is larger than 48 KiB"),
+        Ok(bytes) => String::from_utf8(bytes).or_else(|_| refuse("is no text")),
+    }
+}
+
+/// The caller's variables, but for what leads to places that container root has no way to.
+fn environment(own: impl Iterator<Item = (OsString, OsString)>, more: &[(String, String)]) -> Vec<OsString> {
+    let mut all: BTreeMap<OsString, OsString> = own.filter(|(name, _)| name != "TMPDIR").collect();
+    let path = all.entry("PATH".into()).or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(ADMINISTRATORS);
+    all.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
+    let line = |(name, value): (OsString, OsString)| {
+        let mut line = name;
+        line.push("=");
+        line.push(value);
+        line
+    };
+    all.into_iter().map(line).collect()
+}
+
+/// Writes the lines that a template has added into the configuration, and says which are not taken.
+fn take(before: &str, after: &str, config: &mut text::Builder) -> Result<Vec<String>> {
+    let mut known: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for line in config::lines(before) {
+        *known.entry(line).or_default() += 1;
+    }
+    let mut notes = Vec::new();
+    for (key, value) in config::lines(after) {
+        if let Some(count @ 1..) = known.get_mut(&(key, value)) {
+            *count -= 1;
+            continue;
+        }
+        match taken(key, value) {
+            Some(value) => config.set(key, &value)?,
+            // Its place is known.
+            None if key == "lxc.rootfs.path" => {}
+            None => notes.push(format!("the template's line {key} = {value} is not taken")),
+        }
+    }
+    Ok(notes)
+}
+
+/// Returns the value to write, if a template may set the key to it: what gives the container no more of the host than the
+/// template itself had.
+fn taken(key: &str, value: &str) -> Option<String> {
+    if let Some(value) = local::allowed(key, value) {
+        return Some(value);
+    }
+    let is_known = KEYS.iter().any(|known| match known.ends_with('.') {
+        true => key.starts_with(known),
+        false => key == *known,
+    });
+    let shows_no_more = match key {
+        "lxc.mount.entry" => is_harmless(value),
+        // A program of the host's, or the host's own network.
+        _ if key.starts_with("lxc.net.") => !key.contains(".script.") && value != "none",
+        _ => true,
+    };
+    (is_known && shows_no_more).then(|| value.to_owned())
+}
+
+/// Tells whether a mount entry shows what everybody may see: a file system of the kernel's, or what is root's.
+fn is_harmless(entry: &str) -> bool {
+    let fields: Vec<&str> = entry.split_ascii_whitespace().collect();
+    let [source, _, kind, options, ..] = fields[..] else { return false };
+    let binds = options.split(',').any(|option| ["bind", "rbind"].contains(&option));
+    match binds {
+        true => is_roots(Path::new(source)),
+        false => VIRTUAL.contains(&kind),
+    }
+}
+
+/// Tells whether nobody but root can say what is at a path. Processes say what is below /proc.
+fn is_roots(source: &Path) -> bool {
+    let is_roots = |path: &Path| {
+        let found = path.symlink_metadata();
+        found.is_ok_and(|found| found.uid() == 0 && (found.is_symlink() || found.mode() & 0o022 == 0))
+    };
+    let all_roots = |path: &Path| path.is_absolute() && path.ancestors().all(is_roots);
+    let led = source.canonicalize();
+    !source.starts_with("/proc") && all_roots(source) && led.is_ok_and(|led| all_roots(&led))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_sets_what_gives_the_container_no_more_than_it_had_itself() {
+        for (key, value) in [
+            ("lxc.signal.halt", "SIGUSR1"),
+            ("lxc.cap.drop", "sys_module mac_admin"),
+            ("lxc.mount.auto", "cgroup:mixed proc:mixed sys:ro"),
+            ("lxc.mount.entry", "shm dev/shm tmpfs defaults,create=dir 0 0"),
+            ("lxc.mount.entry", "/usr/lib usr/lib none ro,bind 0 0"),
+            ("lxc.net.0.type", "veth"),
+            ("lxc.init.cmd", "/sbin/init"),
+        ] {
+            assert_eq!(taken(key, value).as_deref(), Some(value), "{key} = {value}");
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let theirs = format!("{} home none bind 0 0", temporary.path().display());
+        for (key, value) in [
+            ("lxc.hook.pre-start", "/bin/true"),
+            ("lxc.net.0.script.up", "/bin/true"),
+            ("lxc.net.0.type", "none"),
+            ("lxc.mount.entry", &theirs),
+            ("lxc.mount.entry", "home home none rbind 0 0"),
+            ("lxc.mount.entry", "/proc/self/root x none rbind 0 0"),
+            ("lxc.mount.entry", "/dev/sda x ext4 ro 0 0"),
+            ("lxc.mount.entry", "/usr/../tmp/x x none bind 0 0"),
+            ("lxc.mount.fstab", "/tmp/fstab"),
+            ("lxc.include", "/tmp/x"),
+            ("lxc.idmap", "u 0 0 1"),
+            ("lxc.console.logfile", "/home/ana/.bashrc"),
+            ("lxc.log.file", "/home/ana/.bashrc"),
+            ("lxc.rootfs.path", "/"),
+            ("lxc.seccomp.profile", "/tmp/x"),
+            ("lxc.environment", "SECRET"),
+            ("lxc.initx.cmd", "x"),
+        ] {
+            assert_eq!(taken(key, value), None, "{key} = {value}");
+        }
+    }
+
+    #[test]
+    fn what_was_in_the_configuration_is_not_the_templates() {
+        let before = "lxc.hook.pre-start = /own\nlxc.tty.max = 4\n";
+        let after = format!("# new\n{before}lxc.hook.pre-start = /own\nlxc.arch = x86_64\n");
+        let mut config = text::Builder::new(&[], before);
+        let notes = take(before, &after, &mut config).unwrap();
+        assert_eq!(notes, ["the template's line lxc.hook.pre-start = /own is not taken"]);
+        let lines: Vec<_> =
+            config.text().lines().filter(|line| line.starts_with("lxc")).map(str::to_owned).collect();
+        assert_eq!(lines, ["lxc.hook.pre-start = /own", "lxc.tty.max = 4", "lxc.arch = x86_64"]);
+    }
+
+    #[test]
+    fn programs_of_administrators_are_found_and_no_temporary_directory_of_the_user_is_named() {
+        let own = [("PATH", "/home/ana/bin"), ("TMPDIR", "/home/ana/tmp"), ("HOME", "/home/ana"), ("A", "1")];
+        let own = own.map(|(name, value)| (name.into(), value.into()));
+        let all = environment(own.into_iter(), &[("A".into(), "2".into())]);
+        let path = format!("PATH=/home/ana/bin:{ADMINISTRATORS}");
+        assert_eq!(all, ["A=2", "HOME=/home/ana", &path]);
+        assert_eq!(environment(std::iter::empty(), &[]), [format!("PATH={ADMINISTRATORS}").as_str()]);
+    }
+}
