@@ -1,12 +1,13 @@
 //! Making a container: templates by name or by image.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use config::images::Record;
 
-use container::create::{self, CreateRequest, Created, Template};
+use container::create::{self, CreateRequest, Created, Files, Template};
 use container::place::Place;
 use container::{Doing, Error, Kind, Result};
 use types::Published;
@@ -14,7 +15,7 @@ use types::source::{Form, ImageName, Reference, Source, Tag};
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
-use crate::context::Context;
+use crate::context::{Context, from_io};
 use crate::download;
 use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
@@ -102,7 +103,12 @@ const TEMPLATES: [(&str, &[Opt]); 5] = [
         "local",
         &[
             value("m", "metadata", "FILE", "the archive of the metadata"),
-            value("f", "fstree", "FILE", "the archive of the root file system"),
+            value(
+                "f",
+                "fstree",
+                "FILE",
+                "the root file system: an archive, a directory, or - for standard input",
+            ),
             flag("", "no-dev", "leave /dev out"),
         ],
     ),
@@ -157,14 +163,32 @@ fn alone(name: &str, arguments: &[String]) -> Result<Template> {
 fn local(given: &Given) -> Result<Template> {
     let needed = |long: &str| {
         let missing = || Error::new(Kind::Usage, format!("template local needs --{long} FILE after --"));
-        let path = given.value(long).ok_or_else(missing)?;
-        open(Path::new(path))
+        given.value(long).map(Path::new).ok_or_else(missing)
     };
     Ok(Template::Local {
-        metadata: needed("metadata")?,
-        rootfs: needed("fstree")?,
+        metadata: open(needed("metadata")?)?,
+        rootfs: files(needed("fstree")?)?,
         no_dev: given.has("no-dev"),
     })
+}
+
+/// The word for standard input.
+const STDIN: &str = "-";
+
+/// Returns the files of a root file system: a directory, an archive, or one on standard input.
+///
+/// # Errors
+/// It is not there; or standard input is a terminal.
+pub(crate) fn files(path: &Path) -> Result<Files> {
+    if path == Path::new(STDIN) {
+        let input = std::io::stdin();
+        if input.is_terminal() {
+            return Err(Error::new(Kind::Usage, "standard input is a terminal, and no archive"));
+        }
+        let archive = input.as_fd().try_clone_to_owned();
+        return archive.map(Files::Archive).map_err(from_io).doing("taking standard input");
+    }
+    if path.is_dir() { Ok(Files::Directory(path.to_owned())) } else { open(path).map(Files::Archive) }
 }
 
 pub(crate) fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
@@ -199,9 +223,11 @@ pub(crate) fn from_image(
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
     let word = word.to_owned();
+    if word == STDIN {
+        return Ok((Template::Files(files(Path::new(STDIN))?), "standard input".to_owned()));
+    }
     let template = match source(&word)? {
-        Source::Path(path) if path.is_dir() => Template::Directory(path),
-        Source::Path(path) => Template::Archive(open(&path)?),
+        Source::Path(path) => Template::Files(files(&path)?),
         Source::Named(name) => return named(context, &name, how, bounds),
         Source::Registry(reference) => return of_registry(context, &reference, how, bounds),
         Source::Saved { form, path, tag } => return saved(context, form, &path, tag.as_ref(), how),
@@ -323,7 +349,7 @@ pub(crate) fn image_name(word: &str) -> Result<ImageName> {
 /// What a container can be made from without a server.
 pub(crate) const OFFLINE: &str = "\
 without an image server a container is made from one of these:
-  bryo create web ./rootfs.tar.zst    an archive (tar, also gz, xz or zst) or a directory
+  bryo create web ./rootfs.tar.zst    an archive or a directory
   bryo create web -t busybox          a static busybox
   bryo create web -t host             this machine's own programs, read-only
 bryo image ls shows the images that are here, bryo image ls --remote those of the server";
@@ -332,7 +358,7 @@ bryo image ls shows the images that are here, bryo image ls --remote those of th
 pub(crate) const CHOICES: &str = "\
 a container is made from one of these:
   bryo create web debian/13           an image of the image server
-  bryo create web ./rootfs.tar.zst    an archive (tar, also gz, xz or zst) or a directory
+  bryo create web ./rootfs.tar.zst    an archive or a directory
   bryo create web -t busybox          a static busybox
   bryo create web -t host             this machine's own programs, read-only";
 

@@ -29,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) config: String,
     /// A file of the caller's that is to be there as well, where it would be covered.
     pub(crate) program: PathBuf,
+    /// Nothing else can be written to.
+    pub(crate) is_alone: bool,
 }
 
 /// Its parts, taken while still the user.
@@ -65,6 +67,13 @@ impl Stage {
 impl Taken {
     /// Puts the parts into their places, as container root.
     pub(crate) fn set_up(&self) -> Result<()> {
+        if self.stage.is_alone {
+            let slash = path::take(Path::new("/"))?;
+            mount::set_attributes(slash.as_fd(), attr::RDONLY, 0, None, Depth::Tree)?;
+            // Where the id map of the namespace below is written.
+            let proc = path::take(Path::new("/proc"))?;
+            mount::set_attributes(proc.as_fd(), 0, attr::RDONLY, None, Depth::One)?;
+        }
         let options = [("mode", "755"), ("size", "64m"), ("nr_inodes", "1000")];
         let empty = mount::new_filesystem("tmpfs", &options, attr::NOSUID | attr::NODEV)?;
         let below = |path: &Path| path.strip_prefix(&self.covered).unwrap_or(path).to_owned();

@@ -144,7 +144,7 @@ impl Archive {
             return Ok(Some(header));
         }
         Err(match self.entries {
-            0 => Problem::UnknownFormat("this is not a tar, tar.gz, tar.xz or tar.zst archive"),
+            0 => Problem::UnknownFormat("this is not a tar, tar.gz, tar.xz, tar.zst or tar.bz2 archive"),
             _ => Problem::malformed("a header has a wrong checksum"),
         })
     }

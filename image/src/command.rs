@@ -8,6 +8,7 @@ use config::images::Form;
 use types::Digest;
 use types::source::{ImageName, Tag};
 
+use crate::exclude::Excludes;
 use crate::ids::Ids;
 use crate::index::Serial;
 use crate::saved::Saved;
@@ -15,7 +16,7 @@ use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
 pub const USAGE: &str =
-    "usage: bryo-image unpack --archive FD --root FD [--digest HEX] [--exclude-dev|--layer] [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+    "usage: bryo-image unpack --archive FD --root FD [--digest HEX] [--exclude-dev|--layer] [--exclude PATTERN]... [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image metadata --archive FD --root FD [--digest HEX]
        bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image remove --root FD --name NAME
@@ -37,6 +38,8 @@ pub enum Command {
         what: Archived,
         /// Who owns the files.
         ids: Ids,
+        /// What is left out.
+        excludes: Excludes,
         /// What is in the archive, where that is known.
         digest: Option<Digest>,
     },
@@ -146,13 +149,16 @@ impl Command {
             (false, false) => Archived::RootFilesystem,
         };
         let (ids, digest) = (options.ids()?, options.digest()?);
-        Ok(Self::Unpack { archive: options.fd("--archive")?, root: options.fd("--root")?, what, ids, digest })
+        let excludes = Excludes::new(options.all("--exclude")?);
+        let (archive, root) = (options.fd("--archive")?, options.fd("--root")?);
+        Ok(Self::Unpack { archive, root, what, ids, excludes, digest })
     }
 
     fn metadata(options: &mut Options) -> Result<Self, UsageError> {
         let (archive, root) = (options.fd("--archive")?, options.fd("--root")?);
         let digest = options.digest()?;
-        Ok(Self::Unpack { archive, root, what: Archived::Metadata, ids: Ids::Flatten, digest })
+        let (what, ids, excludes) = (Archived::Metadata, Ids::Flatten, Excludes::default());
+        Ok(Self::Unpack { archive, root, what, ids, excludes, digest })
     }
 
     fn copy(options: &mut Options) -> Result<Self, UsageError> {
@@ -239,6 +245,15 @@ impl Options {
         self.take(name).map(|value| value.ok_or(UsageError::NoValue(name))).transpose()
     }
 
+    /// Takes the values of an option that may be there more than once.
+    fn all(&mut self, name: &'static str) -> Result<Vec<Vec<u8>>, UsageError> {
+        let mut all = Vec::new();
+        while let Some(value) = self.value(name)? {
+            all.push(value.into_encoded_bytes());
+        }
+        Ok(all)
+    }
+
     fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(option, _)| option == name)
     }
@@ -297,7 +312,9 @@ mod tests {
 
     #[test]
     fn every_form_of_the_usage_is_read() {
-        let unpack = |what, ids| Command::Unpack { archive: 3, root: 4, what, ids, digest: None };
+        let excluding =
+            |what, ids, excludes| Command::Unpack { archive: 3, root: 4, what, ids, excludes, digest: None };
+        let unpack = |what, ids| excluding(what, ids, Excludes::default());
         let without_dev = Archived::RootFilesystemWithoutDev;
         assert_eq!(
             parse("unpack --root 4 --exclude-dev --archive 3").unwrap(),
@@ -306,6 +323,14 @@ mod tests {
         assert_eq!(
             parse("unpack --archive 3 --root 4 --ids flatten").unwrap(),
             unpack(Archived::RootFilesystem, Ids::Flatten)
+        );
+        assert_eq!(
+            parse("unpack --archive 3 --exclude dev/* --root 4 --exclude --root").unwrap(),
+            excluding(
+                Archived::RootFilesystem,
+                Ids::AsIs,
+                Excludes::new([b"dev/*".to_vec(), b"--root".to_vec()])
+            )
         );
         assert_eq!(parse("metadata --archive 3 --root 4").unwrap(), unpack(Archived::Metadata, Ids::Flatten));
         assert_eq!(

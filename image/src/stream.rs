@@ -185,11 +185,7 @@ fn decoder_of(
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Compression::Xz => Box::new(xz_decoder(input)?),
         Compression::Zstd => Box::new(zstd_decoder(input).map_err(Problem::Read)?),
-        Compression::Bzip2 => {
-            return Err(Problem::UnknownFormat(
-                "the archive is compressed with bzip2; tar, tar.gz, tar.xz and tar.zst are known",
-            ));
-        }
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
     })
 }
 
@@ -228,7 +224,12 @@ mod tests {
                 encoder.write_all(data).unwrap();
                 encoder.finish().unwrap()
             }
-            _ => data.to_vec(),
+            Compression::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::None => data.to_vec(),
         }
     }
 
@@ -243,8 +244,8 @@ mod tests {
         }
     }
 
-    const KINDS: [Compression; 4] =
-        [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
+    const KINDS: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Bzip2];
 
     fn sample() -> Vec<u8> {
         (0..3 * PIECE as u32 / 2).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 & 0x1f).collect()

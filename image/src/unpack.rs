@@ -10,6 +10,7 @@ use types::Digest;
 use crate::archive::{Archive, Content, Entry};
 use crate::entry_path::EntryPath;
 use crate::error::{At, Error, Problem};
+use crate::exclude::Excludes;
 use crate::hashed::Hashed;
 use crate::ids::Ids;
 use crate::layer::{Gone, Layer};
@@ -72,6 +73,7 @@ pub fn unpack(
     root: BorrowedFd<'_>,
     what: Archived,
     ids: Ids,
+    excludes: &Excludes,
     wanted: Option<Digest>,
 ) -> Result<Report, Error> {
     let (archive, whole) = Hashed::new(archive.into(), wanted);
@@ -86,7 +88,7 @@ pub fn unpack(
         unpacking.tree.give_all_owners();
     }
     while let Some(entry) = unpacking.archive.next()? {
-        if !what.leaves_out(&entry.path) {
+        if !what.leaves_out(&entry.path) && !excludes.leave_out(&entry.path) {
             what.check(&entry.content).at(entry.path.as_path())?;
             unpacking.add(&entry).at(entry.path.as_path())?;
         }

@@ -18,6 +18,8 @@ pub enum Need {
     Debian,
     /// Eight users instead of two.
     Crowd,
+    /// What makes and reads a squashfs.
+    Squashfs,
     /// strace, which kills a process at a chosen system call.
     Strace,
     /// What a bridge of the host is made with: nft and dnsmasq.
@@ -116,6 +118,7 @@ impl Need {
                 rootfs::debian().err().map(|error| format!("no Debian root file system: {error:#}"))
             }
             Self::Crowd => None,
+            Self::Squashfs => lacks(&["mksquashfs", "unsquashfs"]),
             Self::Strace => lacks(&["strace"]),
             Self::Bridge => lacks(&["nft", "dnsmasq"]),
             Self::Iptables => lacks(&["iptables"]),

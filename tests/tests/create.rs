@@ -23,6 +23,11 @@ tests::claims! {
     the_id_map_is_written_into_the_config: hybrid, not cell ONE_ID;
     nobody_else_can_reach_the_files_of_a_container: hybrid cell;
     destroy_does_not_follow_links: hybrid, not cell INIT;
+    a_tar_bz2_keeps_every_property: hybrid, needs Bryo, not cell ONE_ID;
+    a_squashfs_is_unpacked_by_the_hosts_program: hybrid cell, needs Bryo Squashfs;
+    a_hostile_squashfs_leaves_nothing: hybrid cell, needs Bryo Squashfs;
+    standard_input_is_an_archive_too: hybrid cell, needs Bryo;
+    what_metadata_says_of_files_is_done_and_no_more: hybrid, not cell ONE_ID;
     lxcs_own_template_makes_a_container_that_starts: hybrid unified, needs Lxc, not cell INIT;
     a_template_is_given_what_lxc_gives_it: hybrid cell, needs Bryo;
     a_hostile_template_gets_nothing_of_the_user_and_leaves_nothing: hybrid cell, needs Bryo;
@@ -98,6 +103,111 @@ fn a_tar_xz_keeps_every_property(lab: &Lab) {
 
 fn a_tar_zst_keeps_every_property(lab: &Lab) {
     keeps_every_property(&bryo_create(lab, "busybox.tar.zst"));
+}
+
+fn a_tar_bz2_keeps_every_property(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("bzip2 -1 </run/bryo-lab/rootfs/busybox.tar >root.tar.bz2").succeeds();
+    ana.bryo(["create", "web", "--rootfs", "root.tar.bz2"]).succeeds();
+    keeps_every_property(&ana);
+}
+
+/// Makes a small tree, and a squashfs of it with a device node, and owners of its own.
+const SQUASH: &str = r"mkdir -p tree/bin tree/dev
+cp $(command -v busybox) tree/bin/busybox; ln -s busybox tree/bin/sh
+echo kept >tree/file; chmod 4751 tree/file; ln tree/file tree/link
+mksquashfs tree root.squashfs -quiet -no-progress -all-root -p 'dev/null c 666 0 0 1 3' >&2";
+
+fn a_squashfs_is_unpacked_by_the_hosts_program(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(SQUASH).succeeds();
+    ana.bryo(["create", "web", "./root.squashfs"]).succeeds().stderr_contains("device nodes");
+    ana.bryo([
+        "run",
+        "./root.squashfs",
+        "--",
+        "sh",
+        "-c",
+        "busybox cat /file; busybox stat -c '%a %u %h' /link",
+    ])
+    .succeeds()
+    .stdout_is("kept\n4751 0 2\n");
+    ana.destroy("web");
+    ana.sh("tar -cJf meta.tar.xz -C tree file").succeeds();
+    ana.lxc("create", ["-n", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", "root.squashfs"])
+        .succeeds();
+    ana.sh("ls .local/share/lxc/web/rootfs").succeeds().stdout_is("bin\ndev\nfile\nlink\n");
+    ana.destroy("web");
+}
+
+fn a_hostile_squashfs_leaves_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(SQUASH).succeeds();
+    ana.sh("head -c 4000 root.squashfs >cut.squashfs; (printf hsqs; head -c 100000 /dev/urandom) >noise.squashfs")
+        .succeeds();
+    for name in ["cut", "noise"] {
+        ana.bryo(["create", "web", &format!("./{name}.squashfs")])
+            .exits(1)
+            .stderr_contains("unsquashfs ended");
+        assert!(!ana.lxcpath().join("web").exists(), "{name}");
+    }
+}
+
+fn standard_input_is_an_archive_too(lab: &Lab) {
+    let ana = lab.user("ana");
+    let bryo = "/run/bryo-lab/prefix/bin/bryo";
+    ana.sh(&format!("{bryo} create web --rootfs - </run/bryo-lab/rootfs/busybox.tar.xz")).succeeds();
+    ana.sh(&format!("xz -dc /run/bryo-lab/rootfs/busybox.tar.xz | {bryo} create db -")).succeeds();
+    ana.sh("cd .local/share/lxc; cmp web/rootfs/bin/busybox db/rootfs/bin/busybox").succeeds();
+    ana.sh(&format!("echo x | {bryo} create no -")).exits(1);
+    ana.destroy("web");
+    ana.destroy("db");
+}
+
+/// Archives of the form that LXC's servers have, with all files that its templates know.
+const METADATA: &str = r#"mkdir -p meta root/etc root/dev root/var/cache root/kept
+printf 'lxc.arch = x86_64\nlxc.include = LXC_TEMPLATE_CONFIG/common.conf\nlxc.hook.pre-start = touch hooked\n' >meta/config
+sed -i 's/x86_64/i686/' meta/config; cp meta/config meta/config-user; sed -i 's/i686/x86_64/' meta/config-user
+printf './dev/x*\nvar/cache\n' >meta/excludes-user
+echo kept >meta/excludes
+printf '/etc/hosts\n/etc/link\n/dev/null\n/etc/../../etc/passwd\n' >meta/templates
+printf 'welcome\n' >meta/create-message
+echo '127.0.1.1 LXC_NAME LXC_NAMED' >root/etc/hosts
+ln -s /precious root/etc/link; echo LXC_NAME >root/precious
+echo x >root/dev/x1; echo x >root/var/cache/y; echo x >root/kept/z
+tar -cJf meta.tar.xz -C meta .; tar -cJf root.tar.xz -C root ."#;
+
+fn what_metadata_says_of_files_is_done_and_no_more(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(METADATA).succeeds();
+    let home = ana.home();
+    let path = |name: &str| home.join(name).display().to_string();
+    let archives = ["-m", &path("meta.tar.xz"), "-f", &path("root.tar.xz")];
+    let mut words = vec!["-n", "web", "-t", "local", "--"];
+    words.extend(archives);
+    ana.write_config_for_real_lxc();
+    ana.lxc("create", words).succeeds();
+    ana.sh("cd .local/share/lxc/web/rootfs; cat etc/hosts precious; ls dev var kept")
+        .succeeds()
+        .stdout_contains("127.0.1.1 web webD\nweb\n")
+        .stdout_contains("kept:\nz\n");
+    ana.sh("cd .local/share/lxc/web/rootfs; ls dev/x1 var/cache").exits(2);
+    let config = fs::read_to_string(ana.lxcpath().join("web/config")).unwrap_or_default();
+    assert!(
+        config.contains("lxc.arch = x86_64") && config.contains("/usr/share/lxc/config/common.conf"),
+        "{config}"
+    );
+    if tests::subject::subject() == tests::subject::Subject::Bryo {
+        assert!(!config.contains("hooked"), "{config}");
+        let mut words = vec!["create", "db", "-t", "local", "--"];
+        words.extend(archives);
+        ana.bryo(words)
+            .succeeds()
+            .stderr_contains("the image says: welcome")
+            .stderr_contains("lxc.hook.pre-start");
+        ana.destroy("db");
+    }
+    ana.destroy("web");
 }
 
 fn what_create_made_starts(lab: &Lab) {

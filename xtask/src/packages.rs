@@ -21,6 +21,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("debian-archive-keyring", "the same, on Ubuntu"),
     ("zstd", "archives"),
     ("xz-utils", "archives"),
+    ("bzip2", "archives"),
+    ("squashfs-tools", "archives"),
     ("iproute2", "the lab's network"),
     ("nftables", "the rules of a bridge"),
     ("dnsmasq-base", "the addresses and names of a bridge"),

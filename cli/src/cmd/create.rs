@@ -21,10 +21,14 @@ use crate::usage;
 pub(super) struct Create {
     /// The name of the new container
     name: ContainerName,
-    /// A name (debian/13, docker:alpine:3), an archive (.tar, .tar.gz, .tar.xz, .tar.zst) or a directory; without one that of the
+    /// A name (debian/13, docker:alpine:3), an archive (.tar, .tar.gz, .tar.xz, .tar.zst, .tar.bz2, .squashfs), a directory, or - for an archive on standard input; without one that of the
     /// setting create.image, else this machine's own distribution and release
     #[arg(conflicts_with = "template")]
     image: Option<String>,
+    /// The files of a root file system: an archive (tar, also .gz, .xz, .zst, .bz2, or a squashfs), a directory, or - for an
+    /// archive on standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "template"])]
+    rootfs: Option<PathBuf>,
     /// A template: download, local, busybox, host or none, or a program: lxc-NAME in a directory of templates, or its path
     #[arg(short, long, value_name = "NAME|PATH")]
     template: Option<String>,
@@ -50,6 +54,7 @@ Examples:
   bryo create web debian/13 --pull                     from its newest build, also where an older one is here
   bryo create web debian/13 --full                     with a root file system that shares nothing
   bryo create web ./rootfs.tar.zst                     from an archive
+  zstd -dc x.tar.zst | bryo create web --rootfs -      or one on standard input, whatever a file is called
   bryo create web -t host                              this machine's own programs, read-only
   bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
   bryo create dev ./rootfs.tar.zst --share ~/src       and see ~/src at the same path inside
@@ -100,6 +105,9 @@ impl Create {
     }
 
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
+        if let Some(path) = &self.rootfs {
+            return Ok((Template::Files(making::files(path)?), path.display().to_string()));
+        }
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
             (Some(name), _) => Ok((making::template(context, name, &self.arguments)?, name.clone())),
             (None, Some(image)) => making::from_image(context, image, &self.how, None),

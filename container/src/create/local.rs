@@ -1,15 +1,18 @@
 //! Template `local`: LXC's pair of archives, metadata and root file system.
 //!
+//! Beside the configuration the metadata names files of the root file system in which words such as `LXC_NAME` stand for the
+//! container's own, and what of the archive an ordinary user's container leaves out.
+//!
 //! The metadata comes from an image, which is not trusted: of its configuration only the keys of [`ALLOWED`] are taken,
 //! and includes only from LXC's own share directory. A hook or mount of an image would run as the user, or show the
 //! user's files.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use sys::path;
 
-use super::{Filled, Filling, text};
+use super::{Files, Filled, Filling, text};
 use crate::error::{Doing, Result};
 
 /// Keys that an image may set.
@@ -31,32 +34,59 @@ const SHARE: [&str; 2] = ["LXC_TEMPLATE_CONFIG", "/usr/share/lxc/config"];
 const USUAL: [&str; 2] = ["common.conf", "userns.conf"];
 /// How many lines that are not taken are told of.
 const TOLD: usize = 10;
-/// Files of the metadata that hold the configuration: for ordinary users first.
-const CONFIGS: [&str; 2] = ["config-user", "config"];
+/// What LXC writes behind the names of files of the metadata: for ordinary users, and for today's configurations.
+const USER: &str = "-user";
+const COMPAT_LEVEL: &str = ".5";
 /// The most that is read of one.
 const CAP: u64 = 1 << 20;
+/// The most that is passed on of what is left out.
+const EXCLUDES: usize = 1000;
+
+/// The files of the metadata, as text; those that are not there are empty.
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    config: String,
+    excludes: String,
+    templates: String,
+    fstab: String,
+    message: String,
+}
 
 impl Filling<'_> {
     pub(super) fn local(
         &mut self,
         metadata: &OwnedFd,
-        rootfs: &OwnedFd,
+        rootfs: &Files,
         no_dev: bool,
         config: &mut text::Builder,
     ) -> Result<Filled> {
-        let notes = take(&self.image_config(metadata, &["metadata"])?, config)?;
-        let words: &[&str] = if no_dev { &["unpack", "--exclude-dev"] } else { &["unpack"] };
-        let unpacked = Some(self.unpack(rootfs, words)?);
+        let metadata = self.metadata(metadata, &["metadata"]).doing("reading the metadata")?;
+        let mut notes = take(&metadata.config, config)?;
+        let mut words = vec!["unpack"];
+        words.extend(no_dev.then_some("--exclude-dev"));
+        let patterns = metadata.excludes.lines().filter(|line| !line.is_empty()).take(EXCLUDES);
+        patterns.for_each(|pattern| words.extend(["--exclude", pattern]));
+        let filled = self.files(rootfs, &words)?;
+        notes.extend(filled.notes);
+        self.fill_placeholders(&metadata.templates)?;
         self.settle_inside()?;
-        Ok(Filled { unpacked, notes })
+        let is_mount = |line: &str| !line.trim().is_empty() && !line.starts_with('#');
+        if metadata.fstab.lines().any(is_mount) {
+            notes.push("the mounts of the image's fstab are not taken".to_owned());
+        }
+        let said = metadata.message.lines().filter(|line| !line.trim().is_empty()).take(TOLD);
+        notes.extend(
+            said.map(|line| format!("the image says: {}", line.chars().take(200).collect::<String>())),
+        );
+        Ok(Filled { unpacked: filled.unpacked, notes })
     }
 
     /// Unpacks the metadata into a directory that container root may write, and reads the configuration in it.
     pub(super) fn image_config(&mut self, metadata: &OwnedFd, words: &[&str]) -> Result<String> {
-        self.read_config(metadata, words).doing("reading the metadata")
+        self.metadata(metadata, words).map(|metadata| metadata.config).doing("reading the metadata")
     }
 
-    fn read_config(&mut self, metadata: &OwnedFd, words: &[&str]) -> Result<String> {
+    fn metadata(&mut self, metadata: &OwnedFd, words: &[&str]) -> Result<Metadata> {
         let root = self.root.dir()?;
         let name = std::ffi::OsStr::new("metadata");
         // Below the rootfs, which is container root's, and gone again before the root file system comes.
@@ -64,16 +94,73 @@ impl Filling<'_> {
         let target = path::open_dir_at(root, Path::new(name))?;
         let unpacked = self.unpack_to(target.as_fd(), metadata, words);
         let read = unpacked.map(|_| {
-            let flags = path::OpenFlags::RDONLY | path::OpenFlags::NONBLOCK;
-            let open =
-                |file: &&str| path::open_in(target.as_fd(), Path::new(file), path::Links::Refuse, flags).ok();
-            let found = CONFIGS.iter().find_map(open);
-            let regular = found.filter(|fd| path::is_regular(fd.as_fd()).unwrap_or(false));
-            regular.and_then(|fd| path::read_all(fd, CAP).ok()).unwrap_or_default()
+            let text = |name| relevant(target.as_fd(), name);
+            Metadata {
+                config: text("config"),
+                excludes: text("excludes"),
+                templates: text("templates"),
+                fstab: text("fstab"),
+                message: text("create-message"),
+            }
         });
         self.namespace()?.run(|| Ok(sys::file::remove_tree(root, name)?))?;
-        Ok(String::from_utf8_lossy(&read?).into_owned())
+        read
     }
+
+    /// Puts the container's own in the place of LXC's words, in the files that the metadata names.
+    fn fill_placeholders(&self, templates: &str) -> Result<()> {
+        let files: Vec<&str> = templates.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let words = self.placeholders();
+        self.inside(|| files.iter().try_for_each(|file| fill(file, &words))).doing("filling in templates")
+    }
+
+    /// What LXC's words stand for. Source: LXC's template `local`.
+    pub(super) fn placeholders(&self) -> [(&'static str, String); 5] {
+        let dir = self.place.dir();
+        [
+            ("LXC_NAME", self.place.name.to_string()),
+            ("LXC_PATH", dir.display().to_string()),
+            ("LXC_ROOTFS", dir.join("rootfs").display().to_string()),
+            ("LXC_TEMPLATE_CONFIG", SHARE[1].to_owned()),
+            ("LXC_HOOK_DIR", "/usr/share/lxc/hooks".to_owned()),
+        ]
+    }
+}
+
+/// Reads the file of a name that is meant for an ordinary user and this version.
+fn relevant(dir: BorrowedFd<'_>, name: &str) -> String {
+    let read = |name: &str| {
+        let flags = path::OpenFlags::RDONLY | path::OpenFlags::NONBLOCK;
+        let file = path::open_in(dir, Path::new(name), path::Links::Refuse, flags).ok()?;
+        let bytes =
+            path::is_regular(file.as_fd()).ok().filter(|regular| *regular).map(|_| path::read_all(file, CAP));
+        Some(String::from_utf8_lossy(&bytes?.ok()?).into_owned())
+    };
+    let user = format!("{name}{USER}");
+    let best = |name: &str| read(&format!("{name}{COMPAT_LEVEL}")).or_else(|| read(name));
+    best(&user).or_else(|| best(name)).unwrap_or_default()
+}
+
+/// Fills the words into a file of the working root. What is no file of text stays as it is.
+pub(super) fn fill(file: &str, words: &[(&str, String)]) -> Result<()> {
+    let doing = || format!("filling in {}", file.escape_debug());
+    let root = path::open_dir(Path::new("/")).doing_with(doing)?;
+    let open = |mode| {
+        let flags = mode | path::OpenFlags::NONBLOCK | path::OpenFlags::NOCTTY;
+        path::open_in(root.as_fd(), Path::new(file), path::Links::InRoot, flags)
+    };
+    let Ok(opened) = open(path::OpenFlags::RDONLY) else { return Ok(()) };
+    if !path::is_regular(opened.as_fd()).doing_with(doing)? {
+        return Ok(());
+    }
+    let Ok(Ok(old)) = path::read_all(opened, CAP).map(String::from_utf8) else { return Ok(()) };
+    let new = words.iter().fold(old.clone(), |text, (word, value)| text.replace(word, value));
+    if new == old {
+        return Ok(());
+    }
+    let opened = open(path::OpenFlags::RDWR).doing_with(doing)?;
+    sys::file::set_length(opened.as_fd(), 0).doing_with(doing)?;
+    sys::file::write_all_at(opened.as_fd(), new.as_bytes(), 0).doing_with(doing)
 }
 
 /// Writes what an image may set into a configuration, and says what is not taken. An image that says nothing is a usual system.

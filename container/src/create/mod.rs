@@ -19,6 +19,7 @@ mod image;
 mod local;
 mod program;
 mod share;
+mod squashfs;
 mod text;
 mod unpack;
 
@@ -33,7 +34,7 @@ use types::{IdMap, Published};
 use account::Maker;
 pub use account::Me;
 pub use image::{Metadata, Part, StoredImage};
-pub use program::{Call, Program};
+pub use program::{Call, Program, find as find_program};
 pub use share::Share;
 pub use text::default_text;
 pub use unpack::{Progress, Unpacked};
@@ -48,16 +49,14 @@ use crate::root::Root;
 /// Where the root file system comes from.
 #[derive(Debug)]
 pub enum Template {
-    /// A directory, copied.
-    Directory(PathBuf),
-    /// An archive: tar, plain or compressed.
-    Archive(OwnedFd),
+    /// Its files alone.
+    Files(Files),
     /// LXC's `local`: a metadata archive and the archive of the root file system.
     Local {
         /// `-m`
         metadata: OwnedFd,
         /// `-f`
-        rootfs: OwnedFd,
+        rootfs: Files,
         /// `--no-dev`
         no_dev: bool,
     },
@@ -74,6 +73,15 @@ pub enum Template {
     Host,
     /// Nothing: a configuration alone.
     None,
+}
+
+/// The files of a root file system.
+#[derive(Debug)]
+pub enum Files {
+    /// A directory, copied.
+    Directory(PathBuf),
+    /// An archive: tar, plain or compressed, or a squashfs.
+    Archive(OwnedFd),
 }
 
 /// What is to be created.
@@ -430,22 +438,27 @@ impl Filling<'_> {
         match template {
             // That of an image is filled by its own way.
             Template::None | Template::Image(_) => Ok(Filled::default()),
-            Template::Archive(archive) => {
+            Template::Files(files) => {
                 config.system_container()?;
-                let unpacked = Some(self.unpack(&archive, &["unpack"])?);
+                let filled = self.files(&files, &["unpack"])?;
                 self.settle_inside()?;
-                Ok(Filled { unpacked, notes: Vec::new() })
-            }
-            Template::Directory(source) => {
-                config.system_container()?;
-                let unpacked = Some(self.copy(&source)?);
-                self.settle_inside()?;
-                Ok(Filled { unpacked, notes: Vec::new() })
+                Ok(filled)
             }
             Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
             Template::Busybox { program } => self.busybox(&program, config),
             Template::Program(program) => self.program(&program, config),
             Template::Host => self.host(config),
+        }
+    }
+
+    /// Brings the files of a root file system in. An archive is unpacked with the given words of `bryo-image`.
+    fn files(&mut self, files: &Files, words: &[&str]) -> Result<Filled> {
+        match files {
+            Files::Directory(source) => Ok(Filled { unpacked: Some(self.copy(source)?), notes: Vec::new() }),
+            Files::Archive(archive) if squashfs::is_one(archive.as_fd()) => self.squashfs(archive),
+            Files::Archive(archive) => {
+                Ok(Filled { unpacked: Some(self.unpack(archive, words)?), notes: Vec::new() })
+            }
         }
     }
 
@@ -472,11 +485,13 @@ impl Filling<'_> {
     }
 
     /// Writes the container's name into the /etc/hostname that it came with: a systemd takes the name from there, whatever
-    /// `lxc.uts.name` says. An image without the file, or with a link in its place, is left as it is.
+    /// `lxc.uts.name` says. An image without the file, or with a link in its place, is left as it is. In /etc/hosts images have a
+    /// word in its place.
     fn name_inside(&self) -> Result<()> {
-        let name = format!("{}\n", self.place.name);
+        let (name, words) = (format!("{}\n", self.place.name), self.placeholders());
         self.inside(|| {
             use std::io::ErrorKind as E;
+            local::fill("etc/hosts", &words)?;
             match std::fs::symlink_metadata("etc/hostname") {
                 Ok(found) if found.is_file() => write_files(&[("etc/hostname", &name)]),
                 Ok(_) => Ok(()),

@@ -13,12 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sys::path::{self, Links, OpenFlags};
 use sys::process::{self, Cloned, Exec, Exit, flags};
 use sys::socket;
 use types::{IdExtent, IdMap, Signal};
 
-use super::{Filled, Filling, Progress, local, text, write_files};
+use super::{Filled, Filling, Progress, local, squashfs, text, write_files};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, IdWriter};
 use crate::idmap;
@@ -113,19 +115,42 @@ impl Filling<'_> {
         let file = std::fs::canonicalize(&program.file).map_err(from_io)?;
         let rootfs = dir.join("rootfs").display().to_string();
         let config = format!("{config}lxc.rootfs.path = dir:{rootfs}\n");
+        let supervised = Supervised {
+            words: self.words(&program.call, &dir, rootfs),
+            environment: program.environment.clone(),
+            kept: Vec::new(),
+            apart: 0,
+            alone: false,
+        };
+        self.supervise(&file, &dir, config, &supervised, |exit, dir| match exit {
+            Exit::Code(0) => read_config(dir),
+            exit => Err(Error::new(Kind::Image, format!("it ended with {}", shown(exit)))),
+        })
+    }
+
+    /// Runs a program on a stage, and has `judge` look at how it ended, and at the container's directory of that stage.
+    pub(super) fn supervise<T: Serialize + DeserializeOwned>(
+        &mut self,
+        file: &Path,
+        dir: &Path,
+        config: String,
+        supervised: &Supervised<'_>,
+        judge: impl FnOnce(Exit, BorrowedFd<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut argv = vec!["bryo-init".to_owned(), "--".to_owned(), file.display().to_string()];
-        argv.extend(self.words(&program.call, &dir, rootfs));
-        let envp = environment(std::env::vars_os(), &program.environment);
+        argv.extend(supervised.words.iter().cloned());
+        let envp = environment(std::env::vars_os(), &supervised.environment);
         let exec = Exec::new(&argv.into_iter().map(OsString::from).collect::<Vec<_>>(), &envp)?;
         let init = path::open_read(&self.facts.programs.init).doing("opening bryo-init")?;
-        let stage = Root::Stage(Stage { dir: dir.clone(), config, program: file });
+        let (program, is_alone) = (file.to_owned(), supervised.alone);
+        let stage = Root::Stage(Stage { dir: dir.to_owned(), config, program, is_alone });
         let namespace = self.namespace()?.inside(&stage)?;
         let work = || {
             process::set_umask(0o022);
             // Taken now: a program with rights over this mount namespace could put something else at its place.
-            let dir = path::open_dir(&dir)?;
-            supervise(&exec, init.as_fd(), self.idmap, &self.facts.caller)?;
-            read_config(dir.as_fd())
+            let dir = path::open_dir(dir)?;
+            let exit = supervised.run(&exec, init.as_fd(), self.idmap, &self.facts.caller)?;
+            judge(exit, dir.as_fd())
         };
         namespace.ask(work, &mut || (self.progress)(Progress { read: 0, total: None }))
     }
@@ -174,57 +199,96 @@ impl Filling<'_> {
     }
 }
 
-/// Runs the program in a PID namespace of its own, and waits for it. Whatever it leaves running ends with it.
-///
-/// It has a user namespace below, with the same ids: so the kernel locks the mounts of the stage, and it cannot take the cover
-/// away. Source: mount_namespaces(7), restrictions on mount namespaces.
-fn supervise(exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<()> {
-    let own = process::pidfd(process::own_pid())?;
-    let (ours, theirs) = socket::pair()?;
-    match process::clone(flags::NEWUSER | flags::NEWNS | flags::NEWPID, None)? {
-        Cloned::Child => {
-            drop(ours);
-            let failure = become_program(exec, init, theirs, own.as_fd());
-            let _gone = std::io::Write::write_all(&mut std::io::stderr(), format!("{failure}\n").as_bytes());
-            process::exit_now(125)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop(theirs);
-            // It is there to be written to from the moment that it says so; when it has died, the wait tells.
-            let _died = socket::receive(ours.as_fd(), 1);
-            let written = idmap::write(pid, &identity(map), &IdWriter::Direct, caller)
-                .and_then(|()| Ok(socket::send(ours.as_fd(), &[0], &[])?));
-            drop(ours);
-            let ended = process::wait(pidfd.as_fd())?;
-            written?;
-            match ended {
-                Exit::Code(0) => Ok(()),
-                Exit::Code(status) => {
-                    Err(Error::new(Kind::Image, format!("it ended with exit status {status}")))
-                }
-                Exit::Signal(signal) => Err(Error::new(Kind::Image, format!("signal {signal} ended it"))),
+/// A program on a stage.
+pub(super) struct Supervised<'a> {
+    /// Its arguments.
+    pub(super) words: Vec<String>,
+    /// Variables beside those of the caller.
+    pub(super) environment: Vec<(String, String)>,
+    /// What it inherits beside the standard streams, under the same numbers.
+    pub(super) kept: Vec<BorrowedFd<'a>>,
+    /// Namespaces beside the usual ones.
+    pub(super) apart: u64,
+    /// It writes to nothing but the container, and has no standard input and output.
+    pub(super) alone: bool,
+}
+
+impl Supervised<'_> {
+    /// Runs the program in a PID namespace of its own, and waits for it. Whatever it leaves running ends with it.
+    ///
+    /// It has a user namespace below, with the same ids: so the kernel locks the mounts of the stage, and it cannot take the
+    /// cover away. Source: mount_namespaces(7), restrictions on mount namespaces.
+    fn run(&self, exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<Exit> {
+        let own = process::pidfd(process::own_pid())?;
+        let (ours, theirs) = socket::pair()?;
+        match process::clone(flags::NEWUSER | flags::NEWNS | flags::NEWPID | self.apart, None)? {
+            Cloned::Child => {
+                drop(ours);
+                let failure = self.become_program(exec, init, &theirs, own.as_fd());
+                let _gone =
+                    std::io::Write::write_all(&mut std::io::stderr(), format!("{failure}\n").as_bytes());
+                process::exit_now(125)
             }
+            Cloned::Parent { pid, pidfd } => {
+                drop(theirs);
+                // It is there to be written to from the moment that it says so; when it has died, the wait tells.
+                let _died = socket::receive(ours.as_fd(), 1);
+                let written = idmap::write(pid, &identity(map), &IdWriter::Direct, caller)
+                    .and_then(|()| Ok(socket::send(ours.as_fd(), &[0], &[])?));
+                drop(ours);
+                let ended = process::wait(pidfd.as_fd())?;
+                written.map(|()| ended)
+            }
+        }
+    }
+
+    /// Becomes the init of the program's namespaces when the ids are mapped. Returns only on failure.
+    fn become_program(
+        &self,
+        exec: &Exec,
+        init: BorrowedFd<'_>,
+        parent: &OwnedFd,
+        supervisor: BorrowedFd<'_>,
+    ) -> Error {
+        let ready = || -> Result<()> {
+            process::set_parent_death_signal(Some(Signal::KILL))?;
+            // The files of /proc that take the map are else not its supervisor's to write.
+            process::set_dumpable(true)?;
+            socket::send(parent.as_fd(), &[0], &[])?;
+            let is_mapped = !socket::receive(parent.as_fd(), 1)?.bytes.is_empty();
+            if !is_mapped || process::has_ended(supervisor) {
+                return Err(Error::new(Kind::Died, "its ids are not mapped"));
+            }
+            if self.alone {
+                squashfs::silence()?;
+            }
+            self.kept.iter().try_for_each(|fd| process::keep_on_exec(*fd))?;
+            Ok(process::close_all_but(&self.kept.iter().copied().chain([init]).collect::<Vec<_>>())?)
+        };
+        match ready() {
+            Ok(()) => exec.fd(init).into(),
+            Err(failure) => failure,
         }
     }
 }
 
-/// Becomes the init of the program's namespaces when the ids are mapped. Returns only on failure.
-fn become_program(exec: &Exec, init: BorrowedFd<'_>, parent: OwnedFd, supervisor: BorrowedFd<'_>) -> Error {
-    let ready = || -> Result<()> {
-        process::set_parent_death_signal(Some(Signal::KILL))?;
-        // The files of /proc that take the map are else not its supervisor's to write.
-        process::set_dumpable(true)?;
-        socket::send(parent.as_fd(), &[0], &[])?;
-        let is_mapped = !socket::receive(parent.as_fd(), 1)?.bytes.is_empty();
-        if !is_mapped || process::has_ended(supervisor) {
-            return Err(Error::new(Kind::Died, "its ids are not mapped"));
-        }
-        Ok(process::close_all_but(&[init])?)
-    };
-    match ready() {
-        Ok(()) => exec.fd(init).into(),
-        Err(failure) => failure,
+/// Says how a program ended.
+pub(super) fn shown(exit: Exit) -> String {
+    match exit {
+        Exit::Code(status) => format!("exit status {status}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
     }
+}
+
+/// Finds a program of the host by its name, where root has programs too.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&own).chain(std::env::split_paths(ADMINISTRATORS)).collect::<Vec<_>>();
+    let is_program = |path: &PathBuf| {
+        let found = std::fs::metadata(path);
+        path.is_absolute() && found.is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+    };
+    dirs.into_iter().map(|dir| dir.join(name)).find(is_program)
 }
 
 /// Returns the map that gives a namespace below all ids of a namespace with the given one, by their numbers.

@@ -34,10 +34,10 @@ fn refuse(wrong: &UsageError) -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Unpack { archive, root, what, ids, digest } => {
+        Command::Unpack { archive, root, what, ids, excludes, digest } => {
             let (archive, root) = (inherited(archive)?, inherited(root)?);
             let confined = image::confine(root.as_fd());
-            tell(&image::unpack(archive, root.as_fd(), what, ids, digest)?, confined);
+            tell(&image::unpack(archive, root.as_fd(), what, ids, &excludes, digest)?, confined);
             Ok(())
         }
         Command::Copy { source, root, ids } => {

@@ -173,7 +173,7 @@ fn damage_names_the_entry_before_it() {
     archive[1024 + 100] ^= 1;
     refused(archive, &["after good:", "checksum"]);
     refused(b"this is no archive at all".repeat(50), &["not a tar"]);
-    refused(b"BZh91AY".repeat(100), &["bzip2"]);
+    refused(b"BZh91AY".repeat(100), &["cannot"]);
     refused(Vec::new(), &["truncated"]);
 }
 

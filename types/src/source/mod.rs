@@ -47,7 +47,8 @@ const FORMS: [(&str, Form); 3] =
     [("oci", Form::OciLayout), ("oci-archive", Form::OciArchive), ("docker-archive", Form::DockerArchive)];
 
 /// How archives end.
-const ARCHIVES: [&str; 7] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
+const ARCHIVES: [&str; 10] =
+    [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".squashfs"];
 
 /// Why a word names no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +185,19 @@ mod tests {
 
     #[test]
     fn paths_are_told_from_names() {
-        for path in ["./a", "../a", "/a", ".", "..", "a.tar.zst", "a.tgz", "dir/a.tar", "roots/a", "./a:b"] {
+        for path in [
+            "./a",
+            "../a",
+            "/a",
+            ".",
+            "..",
+            "a.tar.zst",
+            "a.tgz",
+            "a.squashfs",
+            "dir/a.tar",
+            "roots/a",
+            "./a:b",
+        ] {
             assert_eq!(parse(path), Ok(Source::Path(path.into())), "{path}");
         }
         for name in ["debian", "debian/13", "alpine/3.22/amd64/default"] {
