@@ -70,6 +70,8 @@ pub struct Host {
     pub accesses: Vec<Access>,
     /// v1 controllers in use that are mounted nowhere in sight.
     pub unmounted: Vec<String>,
+    /// The base is a scope that was asked for one container alone, and goes with it.
+    pub is_scope: bool,
 }
 
 impl Host {
@@ -84,7 +86,7 @@ impl Host {
     /// Finds out what the caller may do in each hierarchy of a layout. Reads alone; changes nothing.
     pub fn probe(layout: &Layout) -> Self {
         let accesses = layout.hierarchies.iter().map(Access::probe).collect();
-        Self { accesses, unmounted: layout.unmounted.clone() }
+        Self { accesses, unmounted: layout.unmounted.clone(), is_scope: false }
     }
 
     /// Returns the hierarchy of `version` that has `controller`, if one does.
@@ -177,7 +179,7 @@ mod tests {
     }
 
     fn versions(accesses: &[Access]) -> Vec<Version> {
-        let host = Host { accesses: accesses.to_vec(), unmounted: Vec::new() };
+        let host = Host { accesses: accesses.to_vec(), ..Host::default() };
         host.without_idle_unified().accesses.iter().map(|a| a.version).collect()
     }
 

@@ -138,9 +138,24 @@ impl BaseGroup {
     /// # Errors
     /// A base that was usable when `host` was probed and has gone since.
     pub fn open_base(host: Host) -> Result<Self, Error> {
+        Self::open_each(host, |_| false)
+    }
+
+    /// Opens a base that may have gone since, with what it was opened for: a scope goes with its last process.
+    ///
+    /// # Errors
+    /// A base that is there and cannot be opened.
+    pub fn open_what_is_left(host: Host) -> Result<Self, Error> {
+        Self::open_each(host, tree::is_gone)
+    }
+
+    fn open_each(host: Host, may_lack: fn(&sys::Error) -> bool) -> Result<Self, Error> {
         let mut members = Vec::new();
         for access in host.accesses.iter().filter(|a| a.is_usable()) {
-            let dir = path::open_dir(&access.dir).map_err(|e| Error::new(Act::Open, &access.dir, e))?;
+            let dir = match path::open_dir(&access.dir) {
+                Err(e) if may_lack(&e) => continue,
+                opened => opened.map_err(|e| Error::new(Act::Open, &access.dir, e))?,
+            };
             let controllers = match access.version {
                 Version::V1 => access.controllers.clone(),
                 Version::V2 => Vec::new(),

@@ -7,7 +7,7 @@
 //! (a limit, the freezer) is refused with that reason.
 //!
 //! ```text
-//! Layout::of(Base) -> Host::probe -> BaseGroup::open_base -> take(monitor) -> clear(payload)
+//! Layout::of(Base) -> Host::probe, or enter_scope -> BaseGroup::open_base -> take(monitor) -> clear(payload)
 //!     -> place(self), make_with_controllers(payload)
 //!     -> apply(limits), hand_over(group), entrance() ... kill, remove
 //! ```
@@ -26,6 +26,7 @@ mod limit;
 mod names;
 mod owner;
 mod remove;
+mod scope;
 mod take;
 mod tree;
 mod usage;
@@ -41,4 +42,5 @@ pub use layout::{Base, Hierarchy, Kind, Layout, Version};
 pub use limit::{Applied, Limit, Missing, Outcome, Reason, Refusal};
 pub use names::{Names, NamesError, Settings};
 pub use remove::RemoveError;
+pub use scope::{ScopeError, enter as enter_scope};
 pub use usage::{IoBytes, Usage};

@@ -38,6 +38,14 @@ impl Group {
 }
 
 impl BaseGroup {
+    /// Removes the base itself where it is a scope that nobody is in any more. systemd does so when the last process has
+    /// ended, but not where container root has made groups in it, which it may not remove.
+    pub fn remove_scope(&self) {
+        if self.host().is_scope && self.0.is_empty() {
+            let _in_use_again = self.0.remove(Duration::ZERO);
+        }
+    }
+
     /// Removes the groups on the way to `path`, which are there for it alone: those of a configured directory. One that
     /// others use is not empty, and stays; so does one that cannot be removed.
     pub fn remove_way_to(&self, path: &Path) {

@@ -8,7 +8,7 @@ use container::place::Place;
 pub(crate) fn of(place: &Place) -> Option<Usage> {
     let state = place.state_dir().ok().flatten()?;
     let run = RunFile::read(&state).ok().flatten()?;
-    let base = BaseGroup::open_base(run.host).ok()?;
+    let base = BaseGroup::open_what_is_left(run.host).ok()?;
     Some(base.open(&run.names.payload).ok()?.usage())
 }
 

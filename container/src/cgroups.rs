@@ -1,7 +1,7 @@
 //! A container's cgroups: those of its monitor and of its payload, made through the crate `cgroup`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cgroup::{Applied, BaseGroup, Entrance, Group, Host, Layout, Limit, Names, Settings, Version};
@@ -22,6 +22,8 @@ const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
 /// What is decided about cgroups.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CgroupPlan {
+    /// Where to ask for a scope, whose cgroup then takes the place of the caller's own.
+    pub scope: Option<PathBuf>,
     /// What the host allows.
     pub host: Host,
     /// The names wished for.
@@ -44,6 +46,8 @@ pub struct Tree {
 /// Which rung of the ladder the container's cgroups are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
+    /// Below a scope of the user's systemd.
+    Scope,
     /// Below the cgroup that the starting command was in.
     Writable,
     /// None: no limits and no freezer.
@@ -54,6 +58,7 @@ impl Rung {
     /// Returns the word for the one line that a start prints.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Scope => "a scope",
             Self::Writable => "writable",
             Self::None => "none (no limits, no freezer)",
         }
@@ -76,6 +81,7 @@ impl CgroupPlan {
         let v2 = config.cgroup2.iter().map(limit(Version::V2));
         let v1 = config.cgroup1.iter().map(limit(Version::V1));
         Ok(Self {
+            scope: facts.manager.as_ref().filter(|_| !config.cgroup_relative).map(|m| m.socket.clone()),
             host: Host::probe(&facts.cgroups),
             names,
             limits: v2.chain(v1).collect(),
@@ -91,7 +97,33 @@ impl CgroupPlan {
 
     /// Returns the rung that this host allows.
     pub fn rung(&self) -> Rung {
-        if self.host.accesses.iter().any(cgroup::Access::is_usable) { Rung::Writable } else { Rung::None }
+        if self.scope.is_some() {
+            Rung::Scope
+        } else if self.host.accesses.iter().any(cgroup::Access::is_usable) {
+            Rung::Writable
+        } else {
+            Rung::None
+        }
+    }
+
+    /// Moves the calling process, the monitor, into a scope of its own, where that is planned. Where there is none after all
+    /// the plan is that for the cgroup in which it is, and the sentence returned says why.
+    pub fn enter_scope(&mut self, name: &ContainerName) -> Option<String> {
+        let socket = self.scope.as_ref()?;
+        match cgroup::enter_scope(socket, &format!("bryo-{name}"), &format!("Container {name}")) {
+            Ok(host) => {
+                self.host = host;
+                None
+            }
+            Err(e) => {
+                self.scope = None;
+                Some(format!(
+                    "the user's systemd gives no scope, so cgroups are {}: {}",
+                    self.rung().word(),
+                    chain(&e)
+                ))
+            }
+        }
     }
 }
 
@@ -118,6 +150,8 @@ fn v1_options(controllers: &[String]) -> Vec<(String, String)> {
 /// The cgroups of one monitor, for its whole life.
 #[derive(Debug)]
 pub struct Cgroups {
+    /// Where the scope came from that the base is.
+    scope: Option<PathBuf>,
     base: BaseGroup,
     names: Names,
     /// Where the monitor's cgroup is: the base, in all hierarchies where that makes a difference.
@@ -183,7 +217,8 @@ impl Cgroups {
         let monitors = BaseGroup::open_base(plan.host.clone().without_idle_unified()).map_err(failed)?;
         let Some(monitor) = take_monitor(&base, &monitors, names).map_err(failed)? else { return Ok(None) };
         let names = names.clone();
-        let mut cgroups = Self { base, names, monitors, monitor, moving: Moving::NotYet };
+        let scope = plan.scope.clone();
+        let mut cgroups = Self { scope, base, names, monitors, monitor, moving: Moving::NotYet };
         if cgroups.monitor.is_nowhere() {
             cgroups.moving = Moving::Done;
         } else if plan.enables_controllers() {
@@ -261,6 +296,15 @@ impl Cgroups {
                 Err(failed(e))
             }
         }
+    }
+
+    /// Moves the calling process, which shows containers their limits, into a scope of its own, where this container is in one,
+    /// which the process outlives. Returns whether that is so; where there is none after all it stays where it is.
+    pub(crate) fn enter_scope_of_lxcfs(&self) -> bool {
+        let Some(socket) = &self.scope else { return false };
+        let entered = cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits");
+        entered.err().iter().for_each(|e| log::info!("bryo-lxcfs stays with the monitor: {e}"));
+        true
     }
 
     /// Makes the cgroup of the process that shows containers their limits, and opens the way into it. It is that of no
@@ -466,7 +510,7 @@ struct Named {
 
 impl Named {
     fn open(host: &Host, names: &Names) -> Result<Self> {
-        let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+        let base = BaseGroup::open_what_is_left(host.clone()).map_err(failed)?;
         let open = |name| base.open(name).map_err(failed);
         let (payload, monitor) = (open(&names.payload)?, open(&names.monitor)?);
         let locked = if names.locked() == names.payload { &payload } else { &monitor };
@@ -498,7 +542,7 @@ pub fn clean_up(
             remove(&group, inside)?;
         }
     }
-    let base = BaseGroup::open_base(host.clone()).map_err(failed)?;
+    let base = BaseGroup::open_what_is_left(host.clone()).map_err(failed)?;
     remove_ways(&base, names);
     // Its last container has just been ended, or it serves others.
     const NOTICED: Duration = Duration::from_secs(2);
@@ -506,6 +550,7 @@ pub fn clean_up(
         group.wait_empty(NOTICED);
     }
     remove_idle_lxcfs(&base);
+    base.remove_scope();
     Ok(())
 }
 

@@ -453,6 +453,21 @@ fn start(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> Resul
 /// Goes into a cgroup of its own and becomes the program. Where it cannot go there, it stays with the monitor, and is gone before
 /// that if it serves nobody else.
 fn settle(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> ! {
+    if !cgroups.enter_scope_of_lxcfs() {
+        enter_group(cgroups);
+    }
+    let mut command = Command::new(&plan.program);
+    command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
+    command.env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // The monitor reads its signals, and so blocks them.
+    let ready = sys::signal::reset_all().and_then(|()| process::keep_on_exec(listener));
+    let _failed = ready.map(|()| command.exec());
+    process::exit_now(127)
+}
+
+/// Moves the calling process into the cgroup of the one that shows containers their limits, or leaves it where it is.
+fn enter_group(cgroups: &Cgroups) {
     // Who ends as the last one may remove the cgroup just now.
     const TRIES: u32 = 3;
     for _ in 0..TRIES {
@@ -465,17 +480,9 @@ fn settle(plan: &LxcfsPlan, listener: BorrowedFd<'_>, cgroups: &Cgroups) -> ! {
             Some(Err(_)) | None => entrance.enter(),
         };
         if entered.is_ok() {
-            break;
+            return;
         }
     }
-    let mut command = Command::new(&plan.program);
-    command.arg("serve").arg(listener.as_raw_fd().to_string()).arg(&plan.directory);
-    command.env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // The monitor reads its signals, and so blocks them.
-    let ready = sys::signal::reset_all().and_then(|()| process::keep_on_exec(listener));
-    let _failed = ready.map(|()| command.exec());
-    process::exit_now(127)
 }
 
 /// Has the process that serves make way for another one: that of the program that is installed now, which the monitors start.

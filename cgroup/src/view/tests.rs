@@ -145,7 +145,7 @@ fn processors_are_those_of_the_users_own_group_where_he_may_make_none() {
             offered: Vec::new(),
             verdict,
         };
-        let host = Host { accesses: vec![access], unmounted: Vec::new() };
+        let host = Host { accesses: vec![access], ..Host::default() };
         let view = View::new(Group { host: host.into(), members: Vec::new() }.directories_to_view().unwrap());
         // Time and tasks are those of all who are there.
         assert_eq!(view.cpu_time().unwrap(), None);

@@ -202,6 +202,7 @@ mod tests {
             apparmor: AppArmor::Absent,
             surroundings: Surroundings::free(),
             cgroups: cgroup::Layout::default(),
+            manager: None,
             lxcfs: None,
             programs: Programs::beside("/usr/bin/bryo".as_ref()),
         }

@@ -128,10 +128,9 @@ pub static TABLE: &[Key] = &[
     key(
         "lxc.cgroup.relative",
         "0|1",
-        "Make the container's cgroups below the monitor's own instead of below the root.",
+        "Make the container's cgroups below the caller's own, even where the user's systemd would give a scope.",
         field!(cgroup_relative),
-    )
-    .needless("they are always made below the caller's own"),
+    ),
     key(
         "lxc.cgroup",
         "VALUE",

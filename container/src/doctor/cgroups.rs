@@ -5,7 +5,7 @@ use cgroup::{Access, Version};
 use super::Severity::{Costs, Note};
 use super::Who::{Administrator, You};
 use super::{Check, Verdict, fine, found, list};
-use crate::host::{Seen, Survey};
+use crate::host::{SYSTEM_BUS, Seen, Survey};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -56,12 +56,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "cgroup.bus",
-        severity: Note,
-        seen: "a systemd of the user's runs, and XDG_RUNTIME_DIR or the session bus is missing",
-        why: "systemd-run --user finds the user's systemd by it",
-        mend: "export XDG_RUNTIME_DIR=/run/user/<uid>",
-        advice: "",
-        who: You,
+        severity: Costs,
+        seen: "a systemd of the user's runs, bryo is in no cgroup below it, and the system's bus is missing",
+        why: "out of a login session or a service of the system's, the user's systemd has processes moved by the system's, \
+              which it asks by that bus",
+        mend: "sudo systemctl start dbus.socket",
+        advice: "the package is dbus; a service of the user's systemd needs no bus: systemd-run --user --pty -- $SHELL",
+        who: Administrator,
         meanwhile: "the cgroup that bryo is in",
         look: bus,
     },
@@ -141,14 +142,12 @@ fn manager(survey: &Survey) -> Seen<Verdict> {
 }
 
 fn bus(survey: &Survey) -> Seen<Verdict> {
-    let session = &survey.session;
-    if !session.has_manager || survey.host.caller.is_root() {
-        return fine("there is no systemd of the user's to be found");
-    }
-    let uid = survey.host.caller.uid.to_string();
-    match (&session.runtime_dir, session.has_bus) {
-        (None, _) => found("XDG_RUNTIME_DIR is not set").with("uid", uid).into(),
-        (Some(dir), false) => found(format!("there is no {}/bus", dir.display())).with("uid", uid).into(),
-        _ => fine("XDG_RUNTIME_DIR is set and the bus is there"),
+    let Some(manager) = &survey.host.manager else {
+        return fine("there is no systemd of the user's that gives scopes");
+    };
+    match (manager.has(&survey.host.cgroups), &survey.session.system_bus) {
+        (true, _) => fine("bryo is in a cgroup of the user's systemd"),
+        (false, true) => fine(format!("there is {SYSTEM_BUS}")),
+        (false, false) => found(format!("there is no {SYSTEM_BUS}")).into(),
     }
 }

@@ -11,8 +11,8 @@ use types::{HostGid, HostUid, IdRange};
 
 use super::{Finding, Severity, checks, findings, look};
 use crate::host::{
-    Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Network, PackageManager,
-    Process, Program, Programs, SWITCHES, Session, Storage, Survey, capability,
+    Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Manager, Network,
+    PackageManager, Process, Program, Programs, SWITCHES, Session, Storage, Survey, capability,
 };
 use crate::security::AppArmor;
 use crate::surroundings::Fresh;
@@ -44,6 +44,7 @@ fn healthy() -> Survey {
         cores_are_piped: false,
         apparmor: AppArmor::Absent,
         cgroups: cgroup::Layout::default(),
+        manager: None,
         lxcfs: None,
         programs: Programs {
             monitor: "/p/libexec/bryo/bryo-monitor".into(),
@@ -70,7 +71,7 @@ fn healthy() -> Survey {
     let whole = "0 0 4294967295\n".to_owned();
     Survey {
         host,
-        cgroups: cgroup::Host { accesses: vec![v2], unmounted: Vec::new() },
+        cgroups: cgroup::Host { accesses: vec![v2], ..cgroup::Host::default() },
         kernel: Kernel {
             release: "6.12.3-amd64".into(),
             switches: SWITCHES.into_iter().map(|name| (name, Ok(switch(name)))).collect(),
@@ -96,12 +97,7 @@ fn healthy() -> Survey {
             usernet: Ok("ana veth lxcbr0 10\n".into()),
             groups: vec![policy::usernet::Group { gid: 1000, name: Some(b"ana".to_vec()) }],
         },
-        session: Session {
-            has_systemd: true,
-            runtime_dir: Some("/run/user/1000".into()),
-            has_manager: true,
-            has_bus: true,
-        },
+        session: Session { has_systemd: true, has_manager: true, system_bus: true },
         fuse: Ok(()),
         network: Network {
             bridges: vec![Bridge { name: "lxcbr0".into(), exists: true }],
@@ -416,7 +412,17 @@ const MADE_UP: &[(&str, Change, &str)] = &[
         "no cgroup that may be written has io",
     ),
     ("cgroup.manager", |s| s.session.has_manager = false, "sudo loginctl enable-linger ana"),
-    ("cgroup.bus", |s| s.session.runtime_dir = None, "export XDG_RUNTIME_DIR=/run/user/1000"),
+    (
+        "cgroup.bus",
+        |s| {
+            s.host.manager = Some(Manager {
+                socket: "/run/user/1000/systemd/private".into(),
+                cgroup: "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service".into(),
+            });
+            s.session.system_bus = false;
+        },
+        "there is no /run/dbus/system_bus_socket",
+    ),
     ("lxcpath.readonly", |s| filesystem(s).readonly = true, "mounted read-only"),
     (
         "lxcpath.noexec",

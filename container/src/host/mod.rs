@@ -9,10 +9,10 @@ pub mod visible;
 
 pub use installed::{Installed, Program, capability};
 pub use network::{BridgeFacts, NetworkFacts, UsedUp, UserModeKind, UserModeProgram, groups};
-pub(crate) use survey::label;
 pub use survey::{
     Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
 };
+pub(crate) use survey::{SYSTEM_BUS, label};
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -106,10 +106,44 @@ pub struct HostFacts {
     pub surroundings: Surroundings,
     /// The cgroups.
     pub cgroups: cgroup::Layout,
+    /// The user's systemd, where it gives scopes.
+    pub manager: Option<Manager>,
     /// How containers could see their own limits in /proc.
     pub lxcfs: Option<Lxcfs>,
     /// Where Bryo's own programs are.
     pub programs: Programs,
+}
+
+/// A systemd of the caller's own, which gives scopes with what is delegated to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// The socket on which it listens.
+    pub socket: PathBuf,
+    /// Its cgroup: what is delegated to it, a scope has.
+    pub cgroup: PathBuf,
+}
+
+impl Manager {
+    /// Looks for it on a host of pure v2, where controllers can be delegated to users. Root has none of its own, and makes
+    /// cgroups where it likes.
+    fn look(caller: &Caller, cgroups: &cgroup::Layout) -> Option<Self> {
+        let [hierarchy] = &cgroups.hierarchies[..] else { return None };
+        if hierarchy.version != cgroup::Version::V2 || caller.is_root() {
+            return None;
+        }
+        let uid = caller.uid;
+        let unit = format!("user.slice/user-{uid}.slice/user@{uid}.service");
+        let cgroup = hierarchy.mountpoint.join(unit);
+        let sockets = runtime_dirs(caller).map(|runtime| runtime.join("systemd/private"));
+        let socket = sockets.into_iter().find(|socket| socket.exists())?;
+        cgroup.is_dir().then_some(Self { socket, cgroup })
+    }
+
+    /// Tells whether the caller is in a cgroup below it.
+    pub fn has(&self, cgroups: &cgroup::Layout) -> bool {
+        let own = cgroups.hierarchies.iter().find_map(cgroup::Hierarchy::own_dir);
+        own.is_some_and(|own| own.starts_with(&self.cgroup))
+    }
 }
 
 /// What shows containers their own limits in /proc: where the program is, and a device for it.
@@ -131,13 +165,18 @@ impl Lxcfs {
 /// Returns the directory of the session, which `XDG_RUNTIME_DIR` names or systemd would.
 /// Source: the XDG Base Directory Specification, which says who may own and enter it.
 pub(crate) fn runtime_dir(caller: &Caller) -> Option<PathBuf> {
+    runtime_dirs(caller).next()
+}
+
+fn runtime_dirs(caller: &Caller) -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let usual = PathBuf::from(format!("/run/user/{}", caller.uid));
-    let is_own = |dir: &PathBuf| {
+    let uid = caller.uid.0;
+    let is_own = move |dir: &PathBuf| {
         let found = sys::path::take(dir).and_then(|fd| sys::path::status(fd.as_fd()));
-        found.is_ok_and(|found| found.st_uid == caller.uid.0 && found.st_mode & 0o077 == 0)
+        found.is_ok_and(|found| found.st_uid == uid && found.st_mode & 0o077 == 0)
     };
-    named.into_iter().chain([usual]).find(is_own)
+    named.into_iter().chain([usual]).filter(is_own)
 }
 
 /// The programs that write id maps, as they are installed.
@@ -220,6 +259,15 @@ impl Programs {
 }
 
 impl HostFacts {
+    /// Returns what may be done with cgroups: in a scope of the user's systemd where there is one, else in the caller's own.
+    pub fn cgroup_host(&self) -> cgroup::Host {
+        let mut layout = self.cgroups.clone();
+        if let (Some(manager), [tree]) = (&self.manager, &mut layout.hierarchies[..]) {
+            tree.own_path = manager.cgroup.strip_prefix(&tree.mountpoint).ok().map(Path::to_owned);
+        }
+        cgroup::Host::probe(&layout)
+    }
+
     /// Gathers the facts for the calling process.
     pub fn gather() -> Result<Self> {
         let own = std::fs::read_link("/proc/self/exe").map_err(crate::place::from_io)?;
@@ -230,6 +278,7 @@ impl HostFacts {
             policy::subid::Owner { uid: caller.uid.0, name: caller.name.as_deref().map(str::as_bytes) };
         let no_new_privs = sys::cap::no_new_privs().unwrap_or(false);
         let helpers = Helpers::look(&programs)?;
+        let cgroups = cgroup::Layout::of(cgroup::Base::Own)?;
         Ok(Self {
             subuids: policy::subid::ranges(&subuid, &owner),
             subgids: policy::subid::ranges(&subgid, &owner),
@@ -240,7 +289,8 @@ impl HostFacts {
             cores_are_piped: cores_are_piped(),
             apparmor: AppArmor::ask(),
             surroundings: Surroundings::ask()?,
-            cgroups: cgroup::Layout::of(cgroup::Base::Own)?,
+            manager: Manager::look(&caller, &cgroups),
+            cgroups,
             lxcfs: Lxcfs::look(&programs, &caller),
             programs,
             caller,

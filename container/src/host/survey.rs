@@ -37,7 +37,7 @@ pub const SWITCHES: [&str; 9] = [
 pub struct Survey {
     /// What plans are decided on.
     pub host: HostFacts,
-    /// What the caller may do in its cgroups.
+    /// What the caller may do in its cgroups, or in a scope.
     pub cgroups: cgroup::Host,
     /// The kernel.
     pub kernel: Kernel,
@@ -113,12 +113,10 @@ pub struct Identity {
 pub struct Session {
     /// systemd is the init of this host (sd_booted(3)).
     pub has_systemd: bool,
-    /// `XDG_RUNTIME_DIR`.
-    pub runtime_dir: Option<PathBuf>,
     /// The user's systemd listens.
     pub has_manager: bool,
-    /// A session bus listens.
-    pub has_bus: bool,
+    /// The system's bus listens.
+    pub system_bus: bool,
 }
 
 /// What there is of networks.
@@ -181,7 +179,7 @@ impl Survey {
         let programs = &host.programs;
         let needed = [&programs.monitor, &programs.image, &programs.init];
         Ok(Self {
-            cgroups: cgroup::Host::probe(&host.cgroups),
+            cgroups: host.cgroup_host(),
             kernel: kernel(),
             process: process(),
             identity: identity(),
@@ -246,6 +244,9 @@ fn identity() -> Identity {
     }
 }
 
+/// Where the system's bus listens. Source: D-Bus Specification, "Well-known Message Bus Instances"; /var/run is /run.
+pub(crate) const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
 fn session(uid: u32) -> Session {
     let usual = PathBuf::from(format!("/run/user/{uid}"));
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
@@ -253,8 +254,7 @@ fn session(uid: u32) -> Session {
     Session {
         has_systemd: Path::new("/run/systemd/system").is_dir(),
         has_manager: within("systemd/private"),
-        has_bus: std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() || within("bus"),
-        runtime_dir,
+        system_bus: Path::new(SYSTEM_BUS).exists(),
     }
 }
 

@@ -9,6 +9,7 @@ mod report;
 mod run_file;
 mod serve;
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
 use config::Hook;
@@ -88,6 +89,7 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
         plan.place.remove_state_dir()?;
         return Err(Error::new(Kind::Died, "the command that asked for the start has ended before it began"));
     }
+    let plan = &in_scope(plan);
     // Whoever watches takes the end of its connection for the end of everything, so the server goes last.
     let mut server = serve::Server::new(plan, &held, notes);
     let result = match &mut server {
@@ -109,6 +111,16 @@ fn own(plan: &StartPlan, starter: &mut Starter, stdio: Option<&[OwnedFd; 3]>) ->
     let status = result?;
     cleaned?;
     Ok(status)
+}
+
+/// Goes into a scope of the user's systemd, where that is planned, and returns the plan as it is there.
+fn in_scope(plan: &StartPlan) -> Cow<'_, StartPlan> {
+    if plan.cgroup.scope.is_none() {
+        return Cow::Borrowed(plan);
+    }
+    let mut there = plan.clone();
+    there.notes.extend(there.cgroup.enter_scope(&plan.place.name));
+    Cow::Owned(there)
 }
 
 /// Begins the log. Returns what of it cannot be had, a sentence each.

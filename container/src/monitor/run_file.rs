@@ -20,7 +20,7 @@ use crate::start::Begun;
 
 const NAME: &str = "run";
 /// The first byte of the file. Whatever the version, the boot's identity comes next, as the first field.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const CAP: u64 = 1 << 20;
 
 /// What it says.
