@@ -47,6 +47,7 @@ pub mod sweep;
 mod terminal;
 mod user;
 pub mod view;
+pub mod vm;
 
 pub use claim::{Need, claim, not_in_a_cell, skip};
 pub use clean::clean;

@@ -63,6 +63,9 @@ END
 done
 mkdir -p "$root/var/lib/systemd/linger" "$root/mnt/share"
 : >"$root/var/lib/systemd/linger/ana"
+# Ana's systemd has every controller delegated to it, ben's those of Debian's own default.
+mkdir -p "$root/etc/systemd/system/user@1000.service.d"
+printf '[Service]\nDelegate=cpu cpuset io memory pids\n' >"$root/etc/systemd/system/user@1000.service.d/delegate.conf"
 printf '%s\n' 9p 9pnet_virtio overlay veth bridge fuse tun virtio_console loop >"$root/etc/modules-load.d/guest.conf"
 install -m 0755 "$from/agent" "$root/usr/local/sbin/agent"
 install -m 0644 "$from/agent.service" "$root/etc/systemd/system/agent.service"

@@ -32,15 +32,17 @@ const LXC_NAMES: [&str; 14] = [
 ];
 
 /// A program that does for its caller what the kernel does not let it do itself.
-struct Helper {
-    name: &'static str,
+pub(crate) struct Helper {
+    /// The name of its file.
+    pub(crate) name: &'static str,
     /// What it needs to do what the policy files grant, and nothing more.
-    capabilities: &'static str,
+    pub(crate) capabilities: &'static str,
     /// What happens while it has none.
     without: &'static str,
 }
 
-const HELPERS: [Helper; 2] = [
+/// The programs that have rights.
+pub(crate) const HELPERS: [Helper; 2] = [
     Helper {
         name: "bryo-idmap",
         capabilities: "cap_setuid,cap_setgid=ep",

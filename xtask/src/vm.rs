@@ -6,6 +6,7 @@
 
 mod guest;
 mod machine;
+mod suites;
 
 use std::env;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
+use crate::build::Speed;
 use crate::packages;
 use machine::{Machine, Start};
 
@@ -40,6 +42,18 @@ pub(crate) enum Vm {
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Runs suites in the guest, with the programs built outside.
+    Test {
+        /// The suite [default: each that is about the guest].
+        #[arg(value_name = "SUITE")]
+        suite: Option<String>,
+        /// Run the claims alone that have this in their names.
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+        /// Build the programs unoptimised: for trying out a change.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 /// Does what was asked, and returns the status to exit with.
@@ -60,6 +74,18 @@ pub(crate) fn run(task: &Vm) -> Result<ExitCode> {
             let machine = Machine::start(&guest, start, share.as_deref())?;
             let status = machine.run(user, share.is_some(), &quoted(command))?;
             Ok(ExitCode::from(status))
+        }
+        Vm::Test { suite, only, quick } => {
+            let speed = if *quick { Speed::Quick } else { Speed::Shipped };
+            let named: Vec<&str> = suite.iter().map(String::as_str).collect();
+            let suites = if named.is_empty() { &suites::ALL[..] } else { &named };
+            ensure!(
+                suites.iter().all(|suite| suites::ALL.contains(suite)),
+                "the suites are {:?}",
+                suites::ALL
+            );
+            let well = suites::run(&guest, suites, only.as_deref(), speed)?;
+            Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

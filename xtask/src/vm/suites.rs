@@ -1,0 +1,87 @@
+//! The suites that run in the guest: built outside, where that is fast, and carried in by a shared directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::machine::{Machine, Start};
+use crate::build::{PROGRAMS, Place, Speed};
+use crate::install::HELPERS;
+use crate::shell::{cargo, read, step, target};
+
+/// The suites whose claims are about the guest.
+pub(super) const ALL: [&str; 1] = ["systemd"];
+
+/// Runs suites in the guest, and tells whether nothing failed. What libtest prints there is printed here.
+///
+/// # Errors
+/// Something cannot be built, or the guest cannot be run.
+pub(super) fn run(guest: &Path, suites: &[&str], only: Option<&str>, speed: Speed) -> Result<bool> {
+    let stage = target().join("vm-stage");
+    if stage.exists() {
+        fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
+    }
+    programs(&stage, speed)?;
+    tests::rootfs::busybox()?;
+    let archive = "busybox.tar.zst";
+    copy(&tests::rootfs::cache().join(archive), &stage.join(archive))?;
+    let mut well = true;
+    for suite in suites {
+        copy(&built(suite)?, &stage.join("suite"))?;
+        println!("     Running tests/{suite}.rs (in the virtual machine)");
+        well &= Machine::start(guest, Start::Saved, Some(&stage))?.run("root", true, &script(only))? == 0;
+    }
+    Ok(well)
+}
+
+/// Lays out the programs as an installation has them. Their rights they get in the guest.
+fn programs(stage: &Path, speed: Speed) -> Result<()> {
+    for program in &PROGRAMS {
+        let directory = match program.place {
+            Place::Bin => "prefix/bin",
+            Place::Libexec | Place::Attack => "prefix/libexec/bryo",
+        };
+        copy(&program.build(speed)?, &stage.join(directory).join(program.name))?;
+    }
+    Ok(())
+}
+
+/// Builds a suite and returns its program.
+fn built(suite: &str) -> Result<PathBuf> {
+    let words = ["test", "--quiet", "--package", "tests", "--test", suite, "--no-run"];
+    step(&mut cargo(&words))?;
+    let messages = read(cargo(&words).arg("--message-format=json"))?;
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        // The programs of the package are built too.
+        if message["target"]["name"] != suite {
+            return None;
+        }
+        Some(PathBuf::from(message["executable"].as_str()?))
+    };
+    messages
+        .lines()
+        .find_map(executable)
+        .with_context(|| format!("cargo names no program of the suite {suite}"))
+}
+
+/// What root does in the guest: it installs the programs, and runs the suite, one claim after the other.
+fn script(only: Option<&str>) -> String {
+    let rights: String = HELPERS
+        .iter()
+        .map(|helper| format!("setcap {} prefix/libexec/bryo/{}\n", helper.capabilities, helper.name))
+        .collect();
+    let only = only.map(|only| super::quoted(&[only.to_owned()])).unwrap_or_default();
+    format!(
+        "set -e\nmkdir /opt/stage\ncp -r /mnt/share/. /opt/stage\ncd /opt/stage\n{rights}\
+         BRYO_VM_STAGE=/opt/stage RUST_BACKTRACE=0 ./suite --test-threads=1 {only}"
+    )
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let directory = to.parent().context("a file of the stage has a directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    fs::copy(from, to).map(drop).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
