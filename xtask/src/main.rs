@@ -43,6 +43,9 @@ enum Task {
         /// Build the programs unoptimised: for trying out a change.
         #[arg(long)]
         quick: bool,
+        /// Leave the suites of the virtual machine out, which run where its state is saved or BRYO_VM=1 is set.
+        #[arg(long)]
+        no_vm: bool,
     },
     /// Attacks Bryo in every way that is known to have worked against its kind, and counts what succeeds.
     Attack {
@@ -125,12 +128,15 @@ fn speed(quick: bool) -> build::Speed {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Try => trial::run(),
-        Task::Test { suites, lxc, quick } => match test::run(&suites, lxc, speed(quick)) {
-            Ok(true) => Ok(()),
-            // The summary has said it all, and its counts are the last line.
-            Ok(false) => return ExitCode::FAILURE,
-            Err(error) => Err(error),
-        },
+        Task::Test { suites, lxc, quick, no_vm } => {
+            let machine = if no_vm || lxc { test::Machine::Never } else { test::Machine::WhereItIs };
+            match test::run(&suites, lxc, speed(quick), machine) {
+                Ok(true) => Ok(()),
+                // The summary has said it all, and its counts are the last line.
+                Ok(false) => return ExitCode::FAILURE,
+                Err(error) => Err(error),
+            }
+        }
         Task::Attack { full, quick } => match test::attack(full, speed(quick)) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,

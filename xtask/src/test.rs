@@ -12,7 +12,16 @@ use tests::{Lab, View};
 
 use crate::build::Speed;
 use crate::shell::{cargo, is_root, step};
-use crate::{install, lint, packages};
+use crate::{install, lint, packages, vm};
+
+/// Whether the suites of the virtual machine are run too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// Where its state is saved already, or `BRYO_VM=1` asks for it: to make one takes minutes.
+    WhereItIs,
+    /// No.
+    Never,
+}
 
 /// Results of tests, as they are summed up at the end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +37,7 @@ struct Tally {
 ///
 /// # Errors
 /// Something that comes before the tests fails.
-pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
+pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed, machine: Machine) -> Result<bool> {
     packages::install()?;
     let mut tally = Tally::default();
     if !lxc {
@@ -44,6 +53,9 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed) -> Result<bool> {
     }
     tally.watch(&mut lab_tests(suites, lxc))?;
     tally.clean_the_lab();
+    if suites.is_empty() {
+        tally.try_the_machine(machine, speed)?;
+    }
     tally.summary();
     Ok(tally.failed.is_empty())
 }
@@ -173,6 +185,31 @@ impl Tally {
         }
         let words = ["test", "--package", "container", "--features", "libseccomp", "--lib", "differential"];
         self.watch(&mut cargo(&words))
+    }
+
+    /// Runs the suites of the virtual machine, or says why not.
+    fn try_the_machine(&mut self, machine: Machine, speed: Speed) -> Result<()> {
+        let is_wished = env::var_os("BRYO_VM").is_some_and(|value| value == "1");
+        let why_not = match machine {
+            Machine::Never => Some("--no-vm".to_owned()),
+            Machine::WhereItIs if is_wished => None,
+            Machine::WhereItIs => vm::is_missing(),
+        };
+        if let Some(why) = why_not {
+            println!("the virtual machine is left out: {why}");
+            return Ok(());
+        }
+        self.forget_those_of_the_machine();
+        let mut task = Command::new(env::current_exe()?);
+        task.args(["vm", "test"]).args((speed == Speed::Quick).then_some("--quick"));
+        self.watch(&mut task)
+    }
+
+    /// Takes back that the claims about the machine have skipped themselves, since they are about to run there.
+    fn forget_those_of_the_machine(&mut self) {
+        let before = self.skipped.len();
+        self.skipped.retain(|skip| !skip.ends_with(tests::vm::ELSEWHERE));
+        self.passed = self.passed.saturating_sub(before - self.skipped.len());
     }
 
     /// Removes what the labs made on this machine.
@@ -306,6 +343,18 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn an_attack_that_was_not_made_is_not_one_that_failed() {
         assert_eq!(tally(OUTPUT).last_line_of_attacks(), "2 attacks, 1 succeeded, 2 not made");
+    }
+
+    #[test]
+    fn a_claim_about_the_machine_is_not_skipped_once_it_runs_there() {
+        let mut tally = tally(
+            "SKIP: systemd::a::vm: it runs in the virtual machine: cargo xtask vm test\n\
+             test a::vm ... ok\ntest result: ok. 1 passed; 0 failed\n",
+        );
+        assert_eq!(tally.last_line(), "0 passed, 0 failed, 1 skipped");
+        tally.forget_those_of_the_machine();
+        tally.read("test result: ok. 1 passed; 0 failed", &mut String::new());
+        assert_eq!(tally.last_line(), "1 passed, 0 failed, 0 skipped");
     }
 
     #[test]

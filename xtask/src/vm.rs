@@ -56,6 +56,11 @@ pub(crate) enum Vm {
     },
 }
 
+/// Says why the suites cannot be run at once, or nothing.
+pub(crate) fn is_missing() -> Option<String> {
+    guest::is_missing()
+}
+
 /// Does what was asked, and returns the status to exit with.
 ///
 /// # Errors

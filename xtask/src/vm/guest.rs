@@ -52,6 +52,12 @@ pub(super) fn ready() -> Result<PathBuf> {
     Ok(guest)
 }
 
+/// Says why no guest can be run at once, or nothing.
+pub(super) fn is_missing() -> Option<String> {
+    let ready = key().is_ok_and(|key| target().join("vm").join(key).is_dir());
+    (!ready).then(|| "none is made; BRYO_VM=1 or cargo xtask vm build, by root, makes it".to_owned())
+}
+
 /// The file that says from what the others were made.
 const MADE: &str = "made";
 
