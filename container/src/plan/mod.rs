@@ -493,11 +493,20 @@ fn terminals(config: &Config) -> Result<Option<PathBuf>> {
 fn hooks(config: &Config) -> Result<HookPlan> {
     // LXC: version 7 gives hooks `lxc.environment` as well. That key is what images set, and hooks run as the user.
     let environment = config.environment_hooks.iter();
+    let needed = |commands: &[String]| commands.iter().filter(|line| !waits(line)).cloned().collect();
     Ok(HookPlan {
-        commands: config.hooks.iter().map(|(moment, commands)| (*moment, commands.clone())).collect(),
+        commands: config.hooks.iter().map(|(moment, commands)| (*moment, needed(commands))).collect(),
         version: config.hook_version,
         environment: environment.map(variable).collect::<Result<_>>()?,
     })
+}
+
+/// What lxcfs has run behind each stop, by a file that `common.conf` includes. It does nothing but to wait half a second, for the sake
+/// of a container that begins anew; then Bryo runs no such hook.
+const WAITS: &str = "/usr/share/lxcfs/lxc.reboot.hook";
+
+fn waits(line: &str) -> bool {
+    line == WAITS
 }
 
 fn variable(variable: &config::EnvVar) -> Result<(String, String)> {
@@ -536,5 +545,20 @@ fn init(run: &Run, config: &Config, facts: &HostFacts, scoped_signals: bool) -> 
         Run::Init => system(configured()),
         Run::InsteadOfInit(argv) => system(argv.clone()),
         Run::App(command) => Ok(app::init(command, system(Vec::new())?, facts, scoped_signals)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_for_no_hook_of_lxcfs() {
+        let text = format!(
+            "lxc.hook.post-stop = {WAITS}\nlxc.hook.post-stop = {WAITS} x\nlxc.hook.mount = /usr/share/lxcfs/lxc.mount.hook\n"
+        );
+        let planned = hooks(&config::parse(&text, Path::new("config")).unwrap().config).unwrap();
+        assert_eq!(planned.of(Hook::PostStop), [format!("{WAITS} x")]);
+        assert_eq!(planned.of(Hook::Mount).len(), 1);
     }
 }
