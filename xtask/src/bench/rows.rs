@@ -13,7 +13,7 @@ pub(crate) enum Group {
     Busy,
     /// The unpacking of a Debian root file system.
     Create,
-    /// Containers of an image that is in the store.
+    /// The unpacking of an image, and containers of one that is in the store.
     Images,
     /// The memory of the monitors.
     Memory,
@@ -91,7 +91,7 @@ impl Row {
 }
 
 /// All rows.
-pub(crate) const ROWS: [Row; 31] = [
+pub(crate) const ROWS: [Row; 36] = [
     row(
         "start",
         Group::Life,
@@ -109,8 +109,13 @@ pub(crate) const ROWS: [Row; 31] = [
     row("netdev-busy", Group::Busy, &[], &[Bar::AtMost(20_000)]),
     row("netdev-full", Group::Busy, &[], &[Bar::AtMost(20_000)]),
     row("create", Group::Create, &["tar"], &[Bar::Of("tar", 1.0)]),
-    row("create-image", Group::Images, &[], &[Bar::AtMost(60_000)]),
-    row("run-image", Group::Images, &[], &[Bar::AtMost(120_000)]),
+    row("unpack-zst", Group::Images, &["tar", "synced"], &[Bar::Of("tar", 0.8)]),
+    row("unpack-xz", Group::Images, &["tar", "synced"], &[Bar::Of("tar", 1.05)]),
+    row("create-image", Group::Images, &["lxc"], &[Bar::AtMost(60_000)]),
+    row("run-image", Group::Images, &["lxc"], &[Bar::AtMost(120_000)]),
+    unpacker("rss-zst", &[Bar::AtMost(UNPACKER + (2 << 10))]),
+    unpacker("rss-xz", &[Bar::AtMost(UNPACKER + (1 << 10))]),
+    unpacker("rss-long", &[Bar::AtMost(UNPACKER + (128 << 10))]),
     memory("anonymous-of-one", &[Bar::AtMost(200)]),
     memory("pss-of-each-of-ten", &[Bar::AtMost(300)]),
     reads("read-meminfo-1", &ONE_READER),
@@ -130,6 +135,10 @@ pub(crate) const ROWS: [Row; 31] = [
     lxcfs("rss-of-further", Unit::Memory, &["coalesced"], &[Bar::AtMost(4)]),
 ];
 
+/// The most memory of an unpacker in kB, beside the window of the decoder: 2 MB of zstd's usual level, 1 of `xz -1`, 128 of
+/// `zstd --long=27`.
+const UNPACKER: u64 = 32 << 10;
+
 /// As many times the reads per second of Debian's lxcfs, and the time of a file that is always the same.
 const ONE_READER: [Bar; 2] = [Bar::Of("lxcfs", 0.25), Bar::Of("constant", 2.0)];
 const EIGHT_READERS: [Bar; 2] = [Bar::Of("lxcfs", 0.334), Bar::Of("constant", 2.0)];
@@ -147,6 +156,10 @@ const fn lxcfs(name: &'static str, unit: Unit, rivals: &'static [&'static str], 
 
 const fn row(name: &'static str, group: Group, rivals: &'static [&'static str], bars: &'static [Bar]) -> Row {
     Row { name, group, unit: Unit::Time, rivals, bars }
+}
+
+const fn unpacker(name: &'static str, bars: &'static [Bar]) -> Row {
+    Row { name, group: Group::Images, unit: Unit::Memory, rivals: &[], bars }
 }
 
 const fn memory(name: &'static str, bars: &'static [Bar]) -> Row {
