@@ -34,7 +34,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
 /// # Errors
 /// An image that is not said whole where nobody can be asked; or one that cannot be had. A list makes no container either.
 pub(crate) fn template(context: &Context, given: &Given) -> Result<Template> {
-    let from = From { server: given.value("server").map(str::to_owned), ca_file: None };
+    let from = From { server: given.value("server").map(str::to_owned), ..From::default() };
     if given.has("list") {
         fetching::list(context, &from)?.iter().for_each(print);
         return Err(Error::new(Kind::Usage, "a list was asked for, so no container is made"));
@@ -43,7 +43,7 @@ pub(crate) fn template(context: &Context, given: &Given) -> Result<Template> {
         Some(name) => name,
         None => ask(context, given, &from)?,
     };
-    let how = How { pull: !given.has("force-cache"), full: true, from };
+    let how = How { pull: !given.has("force-cache"), full: true, from, ..How::default() };
     let (images, wanted) = (Images::new()?, how.from.wanted(context));
     if given.has("force-cache") && images.find(&name, Some(&wanted)).is_none() {
         return Err(Error::new(Kind::NoImage, format!("no image {name} is here")));

@@ -11,6 +11,7 @@ use types::source::{ImageName, Reference};
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::images::Images;
+use crate::lock::Entry;
 use crate::output;
 use crate::program;
 
@@ -23,6 +24,9 @@ pub(crate) struct From {
     /// A file of certificates that vouch for it, in place of the setting image.ca_file
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// A file of keys, one of which has to have signed its index, in place of the setting image.keyring
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
 }
 
 impl From {
@@ -42,6 +46,13 @@ pub(crate) struct Pulled {
     /// Why the server was not asked.
     unasked: Option<String>,
     left_out: usize,
+}
+
+impl Pulled {
+    /// An image that nobody had to be asked for.
+    pub(crate) fn here(record: Record) -> Self {
+        Self { record, unasked: None, left_out: 0 }
+    }
 }
 
 /// What `bryo-fetch list` prints.
@@ -106,6 +117,34 @@ pub(crate) fn pull_of_registry(
     Ok(pulled)
 }
 
+/// Fetches what is missing of an image that is said by its files.
+///
+/// # Errors
+/// Nobody has them any more, or they did not come.
+pub(crate) fn pull_exact(
+    context: &Context,
+    word: &str,
+    entry: &Entry,
+    from: &From,
+    bounds: Option<&Bounds>,
+) -> Result<Pulled> {
+    let store = Images::new()?;
+    let files: Vec<String> = entry.files().map(|digest| digest.hex()).collect();
+    let mut arguments =
+        ["pull", "--progress", "--image", word, "--build", &entry.build, "--files", &files.join(",")]
+            .map(OsString::from)
+            .to_vec();
+    arguments.extend(["--store".into(), store.own().into()]);
+    if word.starts_with("docker:") {
+        arguments.extend(from.ca_file.iter().flat_map(|path| ["--ca-file".into(), path.into()]));
+        return program::ask(&context.facts()?.programs.fetch, arguments, &[], Kind::Fetch, bounds);
+    }
+    // A mirror that the user or the host has chosen counts more: the files are the same.
+    let server = from.server.clone().or_else(|| context.settings().image.server.clone());
+    let from = From { server: server.or_else(|| entry.server.clone()), ..from.clone() };
+    ask(context, arguments, &from, bounds)
+}
+
 /// Returns what a server offers.
 ///
 /// # Errors
@@ -132,6 +171,7 @@ fn ask<T: for<'de> Deserialize<'de>>(
     for (option, value) in [
         ("--server", from.server.as_ref().or(settings.server.as_ref()).map(Into::into)),
         ("--ca-file", from.ca_file.as_ref().or(settings.ca_file.as_ref()).map(Into::into)),
+        ("--keyring", from.keyring.as_ref().or(settings.keyring.as_ref()).map(Into::into)),
     ] {
         arguments.extend(value.into_iter().flat_map(|value| [option.into(), value]));
     }

@@ -101,6 +101,12 @@ impl Images {
         found.ok_or_else(|| Error::new(Kind::NoImage, format!("no image {word} is here")))
     }
 
+    /// Returns an image that is made from exactly these files, with all of them there.
+    pub(crate) fn of_id(&self, id: Digest) -> Option<Stored> {
+        let is_whole = |image: &Stored| image.record.blobs().all(|digest| image.file(digest).is_file());
+        self.all().into_iter().find(|image| image.record.id() == Some(id) && is_whole(image))
+    }
+
     /// Keeps images from being removed as long as the result is there.
     pub(crate) fn hold(&self) -> Result<File> {
         let lock = self.lock()?;

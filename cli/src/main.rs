@@ -22,6 +22,7 @@ mod inside;
 mod json;
 mod keys;
 mod listing;
+mod lock;
 mod logging;
 mod lxc;
 mod making;

@@ -20,7 +20,8 @@ use crate::download;
 use crate::fetching::{self, From};
 use crate::getopt::{self, Given, Opt, flag, value};
 use crate::hosts_release;
-use crate::images::Images;
+use crate::images::{Images, Stored};
+use crate::lock::{Entry, Lock};
 use crate::own::Own;
 use crate::program;
 use crate::templates;
@@ -223,10 +224,16 @@ pub(crate) fn from_image(
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
     let word = word.to_owned();
+    if word == STDIN && how.lock.is_wanted() {
+        return Err(how.lock.refusal(&word));
+    }
     if word == STDIN {
         return Ok((Template::Files(files(Path::new(STDIN))?), "standard input".to_owned()));
     }
     let template = match source(&word)? {
+        Source::Path(_) | Source::Saved { .. } if how.lock.is_wanted() => {
+            return Err(how.lock.refusal(&word));
+        }
         Source::Path(path) => Template::Files(files(&path)?),
         Source::Named(name) => return named(context, &name, how, bounds),
         Source::Registry(reference) => return of_registry(context, &reference, how, bounds),
@@ -239,13 +246,38 @@ pub(crate) fn from_image(
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct How {
     /// Ask the server for a newer build of the image first
-    #[arg(long)]
+    #[arg(long, conflicts_with = "locked")]
     pub(crate) pull: bool,
     /// Copy the image, in place of an overlay over what all containers of it share
     #[arg(long)]
     pub(crate) full: bool,
     #[command(flatten)]
     pub(crate) from: From,
+    #[command(flatten)]
+    pub(crate) lock: Lock,
+}
+
+impl How {
+    /// Returns what a lock says of an image, unless a newer build is asked for.
+    fn entry(&self, word: &str) -> Result<Option<Entry>> {
+        if self.pull { Ok(None) } else { self.lock.entry(word) }
+    }
+}
+
+/// Returns the image of exactly these files, fetched where it is not here.
+pub(crate) fn exact(
+    context: &Context,
+    word: &str,
+    entry: &Entry,
+    from: &From,
+    bounds: Option<&Bounds>,
+) -> Result<Stored> {
+    let images = Images::new()?;
+    if let Some(image) = images.of_id(entry.id()) {
+        return Ok(image);
+    }
+    let pulled = fetching::pull_exact(context, word, entry, from, bounds)?;
+    images.named(&pulled.record.name)
 }
 
 /// Returns the template of a named image: the one that is here, or that the server has where there is none, or on request.
@@ -255,16 +287,33 @@ pub(crate) fn named(
     how: &How,
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
-    let images = Images::new()?;
-    let image = match images.find(name, Some(&how.from.wanted(context))).filter(|_| !how.pull) {
-        Some(image) => image,
+    let (images, word) = (Images::new()?, name.to_string());
+    let image = match how.entry(&word)? {
+        Some(entry) => exact(context, &word, &entry, &how.from, bounds)?,
         None => {
-            let pulled = fetching::pull(context, name, &how.from, bounds)?;
-            images.named(&pulled.record.name)?
+            let image = newest(context, &images, name, how, bounds)?;
+            how.lock.keep(&word, &image.record)?;
+            image
         }
     };
     let told = format!("{} of {}", image.record.name, image.record.build);
     Ok((image.template(&images, how.full)?, told))
+}
+
+fn newest(
+    context: &Context,
+    images: &Images,
+    name: &ImageName,
+    how: &How,
+    bounds: Option<&Bounds>,
+) -> Result<Stored> {
+    match images.find(name, Some(&how.from.wanted(context))).filter(|_| !how.pull) {
+        Some(image) => Ok(image),
+        None => {
+            let pulled = fetching::pull(context, name, &how.from, bounds)?;
+            images.named(&pulled.record.name)
+        }
+    }
 }
 
 /// The same of an image in files of a registry's form, which are read each time.
@@ -303,10 +352,16 @@ fn of_registry(
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
     let (images, name) = (Images::new()?, format!("docker:{reference}"));
+    if let Some(entry) = how.entry(&name)? {
+        let image = exact(context, &name, &entry, &how.from, bounds)?;
+        return Ok((image.template(&images, how.full)?, name));
+    }
     if how.pull || !images.all().iter().any(|image| image.record.name == name) {
         fetching::pull_of_registry(context, reference, &how.from, bounds)?;
     }
-    Ok((images.named(&name)?.template(&images, how.full)?, name))
+    let image = images.named(&name)?;
+    how.lock.keep(&name, &image.record)?;
+    Ok((image.template(&images, how.full)?, name))
 }
 
 /// Returns the template of an image of this machine's own distribution and release.

@@ -100,6 +100,13 @@ impl Record {
         (!self.layers.is_empty()).then(|| Digest::new(sum.finalize().into()))
     }
 
+    /// Returns the name under which the store has an image of which another build may be the newest: with the first digits of [`Self::id`].
+    /// No name of a server or registry is such a one.
+    pub fn pinned(self) -> Self {
+        let id = self.id().map_or_else(String::new, |id| id.hex()[..16].to_owned());
+        Self { name: format!("{}@{id}", self.name), ..self }
+    }
+
     /// Returns all files of the image.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
         self.metadata.iter().chain(&self.layers).copied()

@@ -55,6 +55,7 @@ pub struct Start {
 pub struct Image {
     pub server: Option<String>,
     pub ca_file: Option<PathBuf>,
+    pub keyring: Option<PathBuf>,
 }
 
 /// What `bryo run` does.
@@ -122,7 +123,7 @@ pub struct Setting {
 }
 
 /// All settings.
-pub static SETTINGS: [Setting; 11] = [
+pub static SETTINGS: [Setting; 12] = [
     Setting {
         name: "lxcpath",
         example: "\"~/containers\"",
@@ -178,6 +179,14 @@ pub static SETTINGS: [Setting; 11] = [
         default: "the machine's own",
         over: "--ca-file",
         show: |settings| settings.image.ca_file.as_ref().map(|path| path.display().to_string()),
+    },
+    Setting {
+        name: "image.keyring",
+        example: "\"/usr/share/keyrings/images.gpg\"",
+        doc: "A file of keys, as gpgv(1) reads it: what the server says of its images counts only with a signature of one of them.",
+        default: "none: the index counts by TLS alone",
+        over: "--keyring",
+        show: |settings| settings.image.keyring.as_ref().map(|path| path.display().to_string()),
     },
     Setting {
         name: "run.image",
@@ -261,6 +270,7 @@ impl Settings {
             image: Image {
                 server: self.image.server.or(other.image.server),
                 ca_file: self.image.ca_file.or(other.image.ca_file),
+                keyring: self.image.keyring.or(other.image.keyring),
             },
             run: Run {
                 image: self.run.image.or(other.run.image),
@@ -278,10 +288,9 @@ impl Settings {
                 *path = home.join(rest);
             }
         };
-        [&mut self.lxcpath, &mut self.default_config, &mut self.image.ca_file]
-            .into_iter()
-            .flatten()
-            .for_each(whole);
+        let Image { ca_file, keyring, .. } = &mut self.image;
+        let paths = [&mut self.lxcpath, &mut self.default_config, ca_file, keyring];
+        paths.into_iter().flatten().for_each(whole);
         for image in [&mut self.create.image, &mut self.run.image].into_iter().flatten() {
             if let Some(rest) = image.strip_prefix("~/") {
                 *image = home.join(rest).display().to_string();
@@ -309,6 +318,7 @@ fn senseless(settings: &Settings) -> Option<Fault> {
         ("lxcpath", &settings.lxcpath),
         ("default_config", &settings.default_config),
         ("image.ca_file", &settings.image.ca_file),
+        ("image.keyring", &settings.image.keyring),
     ];
     let mut named = named.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)));
     if let Some((name, path)) = named.find(|(_, path)| !path.is_absolute()) {

@@ -15,6 +15,7 @@ use super::proxy;
 use super::registry;
 use super::request::{Request, What};
 use super::server::{SendOn, Server};
+use super::signed::{BadSignature, Keys};
 use super::{FetchError, Result, TRIES, WAIT};
 use image::index::{MAX_FILE, MAX_INDEX, UrlPath};
 use image::store::{Partial, StoreError};
@@ -41,6 +42,8 @@ pub struct Client {
     credentials: Option<String>,
     /// What the server wants to see.
     authorization: RefCell<Option<String>>,
+    /// Who has to have signed an index.
+    keys: Option<Keys>,
     /// When it was told last how far a file is, where that is wished.
     told: Option<Cell<Instant>>,
 }
@@ -95,6 +98,9 @@ pub enum HttpError {
         "the variable {0} names no proxy that can be asked: an http:// or https:// one can; set it to that, or no_proxy to '*'"
     )]
     Proxy(&'static str),
+    /// The keys of those who sign indexes.
+    #[error("{0}")]
+    Keys(BadSignature),
     /// The file of certificates.
     #[error("{path}: {error}", path = .path.display())]
     Certificates {
@@ -131,6 +137,7 @@ impl Client {
     /// # Errors
     /// The file of certificates cannot be read, or has none; or the proxy is of another kind than HTTP.
     pub fn new(request: &Request) -> Result<Self, HttpError> {
+        let keys = request.keyring.as_deref().map(Keys::prepare).transpose().map_err(HttpError::Keys)?;
         let roots = match &request.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
             None => RootCerts::PlatformVerifier,
@@ -156,12 +163,16 @@ impl Client {
             _ => None,
         };
         let (server, authorization) = (request.server.clone(), RefCell::default());
-        Ok(Self { agent: config.into(), server, credentials, authorization, told })
+        Ok(Self { agent: config.into(), server, credentials, authorization, keys, told })
     }
 
     /// Returns the server that is asked.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    pub(super) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
     }
 
     /// Returns an index; `None` where the server has no such thing.

@@ -12,6 +12,7 @@ mod registry;
 mod request;
 mod server;
 mod shut;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,17 +23,19 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use config::images::{Form, Record, machine};
-use image::index::{self, BadIndex, Files, Index, NoOffer, Offer, UrlPath};
+use image::index::{self, BadIndex, Files, Index, NoOffer, Offer, Part, UrlPath};
 use image::oci::BadManifest;
 use image::store::{Claim, Partial, Store, StoreError};
+use signed::{ENDINGS, MAX_SIGNATURE};
 use types::Digest;
 use types::source::{ImageName, Word};
 
 pub use http::{Client, HttpError};
-pub use registry::pull as pull_of_registry;
-pub use request::{FETCH_USAGE, Request, What};
+pub use registry::{pull as pull_of_registry, pull_exact as pull_exact_of_registry};
+pub use request::{Exact, FETCH_USAGE, Request, What};
 pub use server::{BadServer, Server};
 pub use shut::{Shut, shut_in};
+pub use signed::{BadSignature, become_gpgv};
 
 /// LXC's index for ordinary users, of the newest form first.
 const LXC: [&str; 2] = ["meta/1.0/index-user.7", "meta/1.0/index-user"];
@@ -68,6 +71,16 @@ pub enum FetchError {
         path: String,
         /// Why not.
         why: BadIndex,
+    },
+    /// What is believed of a server that nobody has signed.
+    #[error("{path} of {server}: {why}")]
+    Signature {
+        /// Whose.
+        server: String,
+        /// Which.
+        path: String,
+        /// Why not.
+        why: BadSignature,
     },
     /// The name means nothing there.
     #[error("{server} has no such image: {why}")]
@@ -112,6 +125,18 @@ pub enum FetchError {
         /// Which.
         name: String,
         /// The build in the index.
+        build: String,
+    },
+    /// A build that was there once.
+    #[error(
+        "{server} has no {name} of {build} with these files any more; bryo image pull --lock FILE {name} writes down its newest build"
+    )]
+    NotThere {
+        /// Whose.
+        server: String,
+        /// Which.
+        name: String,
+        /// The build that is wanted.
         build: String,
     },
     /// Metadata and root file system do not belong together.
@@ -245,7 +270,7 @@ pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> 
         return Err(FetchError::Ahead { server, name, build: offer.build.to_string() });
     }
     refuse_stale(client, store, offer)?;
-    let record = fetch(client, store, offer)?;
+    let record = Build::of(client, offer)?.fetch(client, store)?;
     // Somebody may have brought a newer one meanwhile.
     if let Some(here) = store.record_newest(&record)? {
         return Err(stale(client, &record.name, record.build, here));
@@ -253,12 +278,37 @@ pub fn pull(client: &Client, store: &Store, name: &ImageName) -> Result<Pulled> 
     Ok(Pulled { image: record, unasked: None, left_out: left_out(&index) })
 }
 
+/// Fetches one build, of the files that somebody has had before: they are the image, whatever else a server calls so. The name goes on to
+/// mean the newest build that was fetched.
+///
+/// # Errors
+/// The server has them not; nothing of it has a name in the store then.
+pub fn pull_exact(client: &Client, store: &Store, name: &ImageName, exact: &Exact) -> Result<Pulled> {
+    store.sweep(KEPT);
+    let mut index = read_index(client)?;
+    let left_out = left_out(&index);
+    index.offers.retain(|offer| offer.build.to_string() == exact.build);
+    let not_there = || FetchError::NotThere {
+        server: client.server().to_string(),
+        name: name.to_string(),
+        build: exact.build.clone(),
+    };
+    let offer = index.find(name, &machine()).map_err(|_| not_there())?;
+    let build = Build::of(client, offer)?;
+    if build.record.blobs().ne(exact.files.iter().copied()) {
+        return Err(not_there());
+    }
+    let image = build.fetch(client, store)?.pinned();
+    store.record(&image)?;
+    Ok(Pulled { image, unasked: None, left_out })
+}
+
 /// Reads the index, of simplestreams where the server has it: it says a digest of every file.
 fn read_index(client: &Client) -> Result<Index> {
-    match client.text(STREAMS)? {
+    match client.believed(STREAMS)? {
         Some(bytes) => {
             let path = index::products(&bytes).map_err(|why| bad_index(client, STREAMS, why))?;
-            let list = client.text(path.as_str())?;
+            let list = client.believed(path.as_str())?;
             let list = list.ok_or_else(|| bad_index(client, STREAMS, BadIndex::NoProducts))?;
             index::simplestreams(&list).map_err(|why| bad_index(client, path.as_str(), why))
         }
@@ -268,7 +318,7 @@ fn read_index(client: &Client) -> Result<Index> {
 
 fn lxc_index(client: &Client) -> Result<Index> {
     for path in LXC {
-        if let Some(bytes) = client.text(path)? {
+        if let Some(bytes) = client.believed(path)? {
             return index::lxc(&bytes).map_err(|why| bad_index(client, path, why));
         }
     }
@@ -339,42 +389,63 @@ fn stale(client: &Client, name: &str, offered: String, here: String) -> FetchErr
     FetchError::Stale { server: client.server().to_string(), name: name.to_owned(), offered, here }
 }
 
-fn fetch(client: &Client, store: &Store, offer: &Offer) -> Result<Record> {
-    let record = |metadata, rootfs, form| Record {
-        name: offer.name().to_string(),
-        also: offer.also.iter().map(Word::to_string).collect(),
-        build: offer.build.to_string(),
-        server: Some(client.server().to_string()),
-        form,
-        metadata: Some(metadata),
-        layers: vec![rootfs],
-        run: None,
-    };
-    match &offer.files {
-        Files::Lxc(dir) => {
-            let part = |name: &str| index::lxc_part(dir, name).map_err(|_| no_digest(client, dir.as_str()));
-            let sums_at = part(SUMS)?;
-            let sums = client.text(sums_at.as_str())?.ok_or_else(|| no_digest(client, dir.as_str()))?;
-            let sums = index::sums(&sums).map_err(|why| bad_index(client, sums_at.as_str(), why))?;
-            let of = |name: &str| {
-                sum_of(&sums, name).ok_or_else(|| no_digest(client, &format!("{}/{name}", dir.as_str())))
-            };
-            let (metadata, rootfs) = (of(METADATA)?, of(ROOTFS)?);
-            file(client, store, &part(METADATA)?, None, metadata)?;
-            file(client, store, &part(ROOTFS)?, None, rootfs)?;
-            Ok(record(metadata, rootfs, Form::Lxc))
-        }
-        Files::Streams { metadata, rootfs, fingerprint } => {
-            let first = file(client, store, &metadata.path, metadata.size, metadata.digest)?;
-            let second = file(client, store, &rootfs.path, rootfs.size, rootfs.digest)?;
-            match fingerprint {
-                Some(wanted) if image::store::digest_of_both(first, second)? != *wanted => {
-                    Err(FetchError::Fingerprint(offer.name().to_string()))
-                }
-                _ => Ok(record(metadata.digest, rootfs.digest, Form::Incus)),
+/// A build, and where its files are, before any of them is fetched.
+struct Build {
+    record: Record,
+    metadata: Part,
+    rootfs: Part,
+    fingerprint: Option<Digest>,
+}
+
+impl Build {
+    fn of(client: &Client, offer: &Offer) -> Result<Self> {
+        let (metadata, rootfs, fingerprint, form) = match &offer.files {
+            Files::Lxc(dir) => {
+                let [metadata, rootfs] = lxc_parts(client, dir)?;
+                (metadata, rootfs, None, Form::Lxc)
             }
+            Files::Streams { metadata, rootfs, fingerprint } => {
+                (metadata.clone(), rootfs.clone(), *fingerprint, Form::Incus)
+            }
+        };
+        let record = Record {
+            name: offer.name().to_string(),
+            also: offer.also.iter().map(Word::to_string).collect(),
+            build: offer.build.to_string(),
+            server: Some(client.server().to_string()),
+            form,
+            metadata: Some(metadata.digest),
+            layers: vec![rootfs.digest],
+            run: None,
+        };
+        Ok(Self { record, metadata, rootfs, fingerprint })
+    }
+
+    fn fetch(self, client: &Client, store: &Store) -> Result<Record> {
+        let Self { record, metadata, rootfs, fingerprint } = self;
+        let fetched = |part: &Part| file(client, store, &part.path, part.size, part.digest);
+        let (first, second) = (fetched(&metadata)?, fetched(&rootfs)?);
+        match fingerprint {
+            Some(wanted) if image::store::digest_of_both(first, second)? != wanted => {
+                Err(FetchError::Fingerprint(record.name))
+            }
+            _ => Ok(record),
         }
     }
+}
+
+/// LXC's index has no digests; they are in a file beside each image.
+fn lxc_parts(client: &Client, dir: &UrlPath) -> Result<[Part; 2]> {
+    let path = |name: &str| index::lxc_part(dir, name).map_err(|_| no_digest(client, dir.as_str()));
+    let sums_at = path(SUMS)?;
+    let sums = client.believed(sums_at.as_str())?.ok_or_else(|| no_digest(client, dir.as_str()))?;
+    let sums = index::sums(&sums).map_err(|why| bad_index(client, sums_at.as_str(), why))?;
+    let part = |name: &str| {
+        let digest =
+            sum_of(&sums, name).ok_or_else(|| no_digest(client, &format!("{}/{name}", dir.as_str())))?;
+        Ok::<_, FetchError>(Part { path: path(name)?, size: None, digest })
+    };
+    Ok([part(METADATA)?, part(ROOTFS)?])
 }
 
 fn no_digest(client: &Client, path: &str) -> FetchError {
@@ -407,6 +478,21 @@ fn file(client: &Client, store: &Store, path: &UrlPath, size: Option<u64>, diges
 }
 
 impl Client {
+    /// Returns what the server is believed about: where there are keys, only with a signature of one of them; `None` where it has no
+    /// such thing.
+    fn believed(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let text = self.text(path)?;
+        let (Some(text), Some(keys)) = (&text, self.keys()) else { return Ok(text) };
+        let failed =
+            |why| FetchError::Signature { server: self.server().to_string(), path: path.to_owned(), why };
+        for ending in ENDINGS {
+            if let Some(signature) = self.manifest(&format!("{path}.{ending}"), "*/*", MAX_SIGNATURE)? {
+                return keys.check(text, &signature).map(|()| Some(text.clone())).map_err(failed);
+            }
+        }
+        Err(failed(BadSignature::None))
+    }
+
     /// Fetches the rest of a file. Tries again while the server gives a little more each time.
     fn file(
         &self,

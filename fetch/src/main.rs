@@ -15,7 +15,13 @@ use serde_json::json;
 const LONGEST: usize = 4000;
 
 fn main() -> ExitCode {
-    let request = match Request::parse(std::env::args_os().skip(1)) {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|verb| verb == "gpgv").is_some() {
+        let failed = fetch::become_gpgv(arguments);
+        failed.unwrap_or_else(|error| eprintln!("gpgv: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let request = match Request::parse(arguments) {
         Ok(request) => request,
         Err(wrong) => {
             eprintln!("bryo-fetch: {wrong}\n{FETCH_USAGE}");
@@ -39,12 +45,19 @@ fn run(request: &Request) -> Result<(), Box<dyn Error>> {
     if shut == Shut::Partly {
         eprintln!("bryo-fetch: note: the kernel did not let the fetcher be shut in completely");
     }
-    match (&request.what, store) {
-        (What::Pull(name), Some(store)) => println!("{}", json!(fetch::pull(&client, &store, name)?)),
-        (What::PullOfRegistry(reference), Some(store)) => {
-            println!("{}", json!(fetch::pull_of_registry(&client, &store, reference)?));
+    let report = match (&request.what, &request.exact, store) {
+        (What::Pull(name), None, Some(store)) => json!(fetch::pull(&client, &store, name)?),
+        (What::Pull(name), Some(exact), Some(store)) => {
+            json!(fetch::pull_exact(&client, &store, name, exact)?)
         }
-        _ => println!("{}", json!(fetch::list(&client)?)),
-    }
+        (What::PullOfRegistry(reference), None, Some(store)) => {
+            json!(fetch::pull_of_registry(&client, &store, reference)?)
+        }
+        (What::PullOfRegistry(reference), Some(exact), Some(store)) => {
+            json!(fetch::pull_exact_of_registry(&client, &store, reference, exact)?)
+        }
+        _ => json!(fetch::list(&client)?),
+    };
+    println!("{report}");
     Ok(())
 }

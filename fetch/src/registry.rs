@@ -1,5 +1,6 @@
 //! Images of registries, by the distribution specification: a manifest by its name, everything else by its digest.
 
+use std::io::Read;
 use std::path::Path;
 
 use config::images::{Form, Record};
@@ -11,7 +12,7 @@ use image::store::{Store, digest_of};
 use types::Digest;
 use types::source::Reference;
 
-use super::{Client, FetchError, KEPT, Pulled, Result, Server, file};
+use super::{Client, Exact, FetchError, KEPT, Pulled, Result, Server, file};
 
 /// Docker's registry is spoken to under another name than its images have.
 const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -73,23 +74,52 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference) -> Result<Pul
         }
         found => found?,
     };
-    let blob = |blob: &Blob| {
-        let path = path(&format!("v2/{}/blobs/{}", reference.path(), blob.digest))?;
-        file(client, store, &path, Some(blob.size), blob.digest)
-    };
     if config.size > MAX_MANIFEST {
         return Err(bad(client, &config.digest.to_string(), BadManifest::Size(config.size)));
     }
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut blob(&config)?, &mut bytes)?;
-    let (build, run) = configuration(&bytes).map_err(|why| bad(client, &config.digest.to_string(), why))?;
-    layers.iter().try_for_each(|layer| blob(layer).map(drop))?;
-    let (also, server) = (Vec::new(), Some(client.server().to_string()));
-    let layers = layers.iter().map(|layer| layer.digest).collect();
-    let (form, metadata, run) = (Form::Oci, Some(config.digest), Some(run));
-    let image = Record { name, also, build, server, form, metadata, layers, run };
+    let of = |blob: &Blob| (Some(blob.size), blob.digest);
+    let image = fetch(client, store, reference, of(&config), layers.iter().map(of))?;
     store.record(&image)?;
     Ok(Pulled { image, unasked: None, left_out: 0 })
+}
+
+/// Fetches the files of an image that somebody has had before, whatever the registry calls so now.
+///
+/// # Errors
+/// As [`pull`].
+pub fn pull_exact(client: &Client, store: &Store, reference: &Reference, exact: &Exact) -> Result<Pulled> {
+    store.sweep(KEPT);
+    let (config, layers) =
+        exact.files.split_first().ok_or_else(|| FetchError::NoImage(reference.to_string()))?;
+    let layers = layers.iter().map(|layer| (None, *layer));
+    let image = fetch(client, store, reference, (None, *config), layers)?.pinned();
+    store.record(&image)?;
+    Ok(Pulled { image, unasked: None, left_out: 0 })
+}
+
+/// Fetches configuration and layers, whose sizes may be known.
+fn fetch(
+    client: &Client,
+    store: &Store,
+    reference: &Reference,
+    config: (Option<u64>, Digest),
+    layers: impl Iterator<Item = (Option<u64>, Digest)>,
+) -> Result<Record> {
+    let blob = |(size, digest): (Option<u64>, Digest)| {
+        let path = path(&format!("v2/{}/blobs/{digest}", reference.path()))?;
+        file(client, store, &path, size, digest)
+    };
+    let mut bytes = Vec::new();
+    blob(config)?.take(MAX_MANIFEST + 1).read_to_end(&mut bytes)?;
+    let bad = |why| bad(client, &config.1.to_string(), why);
+    if bytes.len() as u64 > MAX_MANIFEST {
+        return Err(bad(BadManifest::Size(bytes.len() as u64)));
+    }
+    let (build, run) = configuration(&bytes).map_err(bad)?;
+    let layers = layers.map(|layer| blob(layer).map(|_| layer.1)).collect::<Result<_>>()?;
+    let (name, also, server) = (format!("docker:{reference}"), Vec::new(), Some(client.server().to_string()));
+    let (form, metadata, run) = (Form::Oci, Some(config.1), Some(run));
+    Ok(Record { name, also, build, server, form, metadata, layers, run })
 }
 
 /// Finds configuration and layers: of a name as the registry says, over TLS; of a digest as it says itself.

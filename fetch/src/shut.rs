@@ -18,7 +18,7 @@ pub enum Shut {
 
 /// What resolving names and checking certificates reads: the system's configuration and libraries, and where the files of
 /// resolvers lie to which `/etc/resolv.conf` leads.
-const READ: [&str; 10] = [
+pub(crate) const READ: [&str; 10] = [
     "/etc",
     "/usr",
     "/lib",
@@ -37,7 +37,7 @@ const NAMED_DIRS: &str = "SSL_CERT_DIR";
 
 /// What a fetch never does: run a program, look into processes or signal them, change what files are besides their contents, reach for
 /// more of the kernel.
-const REFUSED: [Sysno; 48] = [
+pub(crate) const REFUSED: [Sysno; 48] = [
     Sysno::execve,
     Sysno::execveat,
     Sysno::ptrace,
@@ -89,12 +89,12 @@ const REFUSED: [Sysno; 48] = [
 ];
 /// The same of calls that newer architectures lack.
 #[cfg(target_arch = "x86_64")]
-const OLD: [Sysno; 6] =
+pub(crate) const OLD: [Sysno; 6] =
     [Sysno::chmod, Sysno::chown, Sysno::lchown, Sysno::utime, Sysno::utimes, Sysno::futimesat];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD: [Sysno; 0] = [];
+pub(crate) const OLD: [Sysno; 0] = [];
 /// The same of newer calls, which have one number everywhere: fchmodat2, setxattrat, removexattrat, file_setattr.
-const NEW: [u32; 4] = [452, 463, 466, 469];
+pub(crate) const NEW: [u32; 4] = [452, 463, 466, 469];
 
 /// Source: linux/socket.h.
 const AF_INET: u32 = 2;

@@ -19,6 +19,9 @@ tests::claims! {
     images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
     the_template_download_takes_lxcs_options: hybrid, needs Bryo;
     an_image_of_a_registry_runs_as_it_says: hybrid, needs Bryo;
+    an_index_needs_the_signature_of_a_key_that_was_chosen: hybrid, needs Bryo;
+    a_lock_gives_the_same_files_whatever_the_server_has_since: hybrid, needs Bryo, not cell INIT;
+    a_lock_holds_where_a_registrys_tag_has_moved: hybrid, needs Bryo, not cell INIT;
     without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
 }
 
@@ -377,4 +380,124 @@ fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {
     ana.bryo(["create", "web"]).succeeds().stderr_contains(&format!("created over {release}/"));
     ana.bryo(["destroy", "web"]).succeeds();
     drop(server);
+}
+
+/// Adds a newer build of the image of [`SERVE`], which has a file more.
+const NEWER: &str = r#"mkdir -p more/etc; echo newer >more/etc/newer; xz -dc /run/bryo-lab/rootfs/busybox.tar.xz >newer.tar
+tar -rf newer.tar -C more etc/newer; xz -1 newer.tar; mv newer.tar.xz www/images
+item() {
+    sum=$(sha256sum www/images/$1) size=$(stat -c %s www/images/$1)
+    printf '"%s": {"ftype": "%s", "path": "images/%s", "size": %s, "sha256": "%s"}' $1 $2 $1 $size ${sum%% *}
+}
+items="$(item newer.tar.xz root.tar.xz), $(item incus.tar.xz incus.tar.xz)"
+sed -i 's|"versions": {|"versions": {"20261125_06:00": {"items": {'"$items"'}}, |' www/streams/v1/images.json"#;
+
+/// Gives another user's `bryo.lock` to a user.
+fn share_lock(from: User<'_>, to: User<'_>) {
+    let lock = fs::read_to_string(from.home().join("bryo.lock")).expect("the lock is written");
+    to.write("bryo.lock", &lock);
+}
+
+fn a_lock_gives_the_same_files_whatever_the_server_has_since(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _server = serves(ana);
+    ana.bryo(["run", "--lock", "bryo.lock", "debian/13", "--", "true"]).succeeds();
+    ana.sh(NEWER).succeeds();
+    ana.bryo(["run", "--pull", "debian/13", "--", "cat", "/etc/newer"]).succeeds().stdout_is("newer\n");
+    ana.bryo(["run", "debian/13", "--", "cat", "/etc/newer"]).succeeds();
+    for how in [&["--locked"][..], &["--lock", "bryo.lock"]] {
+        ana.bryo([&["run"], how, &["debian/13", "--", "ls", "/etc/newer"]].concat()).exits(1);
+    }
+    // Another user has the file alone, and no setting.
+    share_lock(ana, ben);
+    ben.bryo(["image", "pull", "--locked"]).succeeds().stderr_contains("of 20261125_05:24 is here");
+    ben.bryo(["run", "--locked", "debian/13", "--", "ls", "/etc/newer"]).exits(1);
+    ben.bryo(["run", "--locked", "debian/13", "--", "ls", "/etc/passwd"]).succeeds();
+    // The name alone goes on to mean the newest.
+    ben.bryo(["run", "--server", SERVER, "debian/13", "--", "cat", "/etc/newer"]).succeeds();
+    let image = |user: User<'_>, build: &str| {
+        let images = user.bryo(["image", "ls", "--json"]).succeeds().json();
+        let one = images.as_array().and_then(|all| all.iter().find(|one| one["build"] == build).cloned());
+        let name = one.unwrap_or_default()["name"].as_str().unwrap_or_default().to_owned();
+        (user.bryo(["image", "info", &name, "--json"]).succeeds().json()["layers"].clone(), name)
+    };
+    let (layers, pinned) = image(ben, "20261125_05:24");
+    assert_eq!(layers, image(ana, "20261125_05:24").0);
+    refuses_what_is_not_locked(ben);
+    ben.bryo(["image", "rm", &pinned]).succeeds();
+    ana.sh("sed -i 's/20261125_05:24/20261124_05:24/' www/streams/v1/images.json").succeeds();
+    let refused = ben.bryo(["create", "web", "--locked", "debian/13"]).exits(125);
+    refused.stderr_contains("has no debian/13 of 20261125_05:24 with these files any more");
+    // Who asks for a newer build has it written down.
+    ben.bryo(["create", "web", "--server", SERVER, "--pull", "--lock", "bryo.lock", "debian/13"]).succeeds();
+    ben.bryo(["destroy", "web"]).succeeds();
+    ben.bryo(["run", "--locked", "debian/13", "--", "cat", "/etc/newer"]).succeeds();
+}
+
+fn refuses_what_is_not_locked(ben: User<'_>) {
+    let refused = ben.bryo(["run", "--locked", "debian/12", "--", "true"]).exits(125);
+    refused.stderr_contains("it does not say which debian/12 is meant");
+    ben.bryo(["run", "--locked", "--", "true"]).exits(125).stderr_contains("no other has a lock");
+    ben.bryo(["create", "web", "--locked", "/run/bryo-lab/rootfs/busybox.tar"]).exits(1);
+    ben.bryo(["create", "web", "--locked", "-t", "busybox"]).exits(1);
+    ben.sh("cp bryo.lock other.lock; sed -i 's/sha256:...../sha256:00000/' other.lock").succeeds();
+    let refused = ben.bryo(["image", "pull", "--locked", "--lock", "other.lock"]).exits(1);
+    refused.stderr_contains("it was changed by hand");
+    ben.bryo(["image", "pull", "--locked", "--lock", "none.lock"]).exits(1).stderr_contains("none.lock");
+    assert!(!ben.lxcpath().join("web").exists());
+}
+
+fn a_lock_holds_where_a_registrys_tag_has_moved(lab: &Lab) {
+    let (ana, ben) = (lab.user("ana"), lab.user("ben"));
+    let _registry = ana.sh(REGISTRY).background();
+    let image = "docker:localhost:8767/ana/web:3";
+    within(60, "the registry answers", || {
+        ana.bryo(["image", "pull", image, "--lock", "bryo.lock"]).output().status() == 0
+    });
+    ana.sh(r#"sed -i 's/}, {"digest.*$/}]}/' reg/v2/ana/web/manifests/3"#).succeeds();
+    ana.bryo(["run", "--pull", image, "--", "ls", "/etc/new"]).exits(1);
+    share_lock(ana, ben);
+    for user in [ana, ben] {
+        user.bryo(["run", "--locked", image, "--", "cat", "/etc/new"]).succeeds().stdout_is("new\n");
+    }
+    ben.bryo(["run", image, "--", "ls", "/etc/new"]).exits(1);
+}
+
+/// Signs the index of [`SERVE`], with the first of two keys.
+const SIGN: &str = r#"export GNUPGHOME=$HOME/keys; mkdir -m 700 keys
+for who in images other; do
+    gpg --batch --quiet --passphrase '' --quick-generate-key $who@example.org default default never
+    gpg --export $who@example.org >$who.gpg
+done
+for file in www/streams/v1/*.json; do gpg --batch --quiet --armor --local-user images@example.org --detach-sign $file; done
+gpg --armor --export images@example.org >images.txt
+gpgconf --kill gpg-agent"#;
+
+fn an_index_needs_the_signature_of_a_key_that_was_chosen(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves(ana);
+    ana.sh(SIGN).succeeds();
+    let trusts =
+        format!("[image]\nserver = \"{SERVER}\"\nkeyring = \"{}/images.gpg\"\n", ana.home().display());
+    ana.write(".config/bryo/config.toml", &trusts);
+    ana.bryo(["image", "ls", "--remote"]).succeeds().stdout_contains("debian/trixie/");
+    let refused = |more: &[&str], why: &str| {
+        ana.bryo([&["image", "pull", "debian/13"], more].concat()).exits(1).stderr_contains(why);
+        ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+    };
+    let keyring = |name: &str| ana.home().join(name).display().to_string();
+    refused(&["--keyring", &keyring("other.gpg")], "its signature is not one of a key of the keyring");
+    refused(&["--keyring", &keyring("images.txt")], "gpg --dearmor");
+    refused(&["--keyring", &keyring("none.gpg")], "none.gpg");
+    let list = "www/streams/v1/images.json";
+    ana.sh(&format!("cp {list} kept; sed -i 's/05:24/05:25/' {list}")).succeeds();
+    refused(&[], "streams/v1/images.json of http://127.0.0.1:8765: its signature");
+    ana.sh(&format!("cp kept {list}; mv {list}.asc sig")).succeeds();
+    refused(&[], "it has no signature beside it");
+    // One of another text is none.
+    ana.sh(&format!("cp www/streams/v1/index.json.asc {list}.asc")).succeeds();
+    refused(&[], "its signature is not one of a key of the keyring");
+    ana.sh(&format!("mv sig {list}.asc")).succeeds();
+    ana.bryo(["image", "pull", "debian/13"]).succeeds();
+    assert!(!ana.processes().iter().any(|process| process.command.contains("gpgv")));
 }

@@ -52,6 +52,8 @@ Examples:
   bryo create web debian/13                            from an image of the image server
   bryo create web docker:nginx:1                       from an image of a registry
   bryo create web debian/13 --pull                     from its newest build, also where an older one is here
+  bryo create web debian/13 --lock bryo.lock           from the build that the file says, which is written there the first time
+  bryo create web debian/13 --locked                   the same, and no other than ./bryo.lock says
   bryo create web debian/13 --full                     with a root file system that shares nothing
   bryo create web ./rootfs.tar.zst                     from an archive
   zstd -dc x.tar.zst | bryo create web --rootfs -      or one on standard input, whatever a file is called
@@ -109,6 +111,7 @@ impl Create {
             return Ok((Template::Files(making::files(path)?), path.display().to_string()));
         }
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {
+            (Some(name), _) if self.how.lock.is_wanted() => Err(self.how.lock.refusal(name)),
             (Some(name), _) => Ok((making::template(context, name, &self.arguments)?, name.clone())),
             (None, Some(image)) => making::from_image(context, image, &self.how, None),
             (None, None) => making::of_this_machine(context, &self.how),

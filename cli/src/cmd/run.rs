@@ -75,6 +75,7 @@ Examples:
   bryo run debian/13 -- apt list                       one command in an image of the image server
   bryo run oci-archive:web.tar                         one in a file, as skopeo and podman write it
   bryo run docker:alpine:3 -- sh                       and of a registry, as the image says that it is run
+  bryo run --locked debian/13 -- ./test.sh             the build that ./bryo.lock says, as on every other machine
   bryo run ./alpine.tar.zst -- ./test.sh               one in an archive
   bryo run --share . -w \"$PWD\" -- make                as you, in this directory: what it makes is yours
   bryo run --share . -u root -- id                     as root inside, whose files are not yours
@@ -154,6 +155,7 @@ impl Once<'_> {
         let place = self.context.settled(&self.place.name)?;
         let (template, source) = match wanted.image.as_deref() {
             Some(image) => making::from_image(self.context, image, &wanted.how, Some(self.bounds))?,
+            None if wanted.how.lock.is_wanted() => return Err(wanted.how.lock.refusal("this machine")),
             None => (Template::Host, "host".to_owned()),
         };
         if let Template::Image(StoredImage { metadata: Metadata::Run(run), .. }) = &template {

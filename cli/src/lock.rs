@@ -1,0 +1,232 @@
+//! `bryo.lock`: which files an image is, so that whoever has the file has the same root file system.
+//!
+//! ```json
+//! {"images": {"debian/13": {"x86_64": {"digest": "sha256:...", "build": "20261125_05:24", "server": "https://...",
+//!     "form": "incus", "metadata": "sha256:...", "layers": ["sha256:..."]}}}}
+//! ```
+//! An image is called as on the command line; each kind of machine has its own. JSON, as all that Bryo writes for programs. The digest
+//! is of form, metadata and layers, so it says whether two have the same; with the others the files are fetched, also when the server
+//! has a newer build.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use config::images::{Form, Record, machine};
+use container::{Doing, Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use types::Digest;
+
+use crate::context::from_io;
+
+/// The file that is meant where none is named, in the working directory.
+const FILE: &str = "bryo.lock";
+/// The longest that is read.
+const MAX: u64 = 4 << 20;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Lock {
+    /// Take exactly the image that bryo.lock, or the file of --lock, says, and none that it does not know
+    #[arg(long)]
+    locked: bool,
+    /// Take the image that FILE says; one that it does not know is written into it
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+}
+
+/// A file of locked images.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Locked {
+    images: BTreeMap<String, BTreeMap<String, Entry>>,
+}
+
+/// An image for one kind of machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    digest: Digest,
+    pub(crate) build: String,
+    pub(crate) server: Option<String>,
+    form: Form,
+    metadata: Option<Digest>,
+    layers: Vec<Digest>,
+}
+
+impl Entry {
+    /// Returns what a record says of an image; nothing of one whose digest nobody knows.
+    fn of(record: &Record) -> Option<Self> {
+        let Record { build, server, form, metadata, layers, .. } = record.clone();
+        Some(Self { digest: record.id()?, build, server, form, metadata, layers })
+    }
+
+    /// Returns the digest by which the store knows the image.
+    pub(crate) fn id(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns its files, the metadata first.
+    pub(crate) fn files(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.metadata.iter().chain(&self.layers).copied()
+    }
+
+    /// Somebody may have changed one file by hand, and not the digest of all.
+    fn is_whole(&self) -> bool {
+        let Self { form, metadata, layers, .. } = self.clone();
+        let (name, also, build, server) = (String::new(), Vec::new(), String::new(), None);
+        Record { name, also, build, server, form, metadata, layers, run: None }.id() == Some(self.digest)
+    }
+}
+
+impl Lock {
+    /// Tells whether images are to be taken as some file says.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.locked || self.lock.is_some()
+    }
+
+    /// Tells whether nothing else is to be taken.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.locked
+    }
+
+    /// Returns what is said of an image.
+    ///
+    /// # Errors
+    /// Nothing is, and nothing else may be taken; or the file cannot be read.
+    pub(crate) fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        if !self.is_wanted() {
+            return Ok(None);
+        }
+        let known = self.read()?.images.remove(name).and_then(|mut kinds| kinds.remove(machine().as_str()));
+        if known.as_ref().is_some_and(|entry| !entry.is_whole()) {
+            return Err(
+                self.wrong(&format!("the digest of {name} is not that of its files: it was changed by hand"))
+            );
+        }
+        match known {
+            None if self.locked => Err(self.wrong(&format!(
+                "it does not say which {name} is meant on {}; without --locked, --lock {} writes it there",
+                machine(),
+                self.path().display()
+            ))),
+            known => Ok(known),
+        }
+    }
+
+    /// Returns the names of all images for this kind of machine.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let here = |kinds: &BTreeMap<String, Entry>| kinds.contains_key(machine().as_str());
+        let images = self.read()?.images.into_iter();
+        Ok(images.filter(|(_, kinds)| here(kinds)).map(|(name, _)| name).collect())
+    }
+
+    /// Writes down what was taken, where that is wished.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn keep(&self, name: &str, record: &Record) -> Result<()> {
+        if self.locked || self.lock.is_none() {
+            return Ok(());
+        }
+        let entry = Entry::of(record).ok_or_else(|| {
+            self.wrong(&format!("{name} has no digest, so nobody could tell it from another"))
+        })?;
+        let path = self.path();
+        let doing = || format!("writing {}", path.display());
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        // Of two who write, the second adds to what the first has written.
+        let dir = sys::path::open_dir(dir).doing_with(doing)?;
+        let lock = File::from(dir.try_clone().map_err(from_io)?);
+        lock.lock().map_err(from_io).doing_with(doing)?;
+        let mut all = self.read()?;
+        all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
+        let text = serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
+        let file = path.file_name().unwrap_or(OsStr::new(FILE));
+        sys::path::replace(dir.as_fd(), file, 0o666, text.as_bytes()).doing_with(doing)
+    }
+
+    /// Says why what is not of a server or registry is refused: there is nobody from whom another machine could have the same.
+    pub(crate) fn refusal(&self, word: &str) -> Error {
+        self.wrong(&format!("{word} is no image of a server or registry, and no other has a lock"))
+    }
+
+    fn path(&self) -> &Path {
+        self.lock.as_deref().unwrap_or(Path::new(FILE))
+    }
+
+    fn read(&self) -> Result<Locked> {
+        use std::io::Read;
+        let mut bytes = Vec::new();
+        match File::open(self.path()).and_then(|file| file.take(MAX).read_to_end(&mut bytes)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.locked => {
+                return Ok(Locked::default());
+            }
+            read => read.map_err(from_io).doing_with(|| format!("reading {}", self.path().display()))?,
+        };
+        serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error.to_string()))
+    }
+
+    /// What the file says, or does not.
+    fn wrong(&self, what: &str) -> Error {
+        Error::new(Kind::Config, what).doing(self.path().display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(byte: u8) -> Record {
+        Record {
+            name: "debian/trixie/amd64/default".to_owned(),
+            also: Vec::new(),
+            build: "20261125_05:24".to_owned(),
+            server: Some("https://a.org".to_owned()),
+            form: Form::Incus,
+            metadata: Some(Digest::new([byte; 32])),
+            layers: vec![Digest::new([9; 32])],
+            run: None,
+        }
+    }
+
+    #[test]
+    fn what_was_taken_is_found_again_and_nothing_else_where_it_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let lock = Lock { locked: false, lock: Some(path.clone()) };
+        let locked = Lock { locked: true, lock: Some(path.clone()) };
+        assert_eq!(lock.entry("debian/13").unwrap(), None);
+        assert!(locked.entry("debian/13").is_err());
+        locked.keep("debian/13", &record(1)).unwrap();
+        assert!(!path.exists());
+        lock.keep("debian/13", &record(1)).unwrap();
+        lock.keep("alpine/3", &record(2)).unwrap();
+        let entry = locked.entry("debian/13").unwrap().unwrap();
+        assert_eq!(
+            (Some(entry.id()), entry.files().collect::<Vec<_>>()),
+            (record(1).id(), record(1).blobs().collect())
+        );
+        assert_eq!(locked.names().unwrap(), ["alpine/3", "debian/13"]);
+        let refused = locked.entry("debian/12").unwrap_err().to_string();
+        assert!(refused.contains("it does not say which debian/12"), "{refused}");
+        assert!(Lock::default().entry("debian/12").unwrap().is_none());
+        // One digest in place of another.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(&"01".repeat(32), &"03".repeat(32))).unwrap();
+        assert!(locked.entry("debian/13").unwrap_err().to_string().contains("changed by hand"));
+    }
+
+    #[test]
+    fn an_image_without_a_digest_is_not_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock { locked: false, lock: Some(dir.path().join(FILE)) };
+        assert!(lock.keep("debian/13", &Record { layers: Vec::new(), ..record(1) }).is_err());
+    }
+}
