@@ -13,6 +13,7 @@ use types::source::{ImageName, Source};
 
 use crate::context::from_io;
 use crate::making;
+use crate::output;
 
 /// The administrator's images, of which nobody else is asked to keep a copy.
 const HOSTS: &str = "/var/lib/bryo/images";
@@ -110,7 +111,10 @@ impl Images {
     /// Keeps images from being removed as long as the result is there.
     pub(crate) fn hold(&self) -> Result<File> {
         let lock = self.lock()?;
-        lock.lock_shared().map_err(from_io).doing("locking the store of images")?;
+        if lock.try_lock_shared().is_err() {
+            output::note("another command removes images; this one waits for it");
+            lock.lock_shared().map_err(from_io).doing("locking the store of images")?;
+        }
         Ok(lock)
     }
 

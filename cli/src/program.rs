@@ -74,9 +74,10 @@ fn watch(running: &mut Child, bounds: Option<&Bounds>) -> Result<String> {
     let (mut bar, mut last) = (Bar::default(), String::new());
     let ended = loop {
         match read.recv_timeout(TICK) {
-            Ok(line) => match progress(&line) {
-                Some(Progress { came, of }) => bar.show(came, of),
-                None => last = line,
+            Ok(line) => match (progress(&line), said_meanwhile(&line)) {
+                (Some(Progress { came, of }), _) => bar.show(came, of),
+                (None, Some(note)) => output::note(&output::printable(&note)),
+                (None, None) => last = line,
             },
             Err(RecvTimeoutError::Disconnected) => break Ok(last),
             Err(RecvTimeoutError::Timeout) => {}
@@ -95,6 +96,16 @@ fn watch(running: &mut Child, bounds: Option<&Bounds>) -> Result<String> {
 /// Reads how far the program is. A report that is a list could be taken for it.
 fn progress(line: &str) -> Option<Progress> {
     serde_json::from_str(line).ok().filter(|_| line.starts_with("{\"came\":"))
+}
+
+/// Reads what is to be told at once.
+fn said_meanwhile(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Said {
+        note: String,
+    }
+    let said: Option<Said> = serde_json::from_str(line).ok().filter(|_| line.starts_with("{\"note\":"));
+    said.map(|said| said.note)
 }
 
 fn send_lines(output: ChildStdout, lines: &mpsc::Sender<String>) {
@@ -119,6 +130,7 @@ mod tests {
     #[test]
     fn the_last_line_is_the_report_whatever_came_before_it() {
         assert_eq!(sh("echo '{\"came\": 1, \"of\": 2}'; echo '[1, 2]'").unwrap(), [1, 2]);
+        assert_eq!(sh("echo '[1]'; echo '{\"note\": \"waits\"}'").unwrap(), [1]);
         let long = sh(
             "i=0; while [ $i -lt 20000 ]; do echo '{\"came\": 1, \"of\": null}'; i=$((i+1)); done; echo '[3]'",
         );

@@ -138,7 +138,10 @@ pub(crate) fn claim(
     fs::create_dir_all(&dir).map_err(from_io).doing_with(doing)?;
     let fd = path::open_dir(&dir)?;
     let lock = File::from(path::open_or_make(fd.as_fd(), OsStr::new(LOCK), 0o600)?);
-    lock.lock().map_err(from_io).doing_with(doing)?;
+    if lock.try_lock().is_err() {
+        log::warn!("another command unpacks this image; this one waits for it");
+        lock.lock().map_err(from_io).doing_with(doing)?;
+    }
     let (wanted, there) = (text_of(map), of_image(&dir, image));
     if let Some(base) = there.iter().find(|base| base.map == wanted) {
         return Ok(base.clone());

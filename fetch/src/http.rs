@@ -268,6 +268,14 @@ impl Client {
         }
     }
 
+    /// Prints that somebody else fetches a file, where it is told how far files are.
+    pub(super) fn waits(&self, path: &str) {
+        if self.told.is_some() {
+            let waits_for = format!("another command fetches {path}; this one waits for it");
+            let _unheard = writeln!(std::io::stdout(), "{}", serde_json::json!({"note": waits_for}));
+        }
+    }
+
     /// Asks, and follows an answer that may send us on.
     fn ask(
         &self,

@@ -464,7 +464,7 @@ fn file(client: &Client, store: &Store, path: &UrlPath, size: Option<u64>, diges
     let failed =
         |why| FetchError::File { server: client.server().to_string(), path: path.as_str().to_owned(), why };
     loop {
-        let mut partial = match store.claim(digest)? {
+        let mut partial = match store.claim(digest, &|| client.waits(path.as_str()))? {
             Claim::Ready(file) => return Ok(file),
             Claim::Missing(partial) => partial,
         };

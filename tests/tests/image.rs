@@ -16,6 +16,7 @@ tests::claims! {
     an_image_goes_to_a_directory_and_comes_back: hybrid, needs Bryo;
     a_file_that_changed_on_the_disk_is_found: hybrid, needs Bryo;
     an_unpacking_that_is_killed_leaves_nothing_in_the_way: hybrid, needs Bryo;
+    of_two_that_need_an_image_unpacked_one_does_it_and_the_other_says_that_it_waits: hybrid, needs Bryo;
     images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
     the_template_download_takes_lxcs_options: hybrid, needs Bryo;
     an_image_of_a_registry_runs_as_it_says: hybrid, needs Bryo;
@@ -239,14 +240,18 @@ fn a_file_that_changed_on_the_disk_is_found(lab: &Lab) {
     assert!(!ana.lxcpath().join("web").exists());
 }
 
+/// The largest file of a directory: the root file system, among the files of an image.
+fn largest(dir: &Path) -> PathBuf {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let length = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
+    files.max_by_key(length).expect("the image has files")
+}
+
 fn an_unpacking_that_is_killed_leaves_nothing_in_the_way(lab: &Lab) {
     let ana = lab.user("ana");
     pulls(ana);
     // The unpacker waits for an archive that says nothing, and dies with the command.
-    let blobs = images(ana).join("blobs");
-    let archives = fs::read_dir(&blobs).into_iter().flatten().flatten().map(|entry| entry.path());
-    let length = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
-    let archive = archives.max_by_key(length).expect("the image has files");
+    let archive = largest(&images(ana).join("blobs"));
     let path = archive.display();
     ana.sh(&format!("mv {path} kept; mkfifo {path}")).succeeds();
     let command = ana
@@ -262,6 +267,28 @@ fn an_unpacking_that_is_killed_leaves_nothing_in_the_way(lab: &Lab) {
     ana.bryo(["create", "web", "debian/13"]).succeeds();
     assert!(!half() && bases(ana).len() == 1);
     ana.bryo(["destroy", "web"]).succeeds();
+}
+
+/// The first waits for an archive that comes later.
+fn of_two_that_need_an_image_unpacked_one_does_it_and_the_other_says_that_it_waits(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    let archive = largest(&images(ana).join("blobs"));
+    let path = archive.display();
+    ana.sh(&format!("mv {path} kept; mkfifo {path}")).succeeds();
+    let first = ana.sh(&format!("sleep 600 >{path} & exec bryo create web debian/13")).background();
+    let half = || ana.sh("ls -d .local/share/bryo/images/bases/*/half").output().status() == 0;
+    within(60, "the image is being unpacked", half);
+    ana.sh(&format!("rm {path}; mv kept {path}")).succeeds();
+    let _second = ana.sh("bryo create db debian/13 2>said; echo $? >second").background();
+    let said = || fs::read_to_string(ana.home().join("said")).unwrap_or_default();
+    within(60, "the second says that it waits", || said().contains("another command unpacks this image"));
+    // The first dies of its archive, and the second does it.
+    drop(first);
+    within(60, "the second has ended", || ana.home().join("second").exists());
+    ana.sh("cat second").succeeds().stdout_is("0\n");
+    assert_eq!(bases(ana).len(), 1);
+    ana.bryo(["destroy", "db"]).succeeds();
 }
 
 fn images_that_lxc_has_fetched_are_used(lab: &Lab) {

@@ -81,9 +81,10 @@ fn of_two_processes_one_fetches_a_file_and_both_have_it() {
     server.has(ROOTFS, Answer::Slowly(image.rootfs.clone()));
     let started =
         [scratch.start(&server.url(), "debian/13/amd64"), scratch.start(&server.url(), "debian/13/amd64")];
-    for process in started {
-        crate::run::Ended::from(process.wait_with_output().unwrap()).report();
-    }
+    let ended = started.map(|process| crate::run::Ended::from(process.wait_with_output().unwrap()));
+    ended.iter().for_each(|ended| drop(ended.report()));
+    let note = format!("another command fetches {ROOTFS}");
+    assert_eq!(ended.iter().filter(|ended| ended.stdout.contains(&note)).count(), 1);
     assert_eq!(server.asked_for(ROOTFS), [None]);
     scratch.assert_has(&image.rootfs);
 }

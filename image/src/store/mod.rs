@@ -129,11 +129,11 @@ impl Store {
         Ok(Self { blobs, partial, names, path, dir, _shared: shared })
     }
 
-    /// Returns the file, or the right to fetch it. Waits for whoever fetches it already.
+    /// Returns the file, or the right to fetch it. Waits for whoever fetches it already, and calls `waits` before.
     ///
     /// # Errors
     /// The file cannot be opened or locked.
-    pub fn claim(&self, digest: Digest) -> Result<Claim> {
+    pub fn claim(&self, digest: Digest, waits: &dyn Fn()) -> Result<Claim> {
         loop {
             match self.get(digest) {
                 Ok(Some(file)) => return Ok(Claim::Ready(file)),
@@ -142,7 +142,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
             // Who had it meanwhile has given it its place, or taken it away.
-            if let Some(partial) = Partial::lock(self, digest)? {
+            if let Some(partial) = Partial::lock(self, digest, waits)? {
                 return Ok(Claim::Missing(partial));
             }
         }
@@ -176,7 +176,7 @@ impl Store {
     /// Removes a file that has changed, unless somebody who found it so too has brought it anew: nobody does while the lock is held.
     fn remove_damaged(&self, file: &File, digest: Digest) -> Result<()> {
         let name = OsString::from(digest.hex());
-        let lock = partial::lock(self, &name)?;
+        let lock = partial::lock(self, &name, &|| {})?;
         if partial::is_still(file, self.blobs.as_fd(), &name)? {
             path::remove_file(self.blobs.as_fd(), &name)?;
         }

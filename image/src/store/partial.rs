@@ -23,10 +23,10 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Waits for the lock of the file. `None` when the file has another place then.
-    pub(super) fn lock(store: &Store, wanted: Digest) -> Result<Option<Self>> {
+    /// Waits for the lock of the file, and says so. `None` when the file has another place then.
+    pub(super) fn lock(store: &Store, wanted: Digest, waits: &dyn Fn()) -> Result<Option<Self>> {
         let name = OsString::from(wanted.hex());
-        let mut file = lock(store, &name)?;
+        let mut file = lock(store, &name, waits)?;
         if is_there(store, &name)? {
             return Ok(None);
         }
@@ -98,11 +98,14 @@ impl Partial {
     }
 }
 
-/// Waits for the lock of a file that comes, and makes it where it is missing.
-pub(super) fn lock(store: &Store, name: &OsStr) -> Result<File> {
+/// Waits for the lock of a file that comes, and makes it where it is missing. Who has to wait is told so.
+pub(super) fn lock(store: &Store, name: &OsStr, waits: &dyn Fn()) -> Result<File> {
     loop {
         let file = File::from(path::open_or_make(store.partial.as_fd(), name, 0o600)?);
-        file.lock().map_err(failed("locking a file"))?;
+        if file.try_lock().is_err() {
+            waits();
+            file.lock().map_err(failed("locking a file"))?;
+        }
         if is_still(&file, store.partial.as_fd(), name)? {
             return Ok(file);
         }

@@ -25,7 +25,7 @@ impl Scratch {
 const TEXT: &[u8] = b"a root file system";
 
 fn missing(store: &Store, digest: Digest) -> Partial {
-    match store.claim(digest).unwrap() {
+    match store.claim(digest, &|| {}).unwrap() {
         Claim::Missing(partial) => partial,
         Claim::Ready(_) => panic!("the file is there"),
     }
@@ -54,7 +54,7 @@ fn a_file_is_there_when_it_is_whole_and_not_before() {
     assert!(store.get(digest).unwrap().is_none());
     assert_eq!(text_of(partial.finish().unwrap()), TEXT);
     assert_eq!(text_of(store.get(digest).unwrap().unwrap()), TEXT);
-    assert!(matches!(store.claim(digest).unwrap(), Claim::Ready(_)));
+    assert!(matches!(store.claim(digest, &|| {}).unwrap(), Claim::Ready(_)));
     assert!(!scratch.file("partial", digest).exists());
 }
 
@@ -109,7 +109,7 @@ fn of_many_who_want_a_file_one_fetches_it() {
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let file = match scratch.store().claim(digest).unwrap() {
+                    let file = match scratch.store().claim(digest, &|| {}).unwrap() {
                         Claim::Ready(file) => file,
                         Claim::Missing(mut partial) => {
                             fetched.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +132,7 @@ fn a_file_that_got_its_place_after_the_look_for_it_is_not_fetched_again() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let digest = put(&store, TEXT);
-    assert!(Partial::lock(&store, digest).unwrap().is_none());
+    assert!(Partial::lock(&store, digest, &|| {}).unwrap().is_none());
     assert!(!scratch.file("partial", digest).exists());
 }
 
@@ -293,7 +293,7 @@ fn of_many_who_sweep_and_fetch_none_fails() {
                 scope.spawn(|| {
                     let store = scratch.store();
                     store.sweep(Duration::ZERO);
-                    if let Claim::Missing(mut partial) = store.claim(digest).unwrap() {
+                    if let Claim::Missing(mut partial) = store.claim(digest, &|| {}).unwrap() {
                         partial.append(TEXT, u64::MAX).unwrap();
                         partial.finish().unwrap();
                     }
