@@ -289,6 +289,8 @@ fn of_two_that_need_an_image_unpacked_one_does_it_and_the_other_says_that_it_wai
     ana.sh("cat second").succeeds().stdout_is("0\n");
     assert_eq!(bases(ana).len(), 1);
     ana.bryo(["destroy", "db"]).succeeds();
+    // What is left of the first goes with the next command.
+    ana.bryo(["ls"]).succeeds().stdout_is("");
 }
 
 fn images_that_lxc_has_fetched_are_used(lab: &Lab) {

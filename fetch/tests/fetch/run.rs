@@ -43,7 +43,12 @@ impl Scratch {
 
     /// Starts to pull an image.
     pub(crate) fn start(&self, server: &str, image: &str) -> Child {
-        self.pulling(server, image).arg("--progress").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.pulling(server, image)
+            .arg("--progress")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// What of a file is in a directory of the store.
