@@ -25,6 +25,7 @@ tests::claims! {
     the_installed_program_serves_after_an_upgrade: hybrid unified, needs Bryo, not cell INIT;
     who_serves_ends_with_the_container_though_somebody_holds_its_files: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_serves_it_is_stopped: hybrid, needs Bryo, not cell INIT;
+    a_container_inside_may_mount_a_proc_of_its_own: hybrid, needs Bryo, not cell INIT;
     what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
@@ -353,6 +354,26 @@ fn a_container_ends_though_who_serves_it_is_stopped(lab: &Lab) {
     ana.lxc("start", ["-n", "web"]).succeeds();
     ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
     ana.destroy("web");
+}
+
+fn a_container_inside_may_mount_a_proc_of_its_own(lab: &Lab) {
+    const NESTED: &str = "unshare -Urpf --mount-proc sh -c 'echo $$; ls -d /proc/1'";
+    let ana = wishing(lab, "ana");
+    let limits = "lxc.cgroup.memory.limit_in_bytes = 96M\n";
+    for (name, lines) in [
+        ("nests", "lxc.apparmor.allow_nesting = 1\n"),
+        ("whole", "lxc.mount.auto =\nlxc.mount.auto = proc:rw sys:rw cgroup:mixed\n"),
+    ] {
+        with_tools(&ana, name, &format!("{lines}{limits}"));
+        assert_eq!(kilobytes(&inside(&ana, name, "cat /proc/meminfo"), "MemTotal"), 96 * 1024, "{name}");
+        assert!(inside(&ana, name, "cat /proc/mounts").contains("/sys/devices/system/cpu"), "{name}");
+        assert_eq!(inside(&ana, name, NESTED), "1\n/proc/1\n", "{name}");
+        ana.destroy(name);
+    }
+    // Else there is none that shows all, with or without the container's own limits.
+    with_tools(&ana, "plain", limits);
+    ana.lxc("attach", ["-n", "plain", "--clear-env", "--", "sh", "-c", NESTED]).exits(1);
+    ana.destroy("plain");
 }
 
 fn what_a_configuration_puts_over_a_file_stays(lab: &Lab) {

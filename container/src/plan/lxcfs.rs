@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use config::{MountAuto, ProcMount, SysMount};
 use serde::{Deserialize, Serialize};
+use sys::mount::attr;
 
-use super::KernelFiles;
+use super::{EntryPlan, EntrySource, KernelFiles};
 use crate::host::Lxcfs;
 use crate::place::Place;
 
@@ -24,24 +25,50 @@ pub struct LxcfsPlan {
 const NAME: &str = "bryo-lxcfs";
 const NAME_IN_LXCPATH: &str = ".bryo-lxcfs";
 
-/// Decides it. A /proc that is the caller's shows what it shows to the caller.
+/// Decides it: who serves them, where any files of /proc may be covered.
 ///
 /// LXC: has an administrator's lxcfs, whose mount hook puts its files over these.
-pub(super) fn decide(
-    auto: &MountAuto,
-    is_nesting: bool,
-    lxcfs: Option<&Lxcfs>,
-    proc: KernelFiles,
-    place: &Place,
-) -> Option<LxcfsPlan> {
-    let lxcfs = lxcfs?;
-    let directory = || directory(&place.lxcpath, lxcfs.runtime.as_deref());
-    // As with /proc: with `lxc.apparmor.allow_nesting` there is a whole /sys besides.
-    let sys = auto.sys != Some(SysMount::Rw) || is_nesting;
-    may_cover(auto.proc, proc).then(|| LxcfsPlan {
+pub(super) fn decide(coverable: Coverable, lxcfs: Option<&Lxcfs>, place: &Place) -> Option<LxcfsPlan> {
+    let lxcfs = lxcfs.filter(|_| coverable.proc)?;
+    Some(LxcfsPlan {
         program: lxcfs.program.clone(),
-        directory: directory(),
-        sys,
+        directory: directory(&place.lxcpath, lxcfs.runtime.as_deref()),
+        sys: coverable.sys,
+    })
+}
+
+/// What may be covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Coverable {
+    /// Files of /proc.
+    pub(super) proc: bool,
+    /// Files of /sys.
+    pub(super) sys: bool,
+}
+
+impl Coverable {
+    /// Decides it. A /proc that is the caller's shows what it shows to the caller. In a whole one (`rw`) containers inside may
+    /// mount a whole one too, which the kernel refuses where a file is covered: so there has to be another whole one.
+    pub(super) fn of(auto: &MountAuto, proc: KernelFiles, entries: &[EntryPlan]) -> Self {
+        Self {
+            proc: proc == KernelFiles::Own
+                && match auto.proc {
+                    Some(ProcMount::Mixed) => true,
+                    Some(ProcMount::Rw) => is_besides("proc", entries),
+                    None => false,
+                },
+            sys: auto.sys != Some(SysMount::Rw) || is_besides("sysfs", entries),
+        }
+    }
+}
+
+/// Tells whether a whole file system of the kernel's is mounted besides the usual one, to be written too.
+fn is_besides(wanted: &str, entries: &[EntryPlan]) -> bool {
+    let usual = if wanted == "proc" { "proc" } else { "sys" };
+    entries.iter().any(|entry| {
+        matches!(&entry.source, EntrySource::New { fstype, .. } if fstype == wanted)
+            && !entry.target.starts_with(usual)
+            && entry.set & attr::RDONLY == 0
     })
 }
 
@@ -53,18 +80,26 @@ pub(crate) fn directory(lxcpath: &Path, runtime: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Tells whether files of the container's /proc may be covered. With a whole one, containers inside may have a whole one too:
-/// the kernel refuses that where a file is covered.
-pub(super) fn may_cover(form: Option<ProcMount>, proc: KernelFiles) -> bool {
-    form == Some(ProcMount::Mixed) && proc == KernelFiles::Own
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn decided(form: Option<ProcMount>, lxcfs: Option<Lxcfs>, proc: KernelFiles) -> Option<LxcfsPlan> {
-        decide(&MountAuto { proc: form, ..MountAuto::default() }, false, lxcfs.as_ref(), proc, &place())
+        let auto = MountAuto { proc: form, ..MountAuto::default() };
+        decide(Coverable::of(&auto, proc, &[]), lxcfs.as_ref(), &place())
+    }
+
+    fn mounted(fstype: &str, target: &str) -> EntryPlan {
+        EntryPlan {
+            line: String::new(),
+            source: EntrySource::New { fstype: fstype.into(), options: Vec::new() },
+            target: target.into(),
+            set: 0,
+            clear: 0,
+            propagation: None,
+            create: None,
+            optional: true,
+        }
     }
 
     fn place() -> Place {
@@ -85,16 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_sys_that_was_asked_for_stays_whole_unless_there_is_another() {
-        let covers_sys = |sys, is_nesting| {
-            let auto = MountAuto { proc: MIXED, sys, ..MountAuto::default() };
-            decide(&auto, is_nesting, lxcfs(None).as_ref(), KernelFiles::Own, &place()).unwrap().sys
+    fn what_was_asked_for_whole_is_covered_only_where_there_is_another() {
+        let auto = MountAuto { proc: Some(ProcMount::Rw), sys: Some(SysMount::Rw), ..MountAuto::default() };
+        let covers = |entries: &[EntryPlan]| {
+            let Coverable { proc, sys } = Coverable::of(&auto, KernelFiles::Own, entries);
+            [proc, sys]
         };
-        let (mixed, whole) = (Some(SysMount::Mixed), Some(SysMount::Rw));
-        assert_eq!(
-            [covers_sys(mixed, false), covers_sys(whole, false), covers_sys(whole, true)],
-            [true, false, true]
-        );
+        assert_eq!(covers(&[]), [false, false]);
+        assert_eq!(covers(&[mounted("proc", "proc"), mounted("sysfs", "sys/x")]), [false, false]);
+        assert_eq!(covers(&[mounted("proc", "dev/.lxc/proc")]), [true, false]);
+        assert_eq!(covers(&[mounted("sysfs", "dev/.lxc/sys")]), [false, true]);
+        let mixed = MountAuto { proc: MIXED, sys: Some(SysMount::Mixed), ..MountAuto::default() };
+        assert_eq!(Coverable::of(&mixed, KernelFiles::Own, &[]), Coverable { proc: true, sys: true });
     }
 
     #[test]

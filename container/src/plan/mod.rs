@@ -23,6 +23,7 @@ use types::{IdMap, Published, Signal};
 pub use app::AppCommand;
 pub use clocks::Clocks;
 pub use kernel_files::KernelFiles;
+use lxcfs::Coverable;
 pub use lxcfs::LxcfsPlan;
 pub(crate) use lxcfs::directory as lxcfs_directory;
 pub use mounts::{Create, EntryPlan, EntrySource};
@@ -277,7 +278,11 @@ impl StartPlan {
 
     /// Tells whether the container would see its own limits in /proc, if the host had what that takes.
     pub fn lacks_lxcfs(&self) -> bool {
-        self.lxcfs.is_none() && lxcfs::may_cover(self.auto.proc, self.proc)
+        self.lxcfs.is_none() && self.coverable().proc
+    }
+
+    fn coverable(&self) -> Coverable {
+        Coverable::of(&self.auto, self.proc, &self.entries)
     }
 
     /// Writes the plan for the monitor, stamped with the build.
@@ -332,7 +337,10 @@ pub fn plan(
         cores_are_piped: facts.cores_are_piped,
         apparmor: facts.apparmor,
     };
-    let entries = mounts::entries(config, &request.place)?;
+    let lxcfs = facts.lxcfs.as_ref().filter(|_| request.lxcfs);
+    let covers_files = lxcfs.is_some() && kernel_files.proc == KernelFiles::Own;
+    let entries = mounts::entries(config, &request.place, covers_files)?;
+    let coverable = Coverable::of(&config.mount_auto, kernel_files.proc, &entries);
     let resolv_conf = network::resolv_conf(&network, &request.place, &entries);
     let dev = DevPlan {
         auto: config.autodev,
@@ -353,13 +361,7 @@ pub fn plan(
         proc: kernel_files.proc,
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
-        lxcfs: lxcfs::decide(
-            &config.mount_auto,
-            config.apparmor_allow_nesting,
-            facts.lxcfs.as_ref().filter(|_| request.lxcfs),
-            kernel_files.proc,
-            &request.place,
-        ),
+        lxcfs: lxcfs::decide(coverable, lxcfs, &request.place),
         entries,
         resolv_conf,
         hooks: hooks(config)?,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{Config, MountEntry};
+use config::{Config, MountEntry, ProcMount, SysMount};
 use serde::{Deserialize, Serialize};
 use sys::mount::attr;
 
@@ -113,8 +113,18 @@ const ATTRIBUTES: [(&str, u64, u64); 16] = [
 const NESTING: [&str; 2] =
     ["proc dev/.lxc/proc proc create=dir,optional 0 0", "sysfs dev/.lxc/sys sysfs create=dir,optional 0 0"];
 
-/// Plans `lxc.mount.fstab`, then `lxc.mount.entry`, then the mounts of `lxc.apparmor.allow_nesting`.
-pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> {
+/// Tells for each of [`NESTING`] whether it is mounted: where the configuration says so, and where it has asked for a whole one of
+/// which files are to be covered. On a /dev of its own the container always gets them.
+fn nesting(config: &Config, covers_files: bool) -> [bool; 2] {
+    let in_place_of =
+        |is_whole: bool| config.apparmor_allow_nesting || (covers_files && config.autodev && is_whole);
+    let auto = &config.mount_auto;
+    [in_place_of(auto.proc == Some(ProcMount::Rw)), in_place_of(auto.sys == Some(SysMount::Rw))]
+}
+
+/// Plans `lxc.mount.fstab`, then `lxc.mount.entry`, then the mounts of `lxc.apparmor.allow_nesting`, which also those have of whom
+/// files of /proc and /sys are to be covered.
+pub(super) fn entries(config: &Config, place: &Place, covers_files: bool) -> Result<Vec<EntryPlan>> {
     let mut entries = match &config.mount_fstab {
         Some(path) => {
             let read = config::read_fstab(path).map_err(from_io);
@@ -123,8 +133,8 @@ pub(super) fn entries(config: &Config, place: &Place) -> Result<Vec<EntryPlan>> 
         None => Vec::new(),
     };
     entries.extend(config.mount_entries.iter().cloned());
-    let nesting = NESTING.iter().filter(|_| config.apparmor_allow_nesting);
-    entries.extend(nesting.map(|line| MountEntry::read(line)));
+    let nesting = NESTING.iter().zip(nesting(config, covers_files)).filter(|(_, wanted)| *wanted);
+    entries.extend(nesting.map(|(line, _)| MountEntry::read(line)));
     entries.iter().map(|e| entry(e, config, place)).collect()
 }
 
