@@ -33,7 +33,7 @@ pub fn destroy(place: &Place, plan: Option<&StartPlan>, idmap: &IdMap, facts: &H
     crate::beside::refuse_under_lxc(place)?;
     let (state, _lock) = place.lock_to_remove()?;
     if let Some(state) = state {
-        crate::monitor::clean(&state, &facts.id_writer, &facts.caller)?;
+        crate::monitor::clean(&state, place, &facts.id_writer, &facts.caller)?;
     }
     if let Some(plan) = plan {
         hooks::run(plan, Hook::Destroy, &Told::default(), &TakenHooks::default())?;

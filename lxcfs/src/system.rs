@@ -170,7 +170,7 @@ impl System {
         const THREADS: usize = 4;
         let failed = |e: sys::Error| e.to_string();
         let device = sys::fuse::open_waiting().map_err(failed)?;
-        let mount = sys::fuse::new_superblock(device.as_fd(), "lxcfs").map_err(failed)?;
+        let mount = sys::fuse::new_superblock(device.as_fd(), "lxcfs", "lxcfs").map_err(failed)?;
         let place = sys::path::take(directory).map_err(failed)?;
         let own = sys::namespace::proc_dir(sys::process::own_pid())
             .and_then(|proc| sys::namespace::of_process(proc.as_fd(), "pid"))

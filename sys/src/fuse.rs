@@ -36,12 +36,31 @@ pub fn is_device(fd: BorrowedFd<'_>) -> bool {
     })
 }
 
+/// Makes a device that was just opened another one of `of`'s superblock. What is read by it and not answered fails (ECONNABORTED) when it is
+/// closed, while the superblock lives as long as any device does.
+/// Source: the kernel's `FUSE_DEV_IOC_CLONE`, which also wants both opened in one user namespace.
+pub fn make_clone(device: BorrowedFd<'_>, of: BorrowedFd<'_>) -> Result<()> {
+    const FUSE_DEV_IOC_CLONE: libc::Ioctl = 0x8004_e500_u32 as libc::Ioctl;
+    let of = of.as_raw_fd() as u32;
+    // SAFETY: the kernel reads one u32 at the pointer, which outlives the call.
+    let cloned = unsafe { libc::ioctl(device.as_raw_fd(), FUSE_DEV_IOC_CLONE, &raw const of) };
+    crate::error::cvt(cloned.into(), || format!("ioctl(FUSE_DEV_IOC_CLONE, {of})")).map(drop)
+}
+
+/// Tells whether the kernel asks once more what a process that has died had read and not answered (`FUSE_NOTIFY_RESEND`, Linux 6.9).
+pub fn is_asked_again() -> bool {
+    const FIRST: (u32, u32) = (6, 9);
+    let release = crate::process::kernel_release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= FIRST
+}
+
 /// Makes a read-only superblock whose files are those of whoever answers at `device`, as a detached mount of the type
 /// `fuse.SUBTYPE`. The kernel checks modes, and lets in everybody of this user namespace.
-pub fn new_superblock(device: BorrowedFd<'_>, subtype: &str) -> Result<OwnedFd> {
+pub fn new_superblock(device: BorrowedFd<'_>, source: &str, subtype: &str) -> Result<OwnedFd> {
     let device = device.as_raw_fd().to_string();
     let options = [
-        ("source", subtype),
+        ("source", source),
         ("subtype", subtype),
         ("fd", &device),
         ("rootmode", "40000"),

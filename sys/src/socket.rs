@@ -15,6 +15,9 @@ use crate::error::{Call, Errno, Error, Result};
 /// The most fds that one message carries.
 pub const MAX_FDS: usize = 16;
 
+/// How many connections wait to be accepted.
+const WAITING: i32 = 64;
+
 /// A received message. An empty one means that the other side has closed.
 #[derive(Debug)]
 pub struct Message {
@@ -124,8 +127,14 @@ pub fn listen_at(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let call = || format!("bind({}, {name:?})", dir.as_raw_fd());
     let address = SocketAddrUnix::new(crate::path::of_fd(dir).join(name)).call(call)?;
     rustix::net::bind(&socket, &address).call(call)?;
-    rustix::net::listen(&socket, 64).call(|| format!("listen({name:?})"))?;
+    rustix::net::listen(&socket, WAITING).call(|| format!("listen({name:?})"))?;
     Ok(socket)
+}
+
+/// Listens on a socket that another process has made: who connects from now on finds this one at the other end ([`peer_pid`]).
+/// Source: unix(7), `SO_PEERCRED`.
+pub fn listen_as_self(socket: BorrowedFd<'_>) -> Result<()> {
+    rustix::net::listen(socket, WAITING).call(|| format!("listen({})", socket.as_raw_fd()))
 }
 
 /// Connects to the socket file `name` below `dir`; waits while the listener has as many waiting connections as it takes.

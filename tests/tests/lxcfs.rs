@@ -25,6 +25,12 @@ tests::claims! {
     the_installed_program_serves_after_an_upgrade: hybrid unified, needs Bryo, not cell INIT;
     who_serves_ends_with_the_container_though_somebody_holds_its_files: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_serves_it_is_stopped: hybrid, needs Bryo, not cell INIT;
+    a_container_ends_though_who_has_its_question_is_stopped: hybrid unified, needs Bryo, not cell INIT;
+    a_container_is_cleaned_up_though_who_has_its_question_is_stopped: hybrid, needs Bryo, not cell INIT;
+    a_container_starts_though_who_serves_is_stopped: hybrid, needs Bryo, not cell INIT;
+    without_a_second_question_only_who_has_asked_gets_an_error: hybrid unified, needs Bryo, not cell INIT;
+    a_container_sees_the_host_while_nobody_can_serve_and_then_itself: hybrid, needs Bryo, not cell INIT;
+    a_container_that_runs_is_shown_its_limits_and_the_hosts: hybrid unified, needs Bryo, not cell INIT;
     a_container_inside_may_mount_a_proc_of_its_own: hybrid, needs Bryo, not cell INIT;
     what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
@@ -353,6 +359,198 @@ fn a_container_ends_though_who_serves_it_is_stopped(lab: &Lab) {
     // Its cgroup waits for the next one, who ends before its monitor.
     ana.lxc("start", ["-n", "web"]).succeeds();
     ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    ana.destroy("web");
+}
+
+/// Stops the process that serves while it has a question of a container's that it has not answered: who asked does not end then, though
+/// he is killed.
+fn stop_amid_a_question(user: &User<'_>, name: &'static str) -> Vec<tests::Background> {
+    const ASK: &str = "cat /proc/stat";
+    let asks = format!("while :; do {ASK} >/dev/null; done");
+    let args = ["-n", name, "--clear-env", "--", "sh", "-c", &asks];
+    let readers = (0..4).map(|_| user.lxc("attach", args).seconds(600).background()).collect();
+    let asking = || -> Vec<Process> {
+        user.processes().into_iter().filter(|process| process.command == ASK).collect()
+    };
+    eventually("readers", || !asking().is_empty());
+    for _ in 0..100 {
+        let serving =
+            user.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+        let serving = serving.unwrap_or_else(|| panic!("nobody serves"));
+        serving.stop();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let killed = asking();
+        killed.iter().for_each(Process::kill);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let lives = |process: &Process| {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+            status.contains("State:\tD")
+        };
+        if killed.iter().any(lives) {
+            return readers;
+        }
+        serving.go_on();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("it never had a question when it was stopped");
+}
+
+fn a_container_ends_though_who_has_its_question_is_stopped(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    ana.busybox("db");
+    ana.lxc("start", ["-n", "db"]).succeeds();
+    let readers = stop_amid_a_question(&ana, "web");
+    let args = ["-n", "db", "--clear-env", "--", "cat", "/proc/meminfo"];
+    let other = ana.lxc("attach", args).seconds(120).background();
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
+    // Who serves was killed for it, and others wait for the next one alone.
+    other.wait().exits(0).stdout_contains("MemTotal:");
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    assert_eq!(serving(&ana), 1);
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_container_is_cleaned_up_though_who_has_its_question_is_stopped(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    let readers = stop_amid_a_question(&ana, "web");
+    let monitor = ana.processes().into_iter().find(|process| process.command.contains("bryo-monitor"));
+    monitor.iter().for_each(Process::kill);
+    ana.lxc("start", ["-n", "web"]).seconds(60).succeeds();
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
+    ana.destroy("web");
+}
+
+fn a_container_starts_though_who_serves_is_stopped(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    ana.busybox("db");
+    ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
+    let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    stopped.iter().for_each(Process::stop);
+    ana.lxc("start", ["-n", "db"]).seconds(60).succeeds();
+    assert_eq!(kilobytes(&inside(&ana, "db", "cat /proc/meminfo"), "MemTotal"), 64 * 1024);
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn without_a_second_question_only_who_has_asked_gets_an_error(lab: &Lab) {
+    const READERS: usize = 8;
+    let ana = wishing(lab, "ana");
+    ana.busybox("web");
+    // A kernel that says that it is Linux 2.6 is none that asks once more.
+    ana.run("setarch", ["--uname-2.6", "bryo", "start", "web"]).succeeds();
+    let reads = "end=$(($(date +%s)+6)); while [ $(date +%s) -lt $end ]; do cat /proc/stat >/dev/null; done; echo done";
+    let mut readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let args = ["-n", "web", "--clear-env", "--", "sh", "-c", reads];
+            ana.lxc("attach", args).seconds(240).background()
+        })
+        .collect();
+    let mut killed = 0;
+    while readers.iter_mut().any(tests::Background::runs) {
+        killed += kill_who_serves(&ana);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let said: Vec<_> = readers.into_iter().map(|reader| reader.wait().exits(0).clone()).collect();
+    assert!(said.iter().all(|said| said.stdout == "done\n"), "{said:?}");
+    let errors: Vec<&str> = said.iter().flat_map(|said| said.stderr.lines()).collect();
+    assert!(!errors.is_empty() && errors.len() <= killed * READERS, "{killed} killed: {errors:?}");
+    assert!(errors.iter().all(|error| error.ends_with("Software caused connection abort")), "{errors:?}");
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
+    let readers = stop_amid_a_question(&ana, "web");
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    ana.destroy("web");
+}
+
+/// The lab without the program that serves.
+struct Without<'lab>(&'lab Lab);
+
+impl<'lab> Without<'lab> {
+    fn program(lab: &'lab Lab) -> Self {
+        Self::run(lab, &["mount", "--bind", "/dev/null", SERVER]);
+        Self(lab)
+    }
+
+    fn run(lab: &Lab, command: &[&str]) {
+        let holder = lab.holder().to_string();
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--mount", "--target", &holder, "--"]).args(command);
+        assert!(nsenter.status().is_ok_and(|status| status.success()), "{command:?}");
+    }
+}
+
+impl Drop for Without<'_> {
+    fn drop(&mut self) {
+        Self::run(self.0, &["umount", SERVER]);
+    }
+}
+
+/// Returns how much memory a container sees, in kilobytes; none where it cannot be read just now.
+fn memory_of(user: &User<'_>, name: &str) -> Option<u64> {
+    let args = ["-n", name, "--clear-env", "--", "cat", "/proc/meminfo"];
+    let read = user.lxc("attach", args).seconds(60).output();
+    (read.status() == 0).then(|| kilobytes(&read.stdout, "MemTotal"))
+}
+
+fn a_container_sees_the_host_while_nobody_can_serve_and_then_itself(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    let without = Without::program(lab);
+    assert_eq!(kill_who_serves(&ana), 1);
+    tests::within(90, "the host's memory", || memory_of(&ana, "web").is_some_and(|total| total > 96 * 1024));
+    assert!(!inside(&ana, "web", "cat /proc/mounts").contains("lxcfs"));
+    ana.bryo(["info", "web"]).succeeds().stdout_contains("since bryo-lxcfs cannot be had");
+    drop(without);
+    tests::within(90, "its own memory", || memory_of(&ana, "web") == Some(96 * 1024));
+    ana.bryo(["info", "web"]).succeeds().stdout_contains("with its own limits");
+    // Once more, and the container ends meanwhile.
+    let without = Without::program(lab);
+    assert_eq!(kill_who_serves(&ana), 1);
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
+    drop(without);
+    ana.destroy("web");
+}
+
+fn a_container_that_runs_is_shown_its_limits_and_the_hosts(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
+    ana.bryo(["lxcfs", "attach", "web"]).exits(1).stderr_contains("there is no container web");
+    with(&ana, "");
+    ana.busybox("db");
+    let mounts = || inside(&ana, "web", "cat /proc/mounts").matches(" fuse.lxcfs ").count();
+    let age =
+        || -> f64 { inside(&ana, "web", "cut -d' ' -f1 /proc/uptime").trim().parse().unwrap_or(f64::NAN) };
+    assert_eq!((mounts(), serving(&ana)), (0, 0));
+    let hosts = age();
+    ana.bryo(["lxcfs", "attach", "db"]).exits(1).stderr_contains("is not running");
+    ana.bryo(["lxcfs", "detach", "web"]).exits(1).stderr_contains("sees the host's limits already");
+    ana.bryo(["lxcfs", "attach", "web"]).succeeds();
+    let all = mounts();
+    assert!(all > 8 && age() < hosts / 2.0, "{all} mounts, {} of {hosts} seconds", age());
+    assert_eq!(serving(&ana), 1);
+    // Nobody of the container's has its device.
+    let open = inside(&ana, "web", "ls -l /proc/[0-9]*/fd 2>/dev/null");
+    assert!(open.contains("/dev/null") && !open.contains("fuse"), "{open}");
+    // As they were made anew, so that nothing of the old ones is left.
+    ana.bryo(["lxcfs", "attach", "web"]).succeeds();
+    assert_eq!((mounts(), serving(&ana)), (all, 1));
+    assert_eq!(kill_who_serves(&ana), 1);
+    assert!(age() < hosts / 2.0);
+    ana.bryo(["lxcfs", "detach", "web"]).succeeds();
+    assert_eq!(mounts(), 0);
+    assert!(age() >= hosts);
+    eventually("the process ends", || serving(&ana) == 0);
+    ana.bryo(["lxcfs", "attach", "web"]).succeeds();
+    assert_eq!(mounts(), all);
+    ana.lxc("stop", ["-n", "web", "-k"]).succeeds();
+    eventually("the process ends", || serving(&ana) == 0);
+    ana.destroy("db");
     ana.destroy("web");
 }
 

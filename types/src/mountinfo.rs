@@ -15,6 +15,8 @@ pub struct MountLine<'a> {
     pub options: &'a str,
     /// The file system's type.
     pub fstype: &'a str,
+    /// What is mounted, as whoever did says.
+    pub source: &'a str,
     /// The options of the file system, with commas.
     pub fs_options: &'a str,
 }
@@ -27,8 +29,9 @@ impl<'a> MountLine<'a> {
         let (id, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         let (root, point, options) = (fields.nth(1)?, fields.next()?, fields.next()?);
         let mut of_filesystem = filesystem.split(' ');
-        let (fstype, fs_options) = (of_filesystem.next()?, of_filesystem.nth(1).unwrap_or_default());
-        Some(Self { id, parent, root, point, options, fstype, fs_options })
+        let (fstype, source) = (of_filesystem.next()?, of_filesystem.next().unwrap_or_default());
+        let fs_options = of_filesystem.next().unwrap_or_default();
+        Some(Self { id, parent, root, point, options, fstype, source, fs_options })
     }
 
     /// Reads all lines.

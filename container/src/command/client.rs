@@ -73,7 +73,12 @@ impl Client {
 
     /// Asks for something that is answered by `Done`.
     pub fn ask(&self, request: Request) -> Result<()> {
-        self.send(&request, &[])?;
+        self.ask_with(request, &[])
+    }
+
+    /// Asks for such a thing with fds.
+    pub fn ask_with(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.send(&request, fds)?;
         match self.next()? {
             Some((Reply::Done, _)) => Ok(()),
             other => Err(unexpected(other)),

@@ -47,6 +47,10 @@ pub enum Request {
     Attach,
     /// Hand out the last of what the console showed while nobody had it. Answered by `ConsoleMemory`.
     ConsoleMemory,
+    /// Show the container its own limits: comes with a sealed [`Lxcfs`](crate::host::Lxcfs). Answered by `Done`.
+    CoverFiles,
+    /// Show it the host's again. Answered by `Done`.
+    UncoverFiles,
 }
 
 /// What is answered.

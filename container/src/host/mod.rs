@@ -147,7 +147,7 @@ impl Manager {
 }
 
 /// What shows containers their own limits in /proc: where the program is, and a device for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lxcfs {
     /// The program.
     pub program: PathBuf,

@@ -30,7 +30,7 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
         Err(e) if e.kind() == Kind::Busy => return Ok(false),
         taken => taken?,
     };
-    let left = clean(&state, writer, caller)?;
+    let left = clean(&state, place, writer, caller)?;
     lxcfs::tidy_all(place, caller);
     // One that was to live only once, and has.
     if let Some(run) = left.filter(|run| run.ephemeral && run.has_run) {
@@ -41,12 +41,25 @@ pub fn recover(place: &Place, writer: &IdWriter, caller: &Caller) -> Result<bool
 }
 
 /// Ends the processes and removes the cgroups of which the run file tells. For a holder of the container's lock.
-pub(crate) fn clean(state: &StateDir, writer: &IdWriter, caller: &Caller) -> Result<Option<RunFile>> {
+pub(crate) fn clean(
+    state: &StateDir,
+    place: &Place,
+    writer: &IdWriter,
+    caller: &Caller,
+) -> Result<Option<RunFile>> {
     let Some(run) = RunFile::read(state)? else { return Ok(None) };
     if run.is_of_this_boot()? {
         // The cgroups first: what is frozen in them ends only when it is thawed. Each is tried, whatever became of the rest.
-        let cgroups = cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller);
-        let init = end_init(&run);
+        let end = || {
+            let cgroups = cgroups::clean_up(&run.host, &run.names, &run.cgroups, &run.idmap, writer, caller);
+            (cgroups, end_init(&run))
+        };
+        let (mut cgroups, mut init) = end();
+        if run.living_init().is_some() {
+            // A process of the container's that has asked for one of its files does not end before it is answered.
+            lxcfs::end_hung_of(place, caller);
+            (cgroups, init) = end();
+        }
         // The others, where they do not end with init and not with a cgroup.
         run.traces.as_ref().map_or(Ok(()), leftovers::end_by)?;
         cgroups.and(init).doing("cleaning up after a killed monitor")?;

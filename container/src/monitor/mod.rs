@@ -179,7 +179,7 @@ fn hold(plan: &StartPlan) -> Result<Held> {
         _ => busy,
     })?;
     let names = || -> Result<_> {
-        cleanup::clean(&state, &plan.id_writer, &plan.caller)?;
+        cleanup::clean(&state, place, &plan.id_writer, &plan.caller)?;
         let lxc_name = hold_lxc_name(place)?;
         let listener = socket::listen_at(state.fd(), COMMAND_SOCKET).doing("making the command socket")?;
         Ok((lxc_name, listener))
@@ -267,10 +267,12 @@ fn take_cgroups(plan: &StartPlan, state: &StateDir) -> Result<(RunFile, Cgroups)
 
 /// Ends what is left of a run, in reverse: processes, the stop hook, cgroups.
 fn wind_down(plan: &StartPlan, running: Running, cgroups: &Cgroups, target: &'static str) {
-    if !process::has_ended(running.pidfd.as_fd()) {
+    let init = running.pidfd.as_fd();
+    if !process::has_ended(init) {
         thaw(plan, &running);
-        let killed = process::send_signal(running.pidfd.as_fd(), types::Signal::KILL);
-        if let Err(e) = killed.and_then(|()| process::wait(running.pidfd.as_fd()).map(drop)) {
+        let killed = process::send_signal(init, types::Signal::KILL);
+        running.serving.iter().for_each(|serving| serving.let_end(init));
+        if let Err(e) = killed.and_then(|()| process::wait(init).map(drop)) {
             log::warn!("ending init: {e}");
         }
     }

@@ -17,8 +17,9 @@ use crate::cgroups::Cgroups;
 use crate::command::{Reply, Request, Status};
 use crate::console_log::{ConsoleLog, ConsoleMemory};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::host::Lxcfs;
 use crate::list::PUBLISHED;
-use crate::lxcfs::{Groups, Serving};
+use crate::lxcfs::{FILES_GIVEN_UP, Serving};
 use crate::network::publish::{self, Closed, Listeners};
 use crate::place::COMMAND_SOCKET;
 use crate::plan::{KernelFiles, StartPlan};
@@ -50,6 +51,8 @@ pub(super) struct Server {
     halting: bool,
     /// The container is not to be started again.
     stopping: bool,
+    /// Who waits for the container to see its own limits, or the host's.
+    asked_for_files: Option<u64>,
     /// The ports of the host that lead into the container.
     ports: Listeners,
     /// Something was done since memory was given back.
@@ -99,6 +102,7 @@ impl Server {
             hears: true,
             halting: false,
             stopping: false,
+            asked_for_files: None,
             ports: Listeners::default(),
             is_warm: false,
         })
@@ -140,18 +144,19 @@ impl Server {
                     Source::Signal => self.signals(plan, running, held, cgroups),
                     Source::Listener => self.hears = self.clients.accept(held.listener.as_fd()),
                     Source::Console => self.drain_console(running),
-                    Source::Client(id) => self.client(id, plan, running),
+                    Source::Client(id) => self.client(id, plan, running, cgroups),
                     Source::Lxcfs => {
-                        let groups = Groups { payload: &running.cgroup, cgroups };
-                        running.serving.iter().for_each(|serving| serving.hear(groups));
+                        let target = running.target(plan, cgroups);
+                        running.serving.iter().for_each(|serving| serving.hear(target));
                     }
                     Source::Starter => self.starter_is_gone(plan, running, starter),
                     Source::Nothing if self.halting => self.halt_again(plan, running),
                     Source::Nothing => {}
                 }
             }
-            let groups = Groups { payload: &running.cgroup, cgroups };
-            running.serving.iter().for_each(|serving| serving.go_on(groups));
+            let target = running.target(plan, cgroups);
+            running.serving.iter().for_each(|serving| serving.go_on(target));
+            self.tell_of_files(plan, running);
             self.lead_again(plan, running);
         }
     }
@@ -336,9 +341,13 @@ impl Server {
         }
     }
 
-    fn client(&mut self, id: u64, plan: &StartPlan, running: &Running) {
+    fn client(&mut self, id: u64, plan: &StartPlan, running: &mut Running, cgroups: &Cgroups) {
         let Some((request, fds)) = self.clients.receive(id) else { return };
-        let answer = self.answer(id, request, fds, plan, running);
+        let answer = match request {
+            Request::CoverFiles => self.cover_files(id, fds, plan, running, cgroups).map(|()| None),
+            Request::UncoverFiles => self.uncover_files(id, plan, running, cgroups).map(|()| None),
+            request => self.answer(id, request, fds, plan, running),
+        };
         match answer {
             Ok(None) => {}
             Ok(Some(reply)) => self.clients.reply(id, &reply, &[]),
@@ -369,8 +378,56 @@ impl Server {
             Request::ConsoleMemory => return self.console_memory(id).map(|()| None),
             Request::Terminal(wanted) => return self.terminal(id, wanted, running).map(|()| None),
             Request::Attach => return self.attach(id, fds, plan, running).map(|()| None),
+            Request::CoverFiles | Request::UncoverFiles => return Ok(None),
         }
         Ok(Some(Reply::Done))
+    }
+
+    /// Begins to show the container its own limits. Who asked is answered by [`Server::tell_of_files`].
+    fn cover_files(
+        &mut self,
+        id: u64,
+        fds: Vec<OwnedFd>,
+        plan: &StartPlan,
+        running: &mut Running,
+        cgroups: &Cgroups,
+    ) -> Result<()> {
+        let none = || Error::new(Kind::Usage, "the request came without what serves");
+        let sealed = memfd::read_sealed(fds.into_iter().next().ok_or_else(none)?)?;
+        let lxcfs: Lxcfs = postcard::from_bytes(&sealed).map_err(|_| none())?;
+        let shown = plan.limits_shown_by(&lxcfs)?;
+        let mut serving = running.serving.take().unwrap_or_else(|| Serving::of_none(&shown, running.pid));
+        let begun = serving.begin_to_cover(shown, running.target(plan, cgroups));
+        running.serving = Some(serving);
+        begun.map(|()| self.asked_for_files = Some(id))
+    }
+
+    /// Begins to show the container the host's limits again.
+    fn uncover_files(
+        &mut self,
+        id: u64,
+        plan: &StartPlan,
+        running: &Running,
+        cgroups: &Cgroups,
+    ) -> Result<()> {
+        let Some(serving) = &running.serving else {
+            let cause = format!("{} sees the host's limits already", plan.place.name);
+            return Err(Error::new(Kind::Usage, cause));
+        };
+        serving.begin_to_uncover(running.target(plan, cgroups))?;
+        self.asked_for_files = Some(id);
+        Ok(())
+    }
+
+    /// Tells what has become of the files that show the container its limits: who has asked, and whoever looks at it.
+    fn tell_of_files(&mut self, plan: &StartPlan, running: &mut Running) {
+        let Some(outcome) = running.serving.as_ref().and_then(Serving::outcome) else { return };
+        running.sees_limits = outcome.is_ok();
+        self.rungs = rungs(plan, Some(running), &self.ports);
+        if let Some(id) = self.asked_for_files.take() {
+            let reply = outcome.map_or_else(Reply::Failed, |()| Reply::Done);
+            self.clients.reply(id, &reply, &[]);
+        }
     }
 
     /// Tells, between two runs, whether somebody wants the container stopped: a request that came during a run, or one that
@@ -536,7 +593,8 @@ fn rungs(plan: &StartPlan, running: Option<&Running>, listeners: &Listeners) -> 
     let network = running.map_or(&plan.network, |running| running.network.network(plan));
     let proc = match plan.proc {
         KernelFiles::Callers if plan.auto.proc.is_some() => "the caller's, with its processes",
-        _ if running.is_some_and(|running| running.sees_limits) => "with its own limits",
+        _ if running.is_some_and(Running::sees_its_limits) => "with its own limits",
+        _ if running.is_some_and(Running::lacks_its_limits) => FILES_GIVEN_UP,
         _ => "the kernel's",
     };
     let rungs: BTreeMap<&str, String> = BTreeMap::from([

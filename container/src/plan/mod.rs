@@ -36,7 +36,7 @@ pub use publish::{Opening, check as check_published, openings};
 
 use crate::cgroups::CgroupPlan;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::host::{Caller, HostFacts, IdWriter, NetworkFacts};
+use crate::host::{Caller, HostFacts, IdWriter, Lxcfs, NetworkFacts};
 use crate::idmap;
 use crate::place::Place;
 pub use crate::root::OverlayPlan;
@@ -279,6 +279,18 @@ impl StartPlan {
     /// Tells whether the container would see its own limits in /proc, if the host had what that takes.
     pub fn lacks_lxcfs(&self) -> bool {
         self.lxcfs.is_none() && self.coverable().proc
+    }
+
+    /// Returns how the container is shown its own limits once it runs.
+    ///
+    /// # Errors
+    /// Its configuration wants its /proc as it is.
+    pub(crate) fn limits_shown_by(&self, lxcfs: &Lxcfs) -> Result<LxcfsPlan> {
+        lxcfs::decide(self.coverable(), Some(lxcfs), &self.place).ok_or_else(|| {
+            let cause = "lxc.mount.auto wants no /proc here of which files could be covered; with proc:mixed it does, and where \
+                         start.lxcfs was true when it was started";
+            Error::new(Kind::Config, cause)
+        })
     }
 
     fn coverable(&self) -> Coverable {

@@ -21,7 +21,7 @@ use crate::hooks::{self, TakenHooks, Told};
 use crate::idmap::{self, MappedNamespace};
 use crate::init;
 use crate::leftovers::{self, Mark};
-use crate::lxcfs::{self, Groups, Serving, Summoned};
+use crate::lxcfs::{self, Serving, Summoned, Target};
 use crate::network::publish::Listeners;
 use crate::network::{self, Init, Wired};
 use crate::plan::StartPlan;
@@ -174,10 +174,6 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    fn groups(&self) -> Groups<'_> {
-        Groups { payload: &self.cgroup, cgroups: self.cgroups }
-    }
-
     fn undo(&self) {
         let mapped = || MappedNamespace::new(&self.plan.idmap, &self.plan.id_writer, &self.plan.caller);
         if let Err(e) = self.cgroup.remove(mapped) {
@@ -205,20 +201,39 @@ impl<'a> Spawned<'a> {
         self.channel.send(&FromMonitor::IdsWritten, &[])
     }
 
+    /// Returns the container whose files may be served.
+    fn target(&self) -> Target<'_> {
+        let Self { prepared, child, .. } = self;
+        Target {
+            payload: &prepared.cgroup,
+            cgroups: prepared.cgroups,
+            init: child.pidfd.as_fd(),
+            user: child.user.as_fd(),
+            keeps_groups: keeps_groups(prepared.plan),
+        }
+    }
+
     /// Undoes this phase and returns the root cause: what the child has met, if it has, since the two work at the same time,
     /// and its death is only the consequence that the monitor saw. A child that was only left alone has met nothing.
     fn fail(self, why: Error) -> Error {
+        self.fail_served(why, None)
+    }
+
+    /// As [`Spawned::fail`], where the child may wait for whoever serves its files.
+    fn fail_served(self, why: Error, serving: Option<&Serving>) -> Error {
         let cause = match self.channel.last_word::<FromChild>() {
             Some(FromChild::Failed(cause)) if cause.kind() != Kind::Died => cause,
             _ => why,
         };
-        self.end();
+        self.end(serving);
         cause
     }
 
-    fn end(self) {
-        let killed = process::send_signal(self.child.pidfd.as_fd(), types::Signal::KILL);
-        if let Err(e) = killed.and_then(|()| process::wait(self.child.pidfd.as_fd()).map(drop)) {
+    fn end(self, serving: Option<&Serving>) {
+        let init = self.child.pidfd.as_fd();
+        let killed = process::send_signal(init, types::Signal::KILL);
+        serving.iter().for_each(|serving| serving.let_end(init));
+        if let Err(e) = killed.and_then(|()| process::wait(init).map(drop)) {
             log::warn!("ending the child: {e}");
         }
         if let Some(Ok(lxcfs)) = self.lxcfs {
@@ -235,6 +250,27 @@ impl<'a> Spawned<'a> {
 }
 
 impl Running {
+    /// Tells whether it sees its own limits.
+    pub(crate) fn sees_its_limits(&self) -> bool {
+        self.sees_limits && self.serving.as_ref().is_some_and(Serving::is_had)
+    }
+
+    /// Tells whether it sees the host's limits since nobody can be had to show it its own.
+    pub(crate) fn lacks_its_limits(&self) -> bool {
+        self.serving.as_ref().is_some_and(Serving::is_given_up)
+    }
+
+    /// Returns what is to be known of it to serve its files.
+    pub(crate) fn target<'a>(&'a self, plan: &StartPlan, cgroups: &'a Cgroups) -> Target<'a> {
+        Target {
+            payload: &self.cgroup,
+            cgroups,
+            init: self.pidfd.as_fd(),
+            user: self.user.as_fd(),
+            keeps_groups: keeps_groups(plan),
+        }
+    }
+
     /// Returns what a later command must know of it.
     pub fn begun(&self) -> Begun<'_> {
         Begun { pid: self.pid, user: self.user.as_fd(), mark: self.mark.as_ref(), cgroup: &self.cgroup }
@@ -280,7 +316,7 @@ impl Mapped<'_> {
                 network.end(self.spawned.prepared.plan);
                 let (serving, cgroups) = (self.serving.take(), self.spawned.prepared.cgroups);
                 serving.iter().for_each(Serving::let_go);
-                let cause = self.spawned.fail(e);
+                let cause = self.spawned.fail_served(e, serving.as_ref());
                 serving.iter().for_each(|serving| serving.end(cgroups));
                 Err(cause)
             }
@@ -338,14 +374,15 @@ impl Mapped<'_> {
         }
         let summoned = self.spawned.lxcfs.take();
         let Spawned { prepared, child, channel, .. } = &self.spawned;
+        let target = self.spawned.target();
         // Without one the child says why, and waits for nothing.
         let Some(device) = fds.into_iter().next() else {
             summoned.into_iter().flatten().for_each(|summoned| summoned.end(prepared.cgroups));
             return Ok(None);
         };
         let Some(summoned) = summoned else { return Ok(None) };
-        let serving = summoned
-            .and_then(|summoned| Serving::begin(lxcfs, summoned, device, child.pid, prepared.groups()));
+        let serving =
+            summoned.and_then(|summoned| Serving::begin(lxcfs, summoned, device, child.pid, target));
         let files = serving.as_ref().map(|serving| serving.files.clone()).unwrap_or_default();
         channel.send(&FromMonitor::Files(files), &[])?;
         let unserved = serving.as_ref().err().map(lxcfs::missing);
@@ -406,7 +443,7 @@ impl Mapped<'_> {
 
     /// Waits for a message. The child reads the files as well, and so waits for whoever serves them.
     fn keep_serving(&self) -> Result<()> {
-        let Spawned { prepared, channel, .. } = &self.spawned;
+        let channel = &self.spawned.channel;
         let Some(serving) = &self.serving else { return Ok(()) };
         loop {
             let connection = serving.connection();
@@ -414,8 +451,8 @@ impl Mapped<'_> {
             watched.extend(connection.iter().map(|connection| (connection.as_fd(), Ready::READ)));
             match event::wait(&watched, serving.patience())?[..] {
                 [Ready { read: true, .. }, ..] => return Ok(()),
-                [_, Ready { read: true, .. }] => serving.hear(prepared.groups()),
-                _ => serving.go_on(prepared.groups()),
+                [_, Ready { read: true, .. }] => serving.hear(self.spawned.target()),
+                _ => serving.go_on(self.spawned.target()),
             }
         }
     }

@@ -170,7 +170,7 @@ impl Contents for Constant {
 /// The kernel refuses the superblock.
 pub(crate) fn serve_constant(directory: &Path) -> Result<()> {
     let device = sys::fuse::open()?;
-    let mount = sys::fuse::new_superblock(device.as_fd(), "constant")?;
+    let mount = sys::fuse::new_superblock(device.as_fd(), "constant", "constant")?;
     sys::mount::attach(mount.as_fd(), sys::path::take(directory)?.as_fd())?;
     drop(mount);
     let watch = sys::event::Watch::new()?;

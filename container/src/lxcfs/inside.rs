@@ -1,0 +1,257 @@
+//! Inside of the container: its superblock, and the mounts that cover files of /proc and /sys.
+//!
+//! The child of a start makes them, while it becomes the container's init. In a container that runs, a process of the monitor's does, which
+//! joins its user and mount namespaces and no others: so nothing of the container sees it. It has no fd but those that it needs, and
+//! may be held up by what the container's root has mounted, so nobody waits for it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use cgroup::view::Directory;
+use sys::mount::{self, Depth};
+use sys::path::{self, Links};
+use sys::process::{self, Cloned, flags};
+use sys::{Errno, cred, event, fuse, namespace, socket};
+use types::{MountLine, Signal};
+
+use super::summon::answer;
+use super::{INSIDE, PATIENCE, Target};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::logging;
+
+/// What the mount table says of where the files come from.
+const SOURCE: &str = "bryo-lxcfs";
+
+/// A superblock, made by root of the container.
+#[derive(Debug)]
+pub(crate) struct Superblock {
+    mount: OwnedFd,
+    device: OwnedFd,
+}
+
+impl Superblock {
+    /// Makes it, as root of the container.
+    pub(crate) fn new() -> Result<Self> {
+        Self::at(fuse::open()?)
+    }
+
+    fn at(device: OwnedFd) -> Result<Self> {
+        let mount = fuse::new_superblock(device.as_fd(), SOURCE, "lxcfs")?;
+        Ok(Self { mount, device })
+    }
+
+    /// Returns the device, to be sent up.
+    pub(crate) fn device(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// Puts the files over those below `root` that are there. A file that the kernel has not, the container has not either, and what
+    /// its configuration has put over one stays.
+    ///
+    /// # Errors
+    /// Nobody serves the files; those before are in place then.
+    pub(crate) fn cover(self, root: BorrowedFd<'_>, files: &[String]) -> Result<()> {
+        let kernels: Vec<u64> = ["proc", "sys"].iter().filter_map(|of| device_of(root, of)).collect();
+        // With a copy here the superblock would wait for an answer for ever when nobody else has one.
+        drop(self.device);
+        for file in files {
+            let doing = || format!("mounting /{file}");
+            let place = match path::take_in(root, Path::new(file), Links::Refuse) {
+                Err(e) if e.errno() == Errno::ENOENT => continue,
+                place => place.doing_with(doing)?,
+            };
+            if !kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
+                continue;
+            }
+            let mount = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
+            mount::attach(mount.as_fd(), place.as_fd()).doing_with(doing)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns which file system a directory is of.
+fn device_of(root: BorrowedFd<'_>, directory: &str) -> Option<u64> {
+    let opened = path::take_in(root, Path::new(directory), Links::Refuse).ok()?;
+    path::status(opened.as_fd()).ok().map(|found| found.st_dev)
+}
+
+/// Takes the files from their places, whoever serves them or does not, in the mount namespace of which `own`, the directory of this process
+/// in /proc, tells.
+fn uncover(own: BorrowedFd<'_>) -> Result<()> {
+    const CAP: u64 = 64 << 20;
+    let mounts =
+        path::read_small(own, Path::new("mountinfo"), CAP).doing("reading the container's mounts")?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    // What was put over another comes later, and goes first.
+    let mut covers = MountLine::all(&mounts).rev().filter(|mount| mount.source == SOURCE);
+    covers.try_for_each(|cover| {
+        mount::detach(Path::new(cover.point)).doing_with(|| format!("unmounting {}", cover.point))
+    })
+}
+
+/// What is to be done inside.
+#[derive(Debug)]
+pub(super) enum Job<'a> {
+    /// Put the files of a new superblock in their places, once whoever is at the other end of `connection` serves them.
+    Cover {
+        connection: BorrowedFd<'a>,
+        /// What he is told of the container, beside its device.
+        text: String,
+        directories: Vec<Directory>,
+        /// Files of /sys are covered, too.
+        sys: bool,
+    },
+    /// Take them away.
+    Uncover,
+}
+
+/// A process that works inside of a container that runs.
+#[derive(Debug)]
+pub(super) struct Inside {
+    /// By which it tells how it goes.
+    pub(super) channel: OwnedFd,
+    process: OwnedFd,
+    /// When it has taken too long.
+    pub(super) until: Instant,
+    /// The device of the superblock that it has made.
+    pub(super) device: Option<OwnedFd>,
+    /// To whoever serves that.
+    pub(super) connection: Option<OwnedFd>,
+}
+
+/// What it says.
+pub(super) enum Heard {
+    /// There is more to come.
+    Goes,
+    /// It is over.
+    Ended(Result<()>),
+}
+
+/// The word that comes with a device, and the last one where all went well. Else it is an error.
+const DEVICE: &[u8] = b"device";
+const DONE: &[u8] = b"done";
+
+impl Inside {
+    /// Starts the process.
+    pub(super) fn begin(job: Job<'_>, of: Target<'_>) -> Result<Self> {
+        let (channel, theirs) = socket::pair()?;
+        let monitor = process::own_pid();
+        match process::fork()? {
+            Cloned::Child => {
+                let done = work(&job, of, theirs.as_fd(), monitor);
+                let said =
+                    done.map_or_else(|e| postcard::to_stdvec(&e).unwrap_or_default(), |()| DONE.to_vec());
+                let told = socket::send(theirs.as_fd(), &said, &[]);
+                process::exit_now(i32::from(told.is_err()))
+            }
+            Cloned::Parent { pidfd: process, .. } => {
+                Ok(Self { channel, process, until: Instant::now() + INSIDE, device: None, connection: None })
+            }
+        }
+    }
+
+    /// Hears what it says.
+    pub(super) fn hear(&mut self) -> Heard {
+        const LONGEST: usize = 16 << 10;
+        let message = match socket::receive(self.channel.as_fd(), LONGEST) {
+            Ok(message) => message,
+            Err(e) => return Heard::Ended(Err(e.into())),
+        };
+        match &message.bytes[..] {
+            DEVICE => {
+                self.device = message.fds.into_iter().next();
+                Heard::Goes
+            }
+            DONE => Heard::Ended(Ok(())),
+            said => Heard::Ended(Err(postcard::from_bytes(said).unwrap_or_else(|_| died()))),
+        }
+    }
+
+    /// Ends it before it is done. The monitor reaps it.
+    pub(super) fn end(&self) {
+        let _ended_already = process::send_signal(self.process.as_fd(), Signal::KILL);
+    }
+}
+
+fn died() -> Error {
+    Error::new(Kind::Died, "the process that works inside of the container has ended")
+}
+
+/// The process: does its job as root of the container, in its mount namespace.
+fn work(job: &Job<'_>, of: Target<'_>, channel: BorrowedFd<'_>, monitor: i32) -> Result<()> {
+    let mut kept: Vec<BorrowedFd<'_>> = vec![channel, of.init, of.user];
+    if let Job::Cover { connection, directories, .. } = job {
+        kept.push(*connection);
+        kept.extend(directories.iter().map(|directory| directory.dir.as_fd()));
+    }
+    become_root_of(of, &kept, monitor)?;
+    let own = path::open_dir(Path::new("/proc/self"))?;
+    let Job::Cover { connection, text, directories, sys } = job else {
+        enter_mounts(of)?;
+        return uncover(own.as_fd());
+    };
+    // They are the host's, and so have to be opened before.
+    let device = fuse::open()?;
+    let spare = if fuse::is_asked_again() { None } else { Some(fuse::open()?) };
+    enter_mounts(of)?;
+    let superblock = Superblock::at(device)?;
+    let handed = match &spare {
+        Some(spare) => {
+            fuse::make_clone(spare.as_fd(), superblock.device())?;
+            spare.as_fd()
+        }
+        None => superblock.device(),
+    };
+    let fds: Vec<BorrowedFd<'_>> =
+        [handed].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
+    socket::send_now(*connection, text.as_bytes(), &fds)?;
+    drop(spare);
+    let mut files = answer(*connection, PATIENCE)?;
+    files.retain(|file| *sys || !file.starts_with("sys/"));
+    socket::send(channel, DEVICE, &[superblock.device()])?;
+    uncover(own.as_fd())?;
+    let root = path::open_dir(Path::new("/"))?;
+    superblock.cover(root.as_fd(), &files)
+}
+
+/// Becomes root of a container, closed to others, with the fds in `kept` alone, and for as long as the monitor lives.
+fn become_root_of(of: Target<'_>, kept: &[BorrowedFd<'_>], monitor: i32) -> Result<()> {
+    process::set_dumpable(false)?;
+    process::close_all_but(&kept.iter().copied().chain(logging::fds()).collect::<Vec<_>>())?;
+    namespace::join(of.user, flags::NEWUSER).doing("joining the container's user namespace")?;
+    cred::become_user(0, 0, &[], of.keeps_groups)?;
+    // The kernel forgets both when ids change.
+    process::set_dumpable(false)?;
+    Ok(process::die_with_parent(monitor)?)
+}
+
+fn enter_mounts(of: Target<'_>) -> Result<()> {
+    namespace::join(of.init, flags::NEWNS).doing("joining the container's mount namespace")
+}
+
+/// Returns another device of a superblock, by a process that is root of the container: the kernel wants it opened in its user namespace.
+pub(super) fn clone_device(device: BorrowedFd<'_>, of: Target<'_>) -> Result<OwnedFd> {
+    let (ours, theirs) = socket::pair()?;
+    let monitor = process::own_pid();
+    let Cloned::Parent { pidfd, .. } = process::fork()? else {
+        let cloned = become_root_of(of, &[device, theirs.as_fd(), of.user], monitor).and_then(|()| {
+            let another = fuse::open()?;
+            fuse::make_clone(another.as_fd(), device)?;
+            Ok(another)
+        });
+        let told = match &cloned {
+            Ok(another) => socket::send(theirs.as_fd(), DEVICE, &[another.as_fd()]),
+            Err(e) => socket::send(theirs.as_fd(), &postcard::to_stdvec(e).unwrap_or_default(), &[]),
+        };
+        process::exit_now(i32::from(told.is_err()))
+    };
+    drop(theirs);
+    let said =
+        event::readable(ours.as_fd(), Some(PATIENCE)).and_then(|_| socket::receive(ours.as_fd(), 16 << 10));
+    let _ended_already = process::send_signal(pidfd.as_fd(), Signal::KILL);
+    process::wait(pidfd.as_fd())?;
+    let said = said?;
+    said.fds.into_iter().next().ok_or_else(|| postcard::from_bytes(&said.bytes).unwrap_or_else(|_| died()))
+}

@@ -1,0 +1,549 @@
+//! The files that show a container its own limits: from inside, a superblock and its mounts; from outside, the process that
+//! serves them (`bryo-lxcfs`, see [`types::Serve`]).
+//!
+//! The kernel takes a device for FUSE only from the user namespace in which it was opened. So the child opens it, as root of the
+//! container, makes the superblock and sends the device up; the monitor hands it on, and keeps it for the next process. Whatever
+//! goes wrong, the container starts with the kernel's files.
+
+mod inside;
+mod summon;
+
+use std::cell::{Cell, Ref, RefCell};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use sys::{event, process, socket};
+use types::Serve;
+
+pub(crate) use inside::Superblock;
+use inside::{Heard, Inside, Job};
+pub use summon::renew;
+use summon::{ANSWER, Last, LastWord, answer, last_word, unanswered};
+pub(crate) use summon::{Summoned, end_hung_of, tidy, tidy_all};
+
+use crate::cgroups::{Cgroups, Payload};
+use crate::command::{Client, Request};
+use crate::error::{Error, Kind, Result};
+use crate::host::Lxcfs;
+use crate::place::Place;
+use crate::plan::LxcfsPlan;
+
+/// How long another monitor's word with the process, and the process's own, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to notice that a container is gone. A mount namespace that somebody holds keeps the superblock.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// How long who takes over may have to answer. All containers of the user's ask him at once then, and he may have no processor.
+const TAKES_OVER: Duration = Duration::from_secs(20);
+
+/// After how long without anybody to serve the files the container gets the kernel's.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
+/// How rarely it is tried after that, at first and at last.
+const RARELY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+
+/// How long work inside of a container may take: its root may have mounted anything in the way.
+const INSIDE: Duration = Duration::from_secs(30);
+
+/// What a status says of the /proc of a container for which nobody can be had.
+pub(crate) const FILES_GIVEN_UP: &str = "the kernel's, since bryo-lxcfs cannot be had";
+
+/// Shows a container that runs its own limits, or shows them anew where the files that did are broken.
+///
+/// # Errors
+/// It does not run; nobody can be had to serve the files; the configuration wants the kernel's.
+pub fn cover(place: &Place, lxcfs: &Lxcfs) -> Result<()> {
+    let bytes = postcard::to_stdvec(lxcfs).map_err(|e| Error::new(Kind::Build, e.to_string()))?;
+    let sealed = sys::memfd::sealed("lxcfs", &bytes)?;
+    Client::must_connect(place)?.ask_with(Request::CoverFiles, &[sealed.as_fd()])
+}
+
+/// Shows a container that runs the host's limits.
+///
+/// # Errors
+/// It does not run, or sees them already.
+pub fn uncover(place: &Place) -> Result<()> {
+    Client::must_connect(place)?.ask(Request::UncoverFiles)
+}
+
+/// Says that a container has no files of its own limits.
+pub(crate) fn missing(why: &Error) -> String {
+    format!("/proc shows the host's memory and processors: {why}")
+}
+
+/// A container that is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    /// Its cgroups.
+    pub(crate) payload: &'a Payload,
+    /// Its monitor's.
+    pub(crate) cgroups: &'a Cgroups,
+    /// A pidfd of its init.
+    pub(crate) init: BorrowedFd<'a>,
+    /// Its user namespace.
+    pub(crate) user: BorrowedFd<'a>,
+    /// setgroups(2) is denied in it.
+    pub(crate) keeps_groups: bool,
+}
+
+/// Who serves a container's files. The device of its superblock stays with the monitor as well: so it outlives the process that serves,
+/// and what is asked meanwhile waits for the next one.
+#[derive(Debug)]
+pub struct Serving {
+    plan: LxcfsPlan,
+    born: u64,
+    ahead: i64,
+    /// The files that there are.
+    pub(crate) files: Vec<String>,
+    device: RefCell<Option<OwnedFd>>,
+    state: RefCell<State>,
+    /// The process has said that it serves nobody any more.
+    last: RefCell<Option<Last>>,
+    /// When the process that serves was last replaced, and how long that waited.
+    renewed: Cell<(Instant, Duration)>,
+    /// Until when another one must serve.
+    deadline: Cell<Option<Instant>>,
+    /// Until when the process must have noticed that the container ends.
+    notices: Cell<Option<Instant>>,
+    /// Nobody could be had, and so the container sees the kernel's files.
+    given_up: Cell<bool>,
+    /// What work inside has come to, for who has asked for it.
+    outcome: RefCell<Option<Result<()>>>,
+}
+
+/// How it stands with the process that serves.
+#[derive(Debug, Default)]
+enum State {
+    /// It serves, and says by the connection when the superblock is gone.
+    Serves(OwnedFd),
+    /// It has been asked to, and has until then to answer.
+    Asked(OwnedFd, Instant),
+    /// It has died. Then another one is asked.
+    Lacking(Instant),
+    /// The files are being put in their places, or taken from there. Who serves until then.
+    Changes(Inside, Option<OwnedFd>),
+    /// The container sees the kernel's files. Then it is tried once more.
+    Bare(Instant),
+    /// The superblock is gone, or there is none.
+    #[default]
+    Over,
+}
+
+impl State {
+    /// Returns when there is something to be done, whatever is heard.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Asked(_, until) | Self::Lacking(until) | Self::Bare(until) => Some(*until),
+            Self::Changes(work, _) => Some(work.until),
+            Self::Serves(_) | Self::Over => None,
+        }
+    }
+}
+
+impl Serving {
+    /// Hands the device of a superblock that process `init` has made to the process that serves.
+    ///
+    /// # Errors
+    /// It does not answer, nor does one that is started in its place.
+    pub(crate) fn begin(
+        plan: &LxcfsPlan,
+        summoned: Summoned,
+        device: OwnedFd,
+        init: i32,
+        of: Target<'_>,
+    ) -> Result<Self> {
+        // It comes from a process that is root of the container by now.
+        if !sys::fuse::is_device(device.as_fd()) {
+            summoned.end(of.cgroups);
+            return Err(Error::new(Kind::Build, "what the container's init sent is no device of FUSE"));
+        }
+        let mut serving = Self::of_none(plan, init);
+        let begun = |summoned: Summoned, again: bool| {
+            serving.ask(&summoned, device.as_fd(), again, of)?;
+            answer(summoned.0.as_fd(), PATIENCE).map(|files| (files, summoned.0))
+        };
+        let (files, connection) = match begun(summoned, false) {
+            Err(e) if matches!(e.kind(), Kind::Died | Kind::TimedOut) => {
+                if e.kind() == Kind::TimedOut {
+                    summon::end_hung(&plan.directory, None);
+                }
+                begun(Summoned::summon(plan, of.cgroups)?, true)?
+            }
+            begun => begun?,
+        };
+        serving.files = files;
+        serving.device.replace(Some(device));
+        serving.state.replace(State::Serves(connection));
+        Ok(serving)
+    }
+
+    /// Prepares to serve the files of a container with this init, which has none.
+    pub(crate) fn of_none(plan: &LxcfsPlan, init: i32) -> Self {
+        Self {
+            plan: plan.clone(),
+            born: process::start_time(init).unwrap_or_else(|| in_ticks(sys::clock::since_boot())),
+            ahead: ahead(init),
+            files: Vec::new(),
+            device: RefCell::default(),
+            state: RefCell::default(),
+            last: RefCell::default(),
+            renewed: Cell::new((Instant::now(), Duration::ZERO)),
+            deadline: Cell::default(),
+            notices: Cell::default(),
+            given_up: Cell::default(),
+            outcome: RefCell::default(),
+        }
+    }
+
+    /// Asks a process to serve the superblock.
+    fn ask(&self, summoned: &Summoned, device: BorrowedFd<'_>, again: bool, of: Target<'_>) -> Result<()> {
+        let cloned = match sys::fuse::is_asked_again() {
+            true => None,
+            false => {
+                inside::clone_device(device, of).inspect_err(|e| log::warn!("cloning /dev/fuse: {e}")).ok()
+            }
+        };
+        let handed = cloned.as_ref().map_or(device, AsFd::as_fd);
+        let directories = of.payload.directories_to_view()?;
+        let text = self.request(&directories, again);
+        let fds: Vec<BorrowedFd<'_>> =
+            [handed].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
+        socket::send_now(summoned.0.as_fd(), text.as_bytes(), &fds)
+            .map_err(|e| Error::from(e).of_kind(Kind::Died))
+    }
+
+    fn request(&self, directories: &[cgroup::view::Directory], again: bool) -> String {
+        let directories = directories.iter().map(|directory| directory.controllers.clone()).collect();
+        Serve { born: self.born, ahead: self.ahead, again, directories }.text()
+    }
+
+    /// Returns what is to be waited for: the connection, or who works inside.
+    pub(crate) fn connection(&self) -> Option<Ref<'_, OwnedFd>> {
+        Ref::filter_map(self.state.borrow(), |state| match state {
+            State::Serves(connection) | State::Asked(connection, _) => Some(connection),
+            State::Changes(work, _) => Some(&work.channel),
+            State::Lacking(_) | State::Bare(_) | State::Over => None,
+        })
+        .ok()
+    }
+
+    /// Returns how long to wait for the connection before [`Serving::go_on`].
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let due = [self.state.borrow().due(), self.notices.get()].into_iter().flatten().min();
+        due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Tells whether the container sees the kernel's files since nobody could be had to serve its own.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.get()
+    }
+
+    /// Tells whether the container has the superblock that shows it its own limits.
+    pub(crate) fn is_had(&self) -> bool {
+        self.device.borrow().is_some()
+    }
+
+    /// Hears what comes by the connection: that the superblock is gone, that it is served again, or without a word that the process
+    /// has died, which then is replaced.
+    pub(crate) fn hear(&self, of: Target<'_>) {
+        match self.state.take() {
+            State::Serves(connection) => match socket::receive(connection.as_fd(), ANSWER) {
+                Ok(word) if !word.bytes.is_empty() => {
+                    self.device.take();
+                    self.notices.take();
+                    self.last.replace(Last::said(word));
+                }
+                _ => self.lack(of),
+            },
+            State::Asked(connection, _) => match answer(connection.as_fd(), Duration::ZERO) {
+                Ok(_files) => {
+                    log::warn!("bryo-lxcfs has died, and another one serves");
+                    self.serves(connection);
+                }
+                Err(e) => self.try_later(&e, of),
+            },
+            State::Changes(mut work, before) => match work.hear() {
+                Heard::Goes => drop(self.state.replace(State::Changes(work, before))),
+                Heard::Ended(result) => self.changed(work, before, result),
+            },
+            state => drop(self.state.replace(state)),
+        }
+    }
+
+    /// Does what its time has come for: asks another process to serve. Nobody waits here, since the monitor has more to do: who
+    /// does not answer in time has not been asked well.
+    pub(crate) fn go_on(&self, of: Target<'_>) {
+        let is_over = |time: Option<Instant>| time.is_some_and(|time| Instant::now() >= time);
+        if is_over(self.notices.get()) {
+            self.notices.take();
+            self.end_hung();
+        }
+        if !is_over(self.state.borrow().due()) {
+            return;
+        }
+        match self.state.take() {
+            State::Lacking(_) => match self.ask_another(of) {
+                Ok(connection) => {
+                    drop(self.state.replace(State::Asked(connection, Instant::now() + TAKES_OVER)));
+                }
+                Err(e) => self.try_later(&e, of),
+            },
+            State::Asked(connection, _) => {
+                summon::end_hung(&self.plan.directory, Some(connection.as_fd()));
+                self.try_later(&unanswered(TAKES_OVER), of);
+            }
+            State::Bare(_) => match self.cover(of) {
+                Ok(work) => drop(self.state.replace(State::Changes(work, None))),
+                Err(e) => self.is_bare(&e),
+            },
+            State::Changes(work, before) => {
+                work.end();
+                self.changed(work, before, Err(unanswered(INSIDE)));
+            }
+            state => drop(self.state.replace(state)),
+        }
+    }
+
+    /// Has nobody serve any more, since the container's end has begun: a killed process whose question somebody has read and will not
+    /// answer ends only when the last device is closed. A process that is stopped, or hangs, does not close its own, and so does not
+    /// have long.
+    pub(crate) fn let_go(&self) {
+        self.device.take();
+        let (State::Serves(connection) | State::Asked(connection, _)) = self.stop_changing() else { return };
+        let _gone_anyway = socket::end_sending(connection.as_fd());
+        self.notices.set(Some(Instant::now() + NOTICED));
+        self.state.replace(State::Serves(connection));
+    }
+
+    /// Takes the state, without the process that works inside, which has the device as well.
+    fn stop_changing(&self) -> State {
+        match self.state.take() {
+            State::Changes(work, before) => {
+                work.end();
+                before.or(work.connection).map_or(State::Over, State::Serves)
+            }
+            state => state,
+        }
+    }
+
+    /// Lets go, and sees that a killed init ends: while the process has a question of one of its container's that it does not answer,
+    /// it does not.
+    pub(crate) fn let_end(&self, init: BorrowedFd<'_>) {
+        self.let_go();
+        if !event::readable(init, Some(NOTICED)).unwrap_or(true) {
+            self.end_hung();
+        }
+    }
+
+    /// Kills the process that serves. The monitors of other containers start the next one.
+    fn end_hung(&self) -> Option<Last> {
+        let connection = self.connection();
+        summon::end_hung(&self.plan.directory, connection.as_ref().map(|connection| connection.as_fd()))
+    }
+
+    /// The process has died: another one is to serve, if anybody may ask it.
+    fn lack(&self, of: Target<'_>) {
+        self.notices.take();
+        if self.device.borrow().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        self.deadline.set(Some(now + GIVEN_UP));
+        self.state.replace(State::Lacking(now + self.pause()));
+        self.go_on(of);
+    }
+
+    fn ask_another(&self, of: Target<'_>) -> Result<OwnedFd> {
+        let device = self.device.borrow();
+        let Some(device) = &*device else { return Err(Error::new(Kind::Died, "the superblock is gone")) };
+        let summoned =
+            Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
+        self.ask(&summoned, device.as_fd(), true, of)?;
+        Ok(summoned.0)
+    }
+
+    fn serves(&self, connection: OwnedFd) {
+        self.deadline.take();
+        self.given_up.set(false);
+        self.state.replace(State::Serves(connection));
+    }
+
+    /// It may have died as the one before. One that cannot live at all is given up: then the container sees the kernel's files.
+    fn try_later(&self, why: &Error, of: Target<'_>) {
+        if self.deadline.get().is_some_and(|deadline| Instant::now() < deadline) {
+            log::info!("bryo-lxcfs is tried once more: {why}");
+            self.state.replace(State::Lacking(Instant::now() + self.pause()));
+            return;
+        }
+        self.given_up.set(true);
+        log::error!(
+            "bryo-lxcfs cannot be had, and the container sees the host's memory and processors: {why}"
+        );
+        match Inside::begin(Job::Uncover, of) {
+            Ok(work) => drop(self.state.replace(State::Changes(work, None))),
+            Err(e) => self.is_bare(&e),
+        }
+    }
+
+    /// The container sees the kernel's files. Where these could not be put in their places, who reads gets an error: the device is
+    /// closed.
+    fn is_bare(&self, why: &Error) {
+        log::info!("the container's own limits cannot be shown: {why}");
+        self.device.take();
+        self.outcome.replace(Some(Err(why.clone())));
+        let (_, waited) = self.renewed.get();
+        let pause = (waited * 2).clamp(RARELY[0], RARELY[1]);
+        self.renewed.set((Instant::now(), pause));
+        self.state.replace(State::Bare(Instant::now() + pause));
+    }
+
+    /// Has the files put in their places, in front of whatever was there of them, from now on.
+    ///
+    /// # Errors
+    /// Nobody can be had to serve them, or to put them there.
+    pub(crate) fn begin_to_cover(&mut self, plan: LxcfsPlan, of: Target<'_>) -> Result<()> {
+        self.plan = plan;
+        self.begin_change(|| self.cover(of))
+    }
+
+    /// Has the files taken from their places, so that the container sees the kernel's.
+    ///
+    /// # Errors
+    /// Nobody can be had to take them from there.
+    pub(crate) fn begin_to_uncover(&self, of: Target<'_>) -> Result<()> {
+        self.given_up.set(false);
+        self.begin_change(|| Inside::begin(Job::Uncover, of))
+    }
+
+    fn begin_change(&self, work: impl FnOnce() -> Result<Inside>) -> Result<()> {
+        if matches!(*self.state.borrow(), State::Changes(..) | State::Asked(..) | State::Lacking(_)) {
+            return Err(Error::new(Kind::Busy, "it is being done already"));
+        }
+        let work = work()?;
+        let before = match self.state.take() {
+            State::Serves(connection) => Some(connection),
+            _ => None,
+        };
+        self.state.replace(State::Changes(work, before));
+        Ok(())
+    }
+
+    fn cover(&self, of: Target<'_>) -> Result<Inside> {
+        let summoned =
+            Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
+        let directories = of.payload.directories_to_view()?;
+        let text = self.request(&directories, false);
+        let job = Job::Cover { connection: summoned.0.as_fd(), text, directories, sys: self.plan.sys };
+        let mut work = Inside::begin(job, of)?;
+        work.connection = Some(summoned.0);
+        Ok(work)
+    }
+
+    /// Work inside is done, or has failed.
+    fn changed(&self, work: Inside, before: Option<OwnedFd>, result: Result<()>) {
+        let Inside { device, connection, .. } = work;
+        match (&result, connection) {
+            (Ok(()), Some(connection)) => {
+                before.iter().for_each(|before| drop(socket::end_sending(before.as_fd())));
+                log::info!("the container sees its own limits");
+                self.device.replace(device);
+                self.serves(connection);
+            }
+            (Ok(()), None) if self.given_up.get() => {
+                self.is_bare(&Error::new(Kind::Died, "nobody serves them"))
+            }
+            (Ok(()), None) => {
+                self.device.take();
+                if let Some(before) = before {
+                    let _gone_anyway = socket::end_sending(before.as_fd());
+                    self.state.replace(State::Serves(before));
+                }
+            }
+            (Err(why), _) if self.given_up.get() => self.is_bare(why),
+            (Err(_), _) => drop(self.state.replace(before.map_or(State::Over, State::Serves))),
+        }
+        self.outcome.replace(Some(result));
+    }
+
+    /// Returns what work inside has come to since it was last asked.
+    pub(crate) fn outcome(&self) -> Option<Result<()>> {
+        self.outcome.take()
+    }
+
+    /// Returns how long to wait before the next try: the longer, the more often one was needed.
+    fn pause(&self) -> Duration {
+        const RARE: Duration = Duration::from_secs(1);
+        const FIRST: Duration = Duration::from_millis(10);
+        let (last, waited) = self.renewed.get();
+        let pause = if last.elapsed() > RARE { Duration::ZERO } else { (waited * 2).clamp(FIRST, RARE / 2) };
+        self.renewed.set((Instant::now(), pause));
+        pause
+    }
+
+    /// Waits until the process has noticed that the container is gone, and removes its cgroup if that was the last one.
+    pub(crate) fn end(&self, cgroups: &Cgroups) {
+        self.let_go();
+        if let State::Serves(connection) = self.state.take() {
+            let last = match last_word(connection.as_fd()) {
+                LastWord::Said(last) => last,
+                LastWord::Unsaid => summon::end_hung(&self.plan.directory, Some(connection.as_fd())),
+            };
+            self.last.replace(last);
+        }
+        if let Some(last) = self.last.take() {
+            last.wait(cgroups);
+        }
+    }
+}
+
+/// Returns a time in the ticks that /proc counts: what is known of the start of an init that /proc does not show (hidepid), since it
+/// has just been made.
+fn in_ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / 10).unwrap_or(u64::MAX)
+}
+
+/// Returns how far a process's clock since the boot is ahead of this one's, in nanoseconds: in a container the monitor may have one
+/// of its own, which its children inherit.
+fn ahead(pid: i32) -> i64 {
+    let offset =
+        |process: &str| read_ahead(&std::fs::read_to_string(format!("/proc/{process}/timens_offsets")).ok()?);
+    difference(offset(&pid.to_string()), offset("self"))
+}
+
+/// Of what is not shown no difference is known.
+fn difference(of: Option<i64>, own: Option<i64>) -> i64 {
+    of.zip(own).map_or(0, |(of, own)| of.saturating_sub(own))
+}
+
+/// Source: time_namespaces(7).
+fn read_ahead(offsets: &str) -> Option<i64> {
+    let mut words = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_ascii_whitespace();
+    let (seconds, part) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_clock_is_read() {
+        assert_eq!(
+            read_ahead("monotonic           1         0\nboottime          -2 500000000\n"),
+            Some(-1_500_000_000)
+        );
+        assert_eq!(read_ahead("monotonic 0 0\nboottime 0 0\n"), Some(0));
+        assert_eq!(
+            [read_ahead(""), read_ahead("boottime x 0"), read_ahead("boottime 9223372036854775807 0")],
+            [None; 3]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_inherited_is_not_ahead_and_an_init_out_of_sight_has_just_begun() {
+        assert_eq!([difference(Some(700), Some(700)), difference(Some(-300), Some(700))], [0, -1000]);
+        assert_eq!([difference(None, Some(700)), difference(Some(5), None)], [0, 0]);
+        assert_eq!(in_ticks(Duration::from_millis(123_456)), 12_345);
+    }
+}
