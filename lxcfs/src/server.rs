@@ -43,6 +43,8 @@ pub struct Server {
     watch: Watch,
     /// This process, for who waits for its end.
     own: Option<OwnedFd>,
+    /// Its program, for who asks which it is.
+    program: String,
     shared: Shared,
     tree: Arc<Tree>,
     next: u64,
@@ -69,6 +71,7 @@ impl Server {
             directory: (directory, opened),
             watch,
             own: sys::process::pidfd(sys::process::own_pid()).ok(),
+            program: program(),
             shared: Shared { options, ..Shared::default() },
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
@@ -135,6 +138,7 @@ impl Server {
                     self.makes_way = Some((Instant::now() + ANSWERED, connection));
                     return;
                 }
+                Ok(message) if message.bytes == types::WHICH.as_bytes() => self.program.clone(),
                 message => match hear(message).and_then(|heard| self.begin(heard, &connection)) {
                     Ok(()) => return,
                     Err(why) => Served::Refused(why).text(),
@@ -224,6 +228,13 @@ impl Server {
         }
         is_alone
     }
+}
+
+/// Names the program that this process runs.
+fn program() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata("/proc/self/exe");
+    found.map_or_else(|_| String::new(), |found| types::program(found.dev(), found.ino()))
 }
 
 /// What a monitor has said.

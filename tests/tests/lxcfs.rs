@@ -30,6 +30,7 @@ tests::claims! {
     a_container_starts_though_who_serves_is_stopped: hybrid, needs Bryo, not cell INIT;
     without_a_second_question_only_who_has_asked_gets_an_error: hybrid unified, needs Bryo, not cell INIT;
     a_container_sees_the_host_while_nobody_can_serve_and_then_itself: hybrid, needs Bryo, not cell INIT;
+    doctor_finds_what_is_wrong_with_who_serves: hybrid, needs Bryo, not cell INIT;
     a_container_that_runs_is_shown_its_limits_and_the_hosts: hybrid unified, needs Bryo, not cell INIT;
     a_container_inside_may_mount_a_proc_of_its_own: hybrid, needs Bryo, not cell INIT;
     what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
@@ -514,6 +515,32 @@ fn a_container_sees_the_host_while_nobody_can_serve_and_then_itself(lab: &Lab) {
     assert_eq!(kill_who_serves(&ana), 1);
     ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
     drop(without);
+    ana.destroy("web");
+}
+
+fn doctor_finds_what_is_wrong_with_who_serves(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    let found = || -> Vec<String> {
+        let said = ana.bryo(["doctor"]).output().stdout;
+        let ids = said.lines().filter_map(|line| line.trim_start().strip_prefix("lxcfs.")?.split(':').next());
+        ids.map(str::to_owned).collect()
+    };
+    with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    assert_eq!(found(), [""; 0]);
+    let without = Without::program(lab);
+    assert_eq!(found(), ["version"]);
+    assert_eq!(kill_who_serves(&ana), 1);
+    tests::within(90, "a finding", || found() == ["lacking"]);
+    drop(without);
+    // It may be mended already.
+    ana.bryo(["lxcfs", "attach", "web"]).output();
+    tests::within(60, "no finding", || found().is_empty() && memory_of(&ana, "web") == Some(96 * 1024));
+    let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
+    stopped.iter().for_each(Process::stop);
+    let said = ana.bryo(["doctor"]).output();
+    said.stdout_contains("lxcfs.silent: bryo-lxcfs does not answer").stdout_contains("mend: bryo lxcfs renew");
+    ana.bryo(["lxcfs", "renew"]).seconds(60).succeeds();
+    assert_eq!((memory_of(&ana, "web"), found()), (Some(96 * 1024), Vec::new()));
     ana.destroy("web");
 }
 

@@ -41,6 +41,14 @@ pub const LAST: &str = "last";
 /// What is said by whoever wants the program that is installed now to serve: the process answers what it has been asked, and ends.
 pub const MAKE_WAY: &str = "make way";
 
+/// What is said by whoever wants to know which program serves. The answer is [`program`].
+pub const WHICH: &str = "which program";
+
+/// Names a program by its file: a number of the file system, and one in that.
+pub fn program(filesystem: u64, file: u64) -> String {
+    format!("program {filesystem} {file}")
+}
+
 /// Text that is none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;

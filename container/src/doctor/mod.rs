@@ -9,6 +9,7 @@ mod cgroups;
 mod devices;
 mod ids;
 mod kernel;
+mod limits;
 mod network;
 mod storage;
 mod userns;
@@ -232,6 +233,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         storage::CHECKS,
         network::CHECKS,
         devices::CHECKS,
+        limits::CHECKS,
     ];
     topics.into_iter().flatten()
 }

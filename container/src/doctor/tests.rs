@@ -11,9 +11,10 @@ use types::{HostGid, HostUid, IdRange};
 
 use super::{Finding, Severity, checks, findings, look};
 use crate::host::{
-    Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Manager, Network,
+    Bridge, Caller, Helpers, HostFacts, IdWriter, Identity, Installed, Kernel, Limits, Manager, Network,
     PackageManager, Process, Program, Programs, SWITCHES, Session, Storage, Survey, capability,
 };
+use crate::lxcfs::Server;
 use crate::security::AppArmor;
 use crate::surroundings::Fresh;
 
@@ -99,6 +100,7 @@ fn healthy() -> Survey {
         },
         session: Session { has_systemd: true, has_manager: true, system_bus: true },
         fuse: Ok(()),
+        limits: Limits { lacking: Vec::new(), server: Server::Installed },
         network: Network {
             bridges: vec![Bridge { name: "lxcbr0".into(), exists: true }],
             helper: program("/p/libexec/bryo/bryo-netdev", capability::NET_ADMIN),
@@ -451,6 +453,9 @@ const MADE_UP: &[(&str, Change, &str)] = &[
     ("net.usermode", |s| s.network.user_mode.clear(), "sudo apt-get install passt"),
     ("net.tun", |s| s.network.tun = Some(sys::Error::new("open(\"/dev/net/tun\")", Errno::EACCES)), "EACCES"),
     ("fuse.absent", |s| s.fuse = Err(sys::Error::new("open(\"/dev/fuse\")", Errno::ENODEV)), "ENODEV"),
+    ("lxcfs.silent", |s| s.limits.server = Server::Silent, "does not answer"),
+    ("lxcfs.lacking", |s| s.limits.lacking = vec!["web".into(), "db".into()], "for web and db"),
+    ("lxcfs.version", |s| s.limits.server = Server::Another, "not the installed one"),
     ("fuse.access", |s| s.fuse = Err(sys::Error::new("open(\"/dev/fuse\")", Errno::EACCES)), "EACCES"),
 ];
 

@@ -10,7 +10,8 @@ pub mod visible;
 pub use installed::{Installed, Program, capability};
 pub use network::{BridgeFacts, NetworkFacts, UsedUp, UserModeKind, UserModeProgram, groups};
 pub use survey::{
-    Bridge, Identity, Kernel, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage, Survey,
+    Bridge, Identity, Kernel, Limits, Network, PackageManager, Process, SWITCHES, Seen, Session, Storage,
+    Survey,
 };
 pub(crate) use survey::{SYSTEM_BUS, label};
 

@@ -12,6 +12,8 @@ use sys::{Errno, path, probe, process, rlimit};
 
 use super::{HostFacts, Program, UserModeKind, in_path};
 use crate::error::Result;
+use crate::list::{Found, list};
+use crate::lxcfs::{FILES_GIVEN_UP, Server};
 
 /// The most that is read of a file, in bytes. /proc/self/mountinfo grows with the mounts.
 const FILE_CAP: u64 = 16 << 20;
@@ -49,6 +51,8 @@ pub struct Survey {
     pub session: Session,
     /// `/dev/fuse`: nothing, or why it cannot be opened.
     pub fuse: std::result::Result<(), sys::Error>,
+    /// What shows the caller's running containers their own limits.
+    pub limits: Limits,
     /// Networks.
     pub network: Network,
     /// Where the containers are.
@@ -57,6 +61,26 @@ pub struct Survey {
     pub missing_programs: Vec<PathBuf>,
     /// How this distribution installs packages.
     pub packages: Option<PackageManager>,
+}
+
+/// What shows the caller's running containers their own limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Containers that see the host's since nobody can be had to show them theirs.
+    pub lacking: Vec<String>,
+    /// Who shows them to the others.
+    pub server: Server,
+}
+
+impl Limits {
+    fn look(lxcpath: &Path, host: &HostFacts) -> Self {
+        let lacks =
+            |found: &Found| found.rungs.iter().any(|(need, rung)| need == "/proc" && rung == FILES_GIVEN_UP);
+        Self {
+            lacking: list(lxcpath).into_iter().filter(lacks).map(|found| found.name).collect(),
+            server: Server::look(lxcpath, &host.caller, &host.programs.lxcfs),
+        }
+    }
 }
 
 /// What the kernel says of itself.
@@ -185,6 +209,7 @@ impl Survey {
             identity: identity(),
             session: session(host.caller.uid.0),
             fuse: path::open_device(Path::new("/dev/fuse")),
+            limits: Limits::look(lxcpath, &host),
             network: network(default_config, &programs.idmap),
             storage: storage(lxcpath),
             missing_programs: needed.into_iter().filter(|program| !program.exists()).cloned().collect(),

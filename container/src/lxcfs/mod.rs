@@ -17,8 +17,8 @@ use types::Serve;
 
 pub(crate) use inside::Superblock;
 use inside::{Heard, Inside, Job};
-pub use summon::renew;
 use summon::{ANSWER, Last, LastWord, answer, last_word, unanswered};
+pub use summon::{Server, renew};
 pub(crate) use summon::{Summoned, end_hung_of, tidy, tidy_all};
 
 use crate::cgroups::{Cgroups, Payload};

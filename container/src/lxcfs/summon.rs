@@ -240,8 +240,8 @@ fn enter_group(cgroups: &Cgroups) {
     }
 }
 
-/// Has the process that serves make way for another one: that of the program that is installed now, which the monitors start.
-/// Tells whether there was one.
+/// Has the process that serves make way for another one: that of the program that is installed now, which the monitors start. One that
+/// does not answer is killed. Tells whether there was one.
 ///
 /// # Errors
 /// The process takes no connection.
@@ -249,19 +249,69 @@ pub fn renew(lxcpath: &Path, caller: &Caller) -> Result<bool> {
     let runtime = crate::host::runtime_dir(caller);
     let mut found = false;
     for runtime in [runtime.as_deref(), None] {
-        let Ok(directory) = path::open_dir(&lxcfs_directory(lxcpath, runtime)) else { continue };
+        let path = lxcfs_directory(lxcpath, runtime);
+        let Ok(directory) = path::open_dir(&path) else { continue };
         let connection = match socket::connect_at_once(directory.as_fd(), SOCKET) {
             Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ECONNREFUSED) => continue,
             connection => connection?,
         };
-        socket::send_now(connection.as_fd(), types::MAKE_WAY.as_bytes(), &[])?;
         // The connection ends with the process.
-        if !event::readable(connection.as_fd(), Some(PATIENCE))? {
+        let ended = socket::send_now(connection.as_fd(), types::MAKE_WAY.as_bytes(), &[])
+            .and_then(|()| event::readable(connection.as_fd(), Some(PATIENCE)));
+        if !ended.unwrap_or(false) && end_hung(&path, Some(connection.as_fd())).is_none() {
             return Err(unanswered(PATIENCE));
         }
         found = true;
     }
     Ok(found)
+}
+
+/// Who serves the caller's containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Nobody.
+    Nobody,
+    /// A process of the installed program.
+    Installed,
+    /// One of another.
+    Another,
+    /// One that does not answer.
+    Silent,
+}
+
+impl Server {
+    /// Asks whoever is where a container's start would look.
+    pub(crate) fn look(lxcpath: &Path, caller: &Caller, program: &Path) -> Self {
+        let runtime = crate::host::runtime_dir(caller);
+        let directories = [runtime.as_deref(), None].map(|runtime| lxcfs_directory(lxcpath, runtime));
+        let found = directories.iter().map(|directory| Self::at(directory, program));
+        // The worst comes last.
+        found.max_by_key(|server| *server as u8).unwrap_or(Self::Nobody)
+    }
+
+    fn at(directory: &Path, program: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        const SOON: Duration = Duration::from_millis(500);
+        let connected =
+            path::open_dir(directory).and_then(|dir| socket::connect_at_once(dir.as_fd(), SOCKET));
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(e) if e.errno() == Errno::EAGAIN => return Self::Silent,
+            Err(_) => return Self::Nobody,
+        };
+        let asked = socket::send_now(connection.as_fd(), types::WHICH.as_bytes(), &[]);
+        if asked.is_err() || !event::readable(connection.as_fd(), Some(SOON)).unwrap_or(false) {
+            return Self::Silent;
+        }
+        let said = socket::receive(connection.as_fd(), ANSWER).map(|said| said.bytes).unwrap_or_default();
+        let installed = std::fs::metadata(program).map(|found| types::program(found.dev(), found.ino()));
+        match installed {
+            Ok(installed) if said == installed.as_bytes() => Self::Installed,
+            // It has ended just now.
+            _ if said.is_empty() => Self::Nobody,
+            _ => Self::Another,
+        }
+    }
 }
 
 /// Removes what a monitor or a process that were killed have left, wherever a container's start would look for it.
