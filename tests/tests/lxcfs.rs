@@ -46,6 +46,8 @@ tests::claims! {
     pressure_and_disks_are_the_containers: hybrid, needs Bryo, not cell INIT;
     a_shared_tree_shows_each_container_its_own: hybrid, needs Bryo, not cell INIT;
     a_shared_tree_is_a_users_own_in_his_namespace: hybrid unified, needs Bryo, not cell INIT;
+    nobody_in_a_shared_tree_passes_for_another: hybrid, needs Bryo, not cell INIT;
+    containers_that_come_and_go_leave_nothing_of_them: hybrid, needs Bryo, not cell INIT;
     a_container_that_reboots_sees_its_limits_again: hybrid, needs Bryo, not cell INIT;
 }
 
@@ -1038,6 +1040,105 @@ fn a_shared_tree_shows_each_container_its_own(lab: &Lab) {
     });
     let written = inside(&ana, "web", "echo x >/proc/meminfo || echo refused");
     assert_eq!(written, "refused\n");
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+/// Asks for its memory by threads, with a leader that is gone, by a process that is gone when it is read, in PID namespaces inside, and as
+/// one of many with short lives. Prints what was found.
+const ASKS: &str = r#"
+import ctypes, os, socket, subprocess, threading
+found = set()
+def total(text): return text.split()[1] if text else "nothing"
+def ask():
+    try:
+        with open("/proc/meminfo") as file: found.add(total(file.readline()))
+    except OSError: found.add("error")
+def threads():
+    all = [threading.Thread(target=ask) for _ in range(8)]
+    for one in all: one.start()
+    for one in all: one.join()
+def leaderless():
+    r, w = os.pipe()
+    if os.fork() == 0:
+        def late():
+            import time
+            time.sleep(0.05)
+            try: text = open("/proc/meminfo").readline()
+            except OSError: text = "MemTotal: error"
+            os.write(w, text.encode())
+            os._exit(0)
+        threading.Thread(target=late).start()
+        ctypes.CDLL(None).syscall(60, 0)
+    os.close(w)
+    found.add(total(os.read(r, 100).decode()))
+    os.close(r)
+    os.wait()
+def exited():
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        fd = os.open("/proc/meminfo", os.O_RDONLY)
+        socket.send_fds(theirs, [b"x"], [fd])
+        os._exit(0)
+    os.wait()
+    fd = socket.recv_fds(ours, 1, 1)[1][0]
+    try: found.add(total(os.pread(fd, 100, 0).decode()))
+    except OSError: found.add("error")
+    os.close(fd)
+def nested():
+    said = subprocess.run(["unshare", "-pf", "cat", "/proc/meminfo"], capture_output=True, text=True).stdout
+    found.add(total(said))
+def many():
+    all = [subprocess.Popen(["cat", "/proc/meminfo"], stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    for one in all: found.add(total(one.communicate()[0]))
+for _ in range(12):
+    for way in [threads, leaderless, exited, nested, many]: way()
+print(*sorted(found))
+"#;
+
+fn nobody_in_a_shared_tree_passes_for_another(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    let _shared = Shared::start(lab);
+    ana.write(".config/bryo/config.toml", "[start]\nlxcfs = false\n");
+    let containers = [("web", 96), ("db", 64)];
+    for (name, limit) in containers {
+        let file = format!("lxc.mount.entry = {SHARED}/proc/meminfo proc/meminfo none bind 0 0\n");
+        with_tools(&ana, name, &format!("lxc.cgroup.memory.limit_in_bytes = {limit}M\n{file}"));
+    }
+    // Both at once, so that numbers of processes come and go everywhere.
+    let asking = containers
+        .map(|(name, _)| ana.bryo(["exec", name, "--", "python3", "-c", ASKS]).seconds(240).background());
+    for (asking, (name, limit)) in asking.into_iter().zip(containers) {
+        let said = asking.wait().exits(0).stdout.clone();
+        let own = (limit * 1024).to_string();
+        let mut words = said.split_whitespace();
+        // Who cannot be found any more gets an error, and never another's or the host's numbers.
+        assert!(words.all(|word| word == own || word == "error"), "{name}: {said}");
+        assert!(said.contains(&own), "{name}: {said}");
+    }
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn containers_that_come_and_go_leave_nothing_of_them(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    ana.busybox("db");
+    let come_and_go = |rounds: usize| {
+        for _ in 0..rounds {
+            ana.bryo(["start", "db"]).succeeds();
+            assert!(inside(&ana, "db", "cat /proc/meminfo /proc/stat").starts_with("MemTotal:"));
+            ana.lxc("stop", ["-n", "db", "-k"]).succeeds();
+        }
+    };
+    come_and_go(3);
+    let first = holds(&ana);
+    let server = who_serves(&ana);
+    come_and_go(times(12, 200));
+    assert_eq!(who_serves(&ana), server);
+    let last = || holds(&ana);
+    eventually("no more files", || last().0 == first.0);
+    assert!(last().1 <= first.1 + 256, "{first:?} {:?}", last());
     ana.destroy("db");
     ana.destroy("web");
 }
