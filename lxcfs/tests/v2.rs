@@ -21,10 +21,7 @@ fn tree() -> TempDir {
                 slab 1572864\npgfault 77\npgmajfault 7\n";
     let groups: [(&str, &[(&str, &str)]); 3] = [
         ("a", &[("memory.max", "67108864\n"), ("memory.current", "50331648\n"), ("memory.stat", stat)]),
-        (
-            "a/b",
-            &[("memory.max", "max\n"), ("memory.swap.max", "1048576\n"), ("memory.swap.current", "0\n")],
-        ),
+        ("a/b", &[("memory.max", "max\n"), ("memory.swap.max", "1048576\n"), ("memory.swap.current", "0\n")]),
         (
             "a/b/c",
             &[

@@ -26,6 +26,7 @@ tests::claims! {
     who_serves_ends_with_the_container_though_somebody_holds_its_files: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_serves_it_is_stopped: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_has_its_question_is_stopped: hybrid unified, needs Bryo, not cell INIT;
+    a_container_ends_though_who_had_its_question_has_died: hybrid unified, needs Bryo, not cell INIT;
     a_container_is_cleaned_up_though_who_has_its_question_is_stopped: hybrid, needs Bryo, not cell INIT;
     a_container_starts_though_who_serves_is_stopped: hybrid, needs Bryo, not cell INIT;
     without_a_second_question_only_who_has_asked_gets_an_error: hybrid unified, needs Bryo, not cell INIT;
@@ -415,6 +416,20 @@ fn a_container_ends_though_who_has_its_question_is_stopped(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn a_container_ends_though_who_had_its_question_has_died(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    let readers = stop_amid_a_question(&ana, "web");
+    // Nobody takes over. What has died may have left a thread that waits for a reader.
+    let without = Without::program(lab);
+    kill_who_serves(&ana);
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    eventually("the process ends", || serving(&ana) == 0);
+    drop(without);
+    ana.destroy("web");
+}
+
 fn a_container_is_cleaned_up_though_who_has_its_question_is_stopped(lab: &Lab) {
     let ana = wishing(lab, "ana");
     with(&ana, "");
@@ -540,7 +555,8 @@ fn doctor_finds_what_is_wrong_with_who_serves(lab: &Lab) {
     let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
     stopped.iter().for_each(Process::stop);
     let said = ana.bryo(["doctor"]).output();
-    said.stdout_contains("lxcfs.silent: bryo-lxcfs does not answer").stdout_contains("mend: bryo lxcfs renew");
+    said.stdout_contains("lxcfs.silent: bryo-lxcfs does not answer")
+        .stdout_contains("mend: bryo lxcfs renew");
     ana.bryo(["lxcfs", "renew"]).seconds(60).succeeds();
     assert_eq!((memory_of(&ana, "web"), found()), (Some(96 * 1024), Vec::new()));
     ana.destroy("web");

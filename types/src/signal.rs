@@ -65,6 +65,8 @@ impl Signal {
     pub const USR2: Signal = Signal(12);
     /// SIGTERM.
     pub const TERM: Signal = Signal(15);
+    /// Has a stopped process go on.
+    pub const CONT: Signal = Signal(18);
     /// SIGPWR, which asks an init for a halt.
     pub const PWR: Signal = Signal(30);
     /// SIGRTMIN+3, which asks systemd for a halt.

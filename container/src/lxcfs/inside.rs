@@ -9,10 +9,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use cgroup::view::Directory;
+use sys::fuse::{self, Next};
 use sys::mount::{self, Depth};
 use sys::path::{self, Links};
 use sys::process::{self, Cloned, flags};
-use sys::{Errno, cred, event, fuse, namespace, socket};
+use sys::{Errno, cred, event, namespace, socket};
 use types::{MountLine, Signal};
 
 use super::summon::answer;
@@ -89,6 +90,33 @@ fn uncover(own: BorrowedFd<'_>) -> Result<()> {
     covers.try_for_each(|cover| {
         mount::detach(Path::new(cover.point)).doing_with(|| format!("unmounting {}", cover.point))
     })
+}
+
+/// Answers all that was asked by a device with an error, also what a process that has died had read and not answered.
+pub(super) fn refuse_all(device: BorrowedFd<'_>) {
+    /// So many at most: there may be somebody who asks on and on.
+    const MOST: usize = 10_000;
+    const RESEND: i32 = 7;
+    // A message has a length, a kind of error or of notification, and the number of a question. Before Linux 6.9 it is refused.
+    let _not_known =
+        fuse::send(device, &[16_u32.to_ne_bytes(), RESEND.to_ne_bytes(), [0; 4], [0; 4]].concat());
+    let mut buffer = vec![0; 16 << 10];
+    for _ in 0..MOST {
+        let Ok(Next::Message(length)) = fuse::next(device, &mut buffer) else { return };
+        if let Some(refusal) = refusal(&buffer[..length]) {
+            let _nobody_waits = fuse::send(device, &refusal);
+        }
+    }
+}
+
+/// Returns the refusal of a question, where one is waited for. Source: the kernel's include/uapi/linux/fuse.h.
+fn refusal(question: &[u8]) -> Option<Vec<u8>> {
+    const UNANSWERED: [u32; 3] = [2, 36, 42];
+    const IO_ERROR: i32 = -5;
+    let kind = u32::from_ne_bytes(question.get(4..8)?.try_into().ok()?);
+    let number = question.get(8..16)?;
+    let message = [&16_u32.to_ne_bytes()[..], &IO_ERROR.to_ne_bytes(), number].concat();
+    (!UNANSWERED.contains(&kind)).then_some(message)
 }
 
 /// What is to be done inside.
@@ -254,4 +282,19 @@ pub(super) fn clone_device(device: BorrowedFd<'_>, of: Target<'_>) -> Result<Own
     process::wait(pidfd.as_fd())?;
     let said = said?;
     said.fds.into_iter().next().ok_or_else(|| postcard::from_bytes(&said.bytes).unwrap_or_else(|_| died()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_refused_unless_nobody_waits_for_an_answer() {
+        let question =
+            |kind: u32| [&40_u32.to_ne_bytes()[..], &kind.to_ne_bytes(), &[7; 8], &[0; 24]].concat();
+        let expected = [&16_u32.to_ne_bytes()[..], &(-5_i32).to_ne_bytes(), &[7; 8]].concat();
+        assert_eq!(refusal(&question(15)), Some(expected));
+        assert_eq!([2, 36, 42].map(|kind| refusal(&question(kind))), [None, None, None]);
+        assert_eq!([refusal(&[]), refusal(&question(15)[..15])], [None, None]);
+    }
 }

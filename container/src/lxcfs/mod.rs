@@ -104,7 +104,8 @@ pub struct Serving {
     renewed: Cell<(Instant, Duration)>,
     /// Until when another one must serve.
     deadline: Cell<Option<Instant>>,
-    /// Until when the process must have noticed that the container ends.
+    /// The container's end has begun, and until when the process must have noticed that.
+    ends: Cell<bool>,
     notices: Cell<Option<Instant>>,
     /// Nobody could be had, and so the container sees the kernel's files.
     given_up: Cell<bool>,
@@ -166,7 +167,7 @@ impl Serving {
         let (files, connection) = match begun(summoned, false) {
             Err(e) if matches!(e.kind(), Kind::Died | Kind::TimedOut) => {
                 if e.kind() == Kind::TimedOut {
-                    summon::end_hung(&plan.directory, None);
+                    summon::end_hung(&plan.directory, None, |_| false);
                 }
                 begun(Summoned::summon(plan, of.cgroups)?, true)?
             }
@@ -190,6 +191,7 @@ impl Serving {
             last: RefCell::default(),
             renewed: Cell::new((Instant::now(), Duration::ZERO)),
             deadline: Cell::default(),
+            ends: Cell::default(),
             notices: Cell::default(),
             given_up: Cell::default(),
             outcome: RefCell::default(),
@@ -250,7 +252,7 @@ impl Serving {
         match self.state.take() {
             State::Serves(connection) => match socket::receive(connection.as_fd(), ANSWER) {
                 Ok(word) if !word.bytes.is_empty() => {
-                    self.device.take();
+                    self.close();
                     self.notices.take();
                     self.last.replace(Last::said(word));
                 }
@@ -277,7 +279,7 @@ impl Serving {
         let is_over = |time: Option<Instant>| time.is_some_and(|time| Instant::now() >= time);
         if is_over(self.notices.get()) {
             self.notices.take();
-            self.end_hung();
+            self.end_hung(of.init);
         }
         if !is_over(self.state.borrow().due()) {
             return;
@@ -290,8 +292,14 @@ impl Serving {
                 Err(e) => self.try_later(&e, of),
             },
             State::Asked(connection, _) => {
-                summon::end_hung(&self.plan.directory, Some(connection.as_fd()));
-                self.try_later(&unanswered(TAKES_OVER), of);
+                let fd = connection.as_fd();
+                let is_done = |time| summon::has_come(fd, time);
+                match summon::end_hung(&self.plan.directory, Some(fd), is_done) {
+                    None if summon::has_come(fd, Duration::ZERO) => {
+                        drop(self.state.replace(State::Asked(connection, Instant::now() + TAKES_OVER)));
+                    }
+                    _ => self.try_later(&unanswered(TAKES_OVER), of),
+                }
             }
             State::Bare(_) => match self.cover(of) {
                 Ok(work) => drop(self.state.replace(State::Changes(work, None))),
@@ -307,10 +315,12 @@ impl Serving {
 
     /// Has nobody serve any more, since the container's end has begun: a killed process whose question somebody has read and will not
     /// answer ends only when the last device is closed. A process that is stopped, or hangs, does not close its own, and so does not
-    /// have long.
+    /// have long; this one is closed after it.
     pub(crate) fn let_go(&self) {
-        self.device.take();
-        let (State::Serves(connection) | State::Asked(connection, _)) = self.stop_changing() else { return };
+        self.ends.set(true);
+        let (State::Serves(connection) | State::Asked(connection, _)) = self.stop_changing() else {
+            return self.close();
+        };
         let _gone_anyway = socket::end_sending(connection.as_fd());
         self.notices.set(Some(Instant::now() + NOTICED));
         self.state.replace(State::Serves(connection));
@@ -331,20 +341,50 @@ impl Serving {
     /// it does not.
     pub(crate) fn let_end(&self, init: BorrowedFd<'_>) {
         self.let_go();
-        if !event::readable(init, Some(NOTICED)).unwrap_or(true) {
-            self.end_hung();
-        }
+        let last = match self.state.take() {
+            State::Serves(connection) => self.last_of(&connection),
+            _ => None,
+        };
+        self.last.replace(last);
+        self.close();
+        let _ends_for_another_reason = event::readable(init, Some(NOTICED));
     }
 
-    /// Kills the process that serves. The monitors of other containers start the next one.
-    fn end_hung(&self) -> Option<Last> {
-        let connection = self.connection();
-        summon::end_hung(&self.plan.directory, connection.as_ref().map(|connection| connection.as_fd()))
+    /// Returns the last word of the process to a container that has let go, for which it is killed if it does not say it.
+    fn last_of(&self, connection: &OwnedFd) -> Option<Last> {
+        let fd = connection.as_fd();
+        if let LastWord::Said(last) = last_word(fd) {
+            return last;
+        }
+        let ended = summon::end_hung(&self.plan.directory, Some(fd), |time| summon::has_come(fd, time));
+        ended.or_else(|| match summon::has_come(fd, Duration::ZERO).then(|| last_word(fd)) {
+            Some(LastWord::Said(last)) => last,
+            _ => None,
+        })
+    }
+
+    /// Ends the process that serves where it keeps init from its end. The monitors of other containers start the next one.
+    fn end_hung(&self, init: BorrowedFd<'_>) {
+        let connection = self.connection().map(|connection| connection.try_clone());
+        let connection = connection.and_then(std::io::Result::ok);
+        let fd = connection.as_ref().map(AsFd::as_fd);
+        let _heard_of = summon::end_hung(&self.plan.directory, fd, |time| summon::has_come(init, time));
+    }
+
+    /// Closes the device, by which nobody answers any more. What has been asked is refused: a process that has died may have left a thread
+    /// that the kernel does not end before a reader is answered, and that thread has the device as well.
+    fn close(&self) {
+        if let Some(device) = self.device.take() {
+            inside::refuse_all(device.as_fd());
+        }
     }
 
     /// The process has died: another one is to serve, if anybody may ask it.
     fn lack(&self, of: Target<'_>) {
         self.notices.take();
+        if self.ends.get() {
+            return self.close();
+        }
         if self.device.borrow().is_none() {
             return;
         }
@@ -390,7 +430,7 @@ impl Serving {
     /// closed.
     fn is_bare(&self, why: &Error) {
         log::info!("the container's own limits cannot be shown: {why}");
-        self.device.take();
+        self.close();
         self.outcome.replace(Some(Err(why.clone())));
         let (_, waited) = self.renewed.get();
         let pause = (waited * 2).clamp(RARELY[0], RARELY[1]);
@@ -485,12 +525,9 @@ impl Serving {
     pub(crate) fn end(&self, cgroups: &Cgroups) {
         self.let_go();
         if let State::Serves(connection) = self.state.take() {
-            let last = match last_word(connection.as_fd()) {
-                LastWord::Said(last) => last,
-                LastWord::Unsaid => summon::end_hung(&self.plan.directory, Some(connection.as_fd())),
-            };
-            self.last.replace(last);
+            self.last.replace(self.last_of(&connection));
         }
+        self.close();
         if let Some(last) = self.last.take() {
             last.wait(cgroups);
         }

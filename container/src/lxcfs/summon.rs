@@ -101,16 +101,27 @@ pub(super) fn last_word(connection: BorrowedFd<'_>) -> LastWord {
     }
 }
 
-/// Kills the process that serves by a directory, since it does not do what it is asked: it is stopped, or hangs. SIGKILL ends a stopped
-/// one, too. It is known by `connection`, or by one that is made anew: a monitor that has made the socket itself finds its own number at
-/// the first.
-pub(super) fn end_hung(directory: &Path, connection: Option<BorrowedFd<'_>>) -> Option<Last> {
+/// Has the process that serves by a directory go on, since it does not do what it is asked: it may be stopped. Where `is_done` does not
+/// find within a moment that it has done it, it hangs, and is killed, and returned. It is known by `connection`, or by one that is made anew: a
+/// monitor that has made the socket itself finds its own number at the first.
+pub(super) fn end_hung(
+    directory: &Path,
+    connection: Option<BorrowedFd<'_>>,
+    is_done: impl FnOnce(Duration) -> bool,
+) -> Option<Last> {
+    const MOMENT: Duration = Duration::from_secs(1);
     let anew = || socket::connect_at_once(path::open_dir(directory).ok()?.as_fd(), SOCKET).ok();
     let hung = connection.and_then(behind).or_else(|| behind(anew()?.as_fd()))?;
+    // Gently at first: a thread that the kernel has wait for a reader, who waits for an answer, is not ended by SIGKILL.
+    process::send_signal(hung.as_fd(), types::Signal::CONT).ok()?;
+    if is_done(MOMENT) {
+        log::warn!("bryo-lxcfs was stopped, and goes on");
+        return None;
+    }
     log::warn!("bryo-lxcfs does not answer, and is killed");
     process::send_signal(hung.as_fd(), types::Signal::KILL).ok()?;
     // Who comes next is not to find its socket.
-    let _in_time = event::readable(hung.as_fd(), Some(Duration::from_secs(1)));
+    let _in_time = event::readable(hung.as_fd(), Some(MOMENT));
     Some(Last(Some(hung)))
 }
 
@@ -123,11 +134,16 @@ fn behind(connection: BorrowedFd<'_>) -> Option<OwnedFd> {
     (name.trim_end() == NAME).then_some(pidfd)
 }
 
-/// Kills what serves by any directory where a container's start would look for it.
-pub(crate) fn end_hung_of(place: &Place, caller: &Caller) {
+/// Does so to what serves by any directory where a container's start would look for it, if that keeps its init from its end.
+pub(crate) fn end_hung_of(place: &Place, caller: &Caller, init: BorrowedFd<'_>) {
     for runtime in [crate::host::runtime_dir(caller).as_deref(), None] {
-        end_hung(&lxcfs_directory(&place.lxcpath, runtime), None);
+        end_hung(&lxcfs_directory(&place.lxcpath, runtime), None, |time| has_come(init, time));
     }
+}
+
+/// Tells whether there is something to be read, or a process has ended, within some time.
+pub(super) fn has_come(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    event::readable(fd, Some(time)).unwrap_or(false)
 }
 
 pub(super) fn unanswered(patience: Duration) -> Error {
@@ -258,8 +274,12 @@ pub fn renew(lxcpath: &Path, caller: &Caller) -> Result<bool> {
         // The connection ends with the process.
         let ended = socket::send_now(connection.as_fd(), types::MAKE_WAY.as_bytes(), &[])
             .and_then(|()| event::readable(connection.as_fd(), Some(PATIENCE)));
-        if !ended.unwrap_or(false) && end_hung(&path, Some(connection.as_fd())).is_none() {
-            return Err(unanswered(PATIENCE));
+        if !ended.unwrap_or(false) {
+            let fd = connection.as_fd();
+            let _ended_now = end_hung(&path, Some(fd), |time| has_come(fd, time));
+            if !has_come(fd, PATIENCE) {
+                return Err(unanswered(PATIENCE));
+            }
         }
         found = true;
     }
@@ -386,6 +406,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let (directory, _lock) = try_lock(&parent.path().join("bryo-lxcfs")).unwrap().unwrap();
         let _listener = socket::listen_at(directory.as_fd(), SOCKET).unwrap();
-        assert!(end_hung(&parent.path().join("bryo-lxcfs"), Some(monitor.as_fd())).is_none());
+        assert!(end_hung(&parent.path().join("bryo-lxcfs"), Some(monitor.as_fd()), |_| false).is_none());
     }
 }

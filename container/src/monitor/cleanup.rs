@@ -55,9 +55,9 @@ pub(crate) fn clean(
             (cgroups, end_init(&run))
         };
         let (mut cgroups, mut init) = end();
-        if run.living_init().is_some() {
+        if let Some(living) = run.living_init() {
             // A process of the container's that has asked for one of its files does not end before it is answered.
-            lxcfs::end_hung_of(place, caller);
+            lxcfs::end_hung_of(place, caller, living.as_fd());
             (cgroups, init) = end();
         }
         // The others, where they do not end with init and not with a cgroup.
