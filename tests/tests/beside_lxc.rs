@@ -5,6 +5,7 @@ use tests::{Lab, User, eventually};
 tests::claims! {
     bryo_starts_what_lxc_made: hybrid unified, needs Bryo Lxc, not cell LXC;
     lxc_starts_what_bryo_made: hybrid unified, needs Bryo Lxc, not cell LXC;
+    lxc_does_not_start_what_lies_over_an_image: hybrid unified, needs Bryo Lxc, not cell LXC;
     bryo_leaves_a_container_that_runs_under_lxc_alone: hybrid unified, needs Bryo Lxc, not cell LXC;
     lxc_refuses_to_start_what_runs_under_bryo: hybrid unified, needs Bryo Lxc, not cell LXC;
     a_container_that_lxc_destroys_under_our_hands_is_ended: hybrid unified, needs Bryo Lxc, not cell LXC;
@@ -35,6 +36,32 @@ fn lxc_starts_what_bryo_made(lab: &Lab) {
     ana.real_lxc("attach", ["-n", "web", "--", "hostname"]).succeeds().stdout_is("web\n");
     ana.real_lxc("stop", ["-n", "web"]).succeeds();
     ana.real_lxc("destroy", ["-n", "web"]).succeeds();
+}
+
+/// LXC mounts the overlay without `userxattr`: what Bryo has marked as replaced would show again, and what is below could not be
+/// removed. The way to the image is closed to container root, so it does not come so far.
+fn lxc_does_not_start_what_lies_over_an_image(lab: &Lab) {
+    let ana = ana_of_lxc(lab);
+    ana.bryo(["image", "import", "/run/bryo-lab/rootfs/busybox.tar.xz", "mine/1"]).succeeds();
+    ana.bryo(["create", "web", "mine/1"]).succeeds().stderr_contains("created over mine/1");
+    ana.open_home_for_real_lxc();
+    let refused = ana.real_lxc("start", ["-n", "web"]).seconds(20).output();
+    assert!(refused.status() != 0, "lxc-start claims success");
+    let replace = "rm -r /srv/kept && mkdir /srv/kept && touch /srv/kept/own";
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "sh", "-c", replace]).succeeds();
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    let refused = ana.real_lxc("start", ["-n", "web"]).seconds(20).output();
+    assert!(refused.status() != 0, "lxc-start claims success");
+    ana.bryo(["start", "web"]).succeeds();
+    ana.bryo(["exec", "web", "--", "ls", "/srv/kept"]).succeeds().stdout_is("own\n");
+    ana.bryo(["stop", "-k", "web"]).succeeds();
+    ana.bryo(["destroy", "web"]).succeeds();
+    // One of its own it starts.
+    ana.bryo(["create", "web", "mine/1", "--full"]).succeeds();
+    ana.real_lxc("start", ["-n", "web"]).succeeds();
+    ana.real_lxc("stop", ["-n", "web", "-k"]).succeeds();
+    eventually("web is stopped", || ana.bryo(["destroy", "web"]).output().status() == 0);
 }
 
 fn bryo_leaves_a_container_that_runs_under_lxc_alone(lab: &Lab) {

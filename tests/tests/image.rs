@@ -20,6 +20,8 @@ tests::claims! {
     images_that_lxc_has_fetched_are_used: hybrid, needs Bryo;
     the_template_download_takes_lxcs_options: hybrid, needs Bryo;
     an_image_of_a_registry_runs_as_it_says: hybrid, needs Bryo;
+    debians_registry_is_a_registry: hybrid, needs Bryo;
+    who_is_a_user_in_an_image_makes_files_of_his_own_and_changes_none_of_the_image: hybrid, needs Bryo, not cell INIT;
     an_index_needs_the_signature_of_a_key_that_was_chosen: hybrid, needs Bryo;
     a_lock_gives_the_same_files_whatever_the_server_has_since: hybrid, needs Bryo, not cell INIT;
     a_lock_holds_where_a_registrys_tag_has_moved: hybrid, needs Bryo, not cell INIT;
@@ -529,4 +531,55 @@ fn an_index_needs_the_signature_of_a_key_that_was_chosen(lab: &Lab) {
     ana.sh(&format!("mv sig {list}.asc")).succeeds();
     ana.bryo(["image", "pull", "debian/13"]).succeeds();
     assert!(!ana.processes().iter().any(|process| process.command.contains("gpgv")));
+}
+
+fn who_is_a_user_in_an_image_makes_files_of_his_own_and_changes_none_of_the_image(lab: &Lab) {
+    let ana = lab.user("ana");
+    pulls(ana);
+    ana.bryo(["create", "web", "debian/13"]).succeeds();
+    ana.sh("mkdir src").succeeds();
+    let create = ["create", "dev", "debian/13", "--share", "src"];
+    ana.bryo(create).succeeds().stderr_contains("created over").stderr_contains("you are ");
+    // In another id map it is another tree.
+    let unpacked = bases(ana);
+    assert_eq!(unpacked.len(), 2, "{unpacked:?}");
+    let before: Vec<_> = unpacked.iter().map(|base| listing(&base.join("rootfs"))).collect();
+    ana.bryo(["start", "dev"]).succeeds();
+    let (uid, src) = (ana.account().uid, ana.home().join("src"));
+    let work =
+        format!("id -u; cd {} && echo x >made; echo y >$HOME/own; stat -c %u $HOME/own", src.display());
+    let said = ana.bryo(["shell", "dev", "--", "sh", "-c", &work]).succeeds();
+    said.stdout_is(format!("{uid}\n{uid}\n"));
+    ana.sh("stat -c %U src/made").succeeds().stdout_is(format!("{}\n", ana.account().login));
+    ana.bryo(["exec", "dev", "--", "sh", "-c", "echo root >>/etc/passwd; rm /srv/kept/plain"]).succeeds();
+    ana.bryo(["stop", "-k", "dev"]).succeeds();
+    ana.bryo(["destroy", "dev"]).succeeds();
+    assert_eq!(unpacked.iter().map(|base| listing(&base.join("rootfs"))).collect::<Vec<_>>(), before);
+    ana.bryo(["destroy", "web"]).succeeds();
+}
+
+/// What [`REGISTRY`] makes, where docker-registry keeps its files. Source: its storage's `paths.go`.
+const DEBIANS: &str = r#"from=reg/v2/ana/web to=store/docker/registry/v2
+keep() { mkdir -p $to/blobs/sha256/${1%${1#??}}/$1; cp $2 $to/blobs/sha256/${1%${1#??}}/$1/data; }
+link() { mkdir -p $to/repositories/ana/web/$1; printf sha256:$2 >$to/repositories/ana/web/$1/link; }
+for file in $from/blobs/*; do sum=${file##*:}; keep $sum $file; link _layers/sha256/$sum $sum; done
+kind=application/vnd.oci.image
+sed 's|^{|{"schemaVersion": 2, "mediaType": "'$kind'.manifest.v1+json", |; s|layer.v1.tar+gzip|config.v1+json|' $from/manifests/3 >manifest.json
+sum=$(sha256sum manifest.json) sum=${sum%% *}; keep $sum manifest.json
+link _manifests/revisions/sha256/$sum $sum; link _manifests/tags/3/current $sum; link _manifests/tags/3/index/sha256/$sum $sum
+printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s/store}}\nhttp: {addr: "127.0.0.1:8768"}\n' $PWD >registry.yml
+exec docker-registry serve registry.yml"#;
+
+fn debians_registry_is_a_registry(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(&REGISTRY.replace("exec busybox httpd", "true busybox httpd")).succeeds();
+    let _registry = ana.sh(DEBIANS).background();
+    let image = "docker:localhost:8768/ana/web:3";
+    within(60, "the registry answers", || ana.bryo(["image", "pull", image]).output().status() == 0);
+    ana.bryo(["run", image]).succeeds().stdout_is("served at  last\n");
+    ana.bryo(["run", image, "--", "cat", "/etc/new"]).succeeds().stdout_is("new\n");
+    ana.bryo(["image", "pull", "docker:localhost:8768/ana/web:4"]).exits(1).stderr_contains("has no image");
+    ana.bryo(["image", "pull", "docker:localhost:8768/ana/web:3", "--lock", "bryo.lock"]).succeeds();
+    ana.bryo(["image", "rm", image]).succeeds();
+    ana.bryo(["run", "--locked", image]).succeeds().stdout_is("served at  last\n");
 }

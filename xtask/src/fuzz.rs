@@ -1,5 +1,5 @@
 //! Fuzzes what reads text of an image's making (configurations, profiles of system calls, mounts), what the privileged
-//! helpers read, and what the process that shows containers their limits does.
+//! helpers read, what servers and images say, and what the process that shows containers their limits reads.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ struct Target {
     longest: usize,
 }
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 13] = [
     of_config("configuration", "config/tests/corpus"),
     of_config("seccomp", "config/share"),
     of_config("mounts", "config/tests/corpus"),
@@ -26,6 +26,9 @@ const TARGETS: [Target; 10] = [
     of_helpers("subid", "helpers/fuzz/seeds/subid"),
     of_helpers("argv", "helpers/fuzz/seeds/argv"),
     of_helpers("netlink", "helpers/fuzz/seeds/netlink"),
+    of_image("index", "image/fuzz/seeds/index"),
+    of_image("manifest", "image/fuzz/seeds/manifest"),
+    of_image("headers", "image/fuzz/seeds/headers"),
     of_lxcfs("fuse", "lxcfs/fuzz/seeds/fuse"),
     of_lxcfs("host", "lxcfs/tests/host"),
     of_lxcfs("cgroup", "lxcfs/fuzz/seeds/cgroup"),
@@ -37,6 +40,10 @@ const fn of_config(name: &'static str, seeds: &'static str) -> Target {
 
 const fn of_helpers(name: &'static str, seeds: &'static str) -> Target {
     Target { name, directory: "helpers/fuzz", seeds, longest: 4096 }
+}
+
+const fn of_image(name: &'static str, seeds: &'static str) -> Target {
+    Target { name, directory: "image/fuzz", seeds, longest: 16 << 10 }
 }
 
 const fn of_lxcfs(name: &'static str, seeds: &'static str) -> Target {
@@ -82,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_target_is_listed_and_has_something_to_start_from() {
-        for directory in ["config/fuzz", "helpers/fuzz", "lxcfs/fuzz"] {
+        for directory in ["config/fuzz", "helpers/fuzz", "image/fuzz", "lxcfs/fuzz"] {
             let sources = fs::read_dir(root().join(directory).join("targets")).unwrap();
             let mut sources: Vec<_> =
                 sources.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();

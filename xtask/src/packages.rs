@@ -28,6 +28,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("dnsmasq-base", "the addresses and names of a bridge"),
     ("iptables", "the firewalls of Docker and ufw"),
     ("openssl", "the certificates of image servers"),
+    ("docker-registry", "a registry that others have made"),
     ("gpgv", "the signatures of image servers"),
     ("gpg", "the keys that make them"),
     ("gpg-agent", "the same"),

@@ -16,6 +16,17 @@ fn refused(archive: Vec<u8>, words: &[&str]) {
     let scratch = Scratch::new();
     scratch.unpack(&archive).assert_refused(words);
     scratch.assert_outside_untouched();
+    harmless_as_a_layer(&archive);
+}
+
+/// A layer may replace what other archives may not, and reaches no further; nor does one of two over the same.
+fn harmless_as_a_layer(archive: &[u8]) {
+    let scratch = Scratch::new();
+    for _ in 0..2 {
+        let ended = scratch.unpack_as("unpack", archive, &["--layer"]);
+        assert!(matches!(ended.status, Some(0 | 1)), "{ended:?}");
+        scratch.assert_outside_untouched();
+    }
 }
 
 #[test]
@@ -34,6 +45,7 @@ fn a_file_is_not_written_through_a_link() {
     let archive = Archive::new().symlink("f", target.to_str().unwrap()).file("f", "inside").end();
     scratch.unpack(&archive).report();
     scratch.assert_outside_untouched();
+    harmless_as_a_layer(&archive);
     assert_eq!(fs::read_to_string(scratch.root().join("f")).unwrap(), "inside");
     assert!(fs::symlink_metadata(scratch.root().join("f")).unwrap().is_file());
 }
@@ -232,6 +244,7 @@ fn harmless(archive: Vec<u8>) -> Scratch {
     let ended = scratch.unpack(&archive);
     assert!(matches!(ended.status, Some(0 | 1)), "{ended:?}");
     scratch.assert_outside_untouched();
+    harmless_as_a_layer(&archive);
     scratch
 }
 
