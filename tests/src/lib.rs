@@ -37,6 +37,7 @@ mod claim;
 mod clean;
 mod command;
 pub mod filter;
+pub mod image_server;
 pub mod lab;
 pub mod leaks;
 mod many;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tests::image_server::{self, URL as SERVER};
 use tests::{Background, Lab, User, within};
 
 tests::claims! {
@@ -28,27 +29,10 @@ tests::claims! {
     without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
 }
 
-/// Serves the busybox root file system as an image server does, on loopback of the lab's own.
-const SERVE: &str = r#"mkdir -p www/streams/v1 www/images
-cp /run/bryo-lab/rootfs/busybox.tar.xz www/images/root.tar.xz
-printf 'architecture: x86_64\nproperties:\n  os: debian\n  description: a small one\n' >metadata.yaml
-tar -cJf www/images/incus.tar.xz metadata.yaml
-item() {
-    sum=$(sha256sum www/images/$1) size=$(stat -c %s www/images/$1)
-    printf '"%s": {"ftype": "%s", "path": "images/%s", "size": %s, "sha256": "%s"}' $1 $1 $1 $size ${sum%% *}
-}
-build='"os": "Debian", "release": "trixie", "aliases": "debian/13", "variant": "default", "arch": "'$(uname -m)'"'
-items="$(item root.tar.xz), $(item incus.tar.xz)"
-echo '{"products": {"a": {'$build', "versions": {"20261125_05:24": {"items": {'$items'}}}}}}' >www/streams/v1/images.json
-echo '{"index": {"a": {"datatype": "image-downloads", "path": "streams/v1/images.json"}}}' >www/streams/v1/index.json
-exec busybox httpd -f -p 127.0.0.1:8765 -h www"#;
-
-const SERVER: &str = "http://127.0.0.1:8765";
-
-/// Starts the server of [`SERVE`], and makes it the one of the user's settings.
+/// Starts the image server, and makes it the one of the user's settings.
 fn serves(ana: User<'_>) -> Background {
-    let server = ana.sh(SERVE).background();
-    ana.write(".config/bryo/config.toml", &format!("[image]\nserver = \"{SERVER}\"\n"));
+    let server = image_server::start(ana);
+    image_server::choose(ana);
     within(60, "the server answers", || ana.bryo(["image", "ls", "--remote"]).output().status() == 0);
     server
 }
@@ -112,7 +96,7 @@ fn a_run_that_waits_for_a_server_ends_when_its_time_is_over(lab: &Lab) {
     assert!(!ana.processes().iter().any(|process| process.command.contains("bryo-fetch")));
 }
 
-/// Has the image of [`SERVE`] in the store.
+/// Has the image of [`image_server`] in the store.
 fn pulls(ana: User<'_>) {
     let server = serves(ana);
     ana.bryo(["image", "pull", "debian/13"]).succeeds();
@@ -413,7 +397,7 @@ fn without_a_name_it_is_this_machines_own_distribution(lab: &Lab) {
     drop(server);
 }
 
-/// Adds a newer build of the image of [`SERVE`], which has a file more.
+/// Adds a newer build of the image of [`image_server`], which has a file more.
 const NEWER: &str = r#"mkdir -p more/etc; echo newer >more/etc/newer; xz -dc /run/bryo-lab/rootfs/busybox.tar.xz >newer.tar
 tar -rf newer.tar -C more etc/newer; xz -1 newer.tar; mv newer.tar.xz www/images
 item() {
@@ -494,7 +478,7 @@ fn a_lock_holds_where_a_registrys_tag_has_moved(lab: &Lab) {
     ben.bryo(["run", image, "--", "ls", "/etc/new"]).exits(1);
 }
 
-/// Signs the index of [`SERVE`], with the first of two keys.
+/// Signs the index of [`image_server`], with the first of two keys.
 const SIGN: &str = r#"export GNUPGHOME=$HOME/keys; mkdir -m 700 keys
 for who in images other; do
     gpg --batch --quiet --passphrase '' --quick-generate-key $who@example.org default default never

@@ -80,7 +80,7 @@ fn cleaned_up(stage: &Stage<'_>, verb: Verb, status: i32) -> Result<(), String> 
         Verb::Exec | Verb::Halt | Verb::Stop | Verb::Destroy if status != 0 => {
             Err("it fails for want of space".to_owned())
         }
-        Verb::Create | Verb::Run if status != 0 => stage.require_clean(false),
+        Verb::Create | Verb::Image | Verb::Run if status != 0 => stage.require_clean(false),
         Verb::Start if status != 0 => stage.require_clean(true),
         _ => Ok(()),
     }

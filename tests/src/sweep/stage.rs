@@ -7,19 +7,24 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Verb;
 use crate::command::wait_until;
-use crate::{Lab, Output, Process, User, cgroups, leaks, processes};
+use crate::{Background, Lab, Output, Process, User, cgroups, image_server, leaks, processes};
 
 /// The container.
 pub(crate) const WEB: &str = "web";
 
 /// What it is created from, in the user's home: small, so that unpacking it makes few system calls, but of every kind.
 pub(crate) const ARCHIVE: &str = "small.tar.zst";
+/// The same as an image of the store.
+pub(crate) const IMAGE: &str = "small/1";
+/// Where images are, in the user's home.
+const IMAGES: &str = ".local/share/bryo/images";
 const MAKE_ARCHIVE: &str = include_str!("archive.sh");
 
 /// By how many ids the files of a container lie elsewhere that is remapped.
@@ -37,6 +42,8 @@ pub(crate) struct Stage<'lab> {
     reference: PathBuf,
     whole: Manifest,
     before: BTreeSet<String>,
+    /// Another user's image server.
+    _server: Mutex<Option<Background>>,
 }
 
 /// Every file of a container: kind, mode, owner, size, and contents or target.
@@ -48,13 +55,19 @@ impl<'lab> Stage<'lab> {
         let ana = lab.user("ana");
         let home = ana.home();
         shell(MAKE_ARCHIVE, &[&home.join(ARCHIVE)])?;
-        ana.bryo(Verb::Create.words()).succeeds();
+        let made_by = if verb == Verb::Image { Verb::Image } else { Verb::Create };
+        if verb == Verb::Image {
+            ana.bryo(["image", "import", ARCHIVE, IMAGE]).succeeds();
+        }
+        ana.bryo(made_by.words()).succeeds();
+        let server = (verb == Verb::Pull).then(|| serve(lab, ana)).transpose()?;
         let mut stage = Self {
             lab,
             ana,
             reference: home.join("reference"),
             whole: Manifest::new(),
             before: BTreeSet::new(),
+            _server: Mutex::new(server),
         };
         copy(&stage.web(), &stage.reference)?;
         if verb == Verb::Net {
@@ -115,6 +128,17 @@ impl<'lab> Stage<'lab> {
         let written = manifest(&self.web())?.remove(config).context("a remap keeps the configuration")?;
         self.whole.insert(config.to_owned(), written);
         self.damage().map_or(Ok(()), |damage| bail!("{damage}"))
+    }
+
+    /// Removes all images.
+    pub(crate) fn forget_images(&self) -> Result<()> {
+        remove(&self.ana.home().join(IMAGES))
+    }
+
+    /// Returns what is in the directories of the store.
+    pub(crate) fn in_store(&self) -> Vec<String> {
+        let dirs = ["blobs", "bases", "names", "partial"].map(|dir| self.ana.home().join(IMAGES).join(dir));
+        dirs.iter().flat_map(|dir| names(dir)).collect()
     }
 
     /// Remembers what there is now: nothing else may be there later.
@@ -233,6 +257,15 @@ impl<'lab> Stage<'lab> {
     pub(crate) fn bryo(&self, words: &[&str]) -> Output {
         self.ana.bryo(words).seconds(30).output()
     }
+}
+
+/// Has another user serve an image, who goes on when all processes of the user's are ended.
+fn serve(lab: &Lab, ana: User<'_>) -> Result<Background> {
+    let server = image_server::start(lab.user("ben"));
+    image_server::choose(ana);
+    let answers = || ana.bryo(["image", "ls", "--remote"]).output().status() == 0;
+    ensure!(wait_until(Duration::from_secs(60), answers), "the image server does not answer");
+    Ok(server)
 }
 
 /// Lists a directory; one that is not there is empty.

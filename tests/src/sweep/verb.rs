@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 
-use super::stage::{ARCHIVE, SETTLE, Stage, WEB};
+use super::stage::{ARCHIVE, IMAGE, SETTLE, Stage, WEB};
 use crate::command::wait_until;
 use crate::{Command, Output};
 
@@ -30,10 +30,14 @@ pub enum Verb {
     Run,
     /// `bryo destroy web`
     Destroy,
+    /// `bryo create web small/1`, of an image that is in the store and not unpacked.
+    Image,
+    /// `bryo image pull debian/13`, of which nothing is in the store.
+    Pull,
 }
 
 /// Each with its name and its command line, in the order of a container's life.
-const TABLE: [(Verb, &str, &[&str]); 9] = [
+const TABLE: [(Verb, &str, &[&str]); 11] = [
     (Verb::Create, "create", &["create", WEB, ARCHIVE]),
     (Verb::Start, "start", &["start", WEB]),
     (Verb::Net, "net", &["start", WEB, "-p", "18080:80"]),
@@ -43,6 +47,8 @@ const TABLE: [(Verb, &str, &[&str]); 9] = [
     (Verb::Remap, "remap", &["remap", WEB]),
     (Verb::Run, "run", &["run", "-n", WEB, ARCHIVE, "--", "true"]),
     (Verb::Destroy, "destroy", &["destroy", WEB]),
+    (Verb::Image, "image", &["create", WEB, IMAGE]),
+    (Verb::Pull, "pull", &["image", "pull", "debian/13"]),
 ];
 
 /// All of them.
@@ -110,6 +116,10 @@ impl Verb {
     pub(crate) fn prepare(self, stage: &Stage<'_>) -> Result<()> {
         match self {
             Self::Create | Self::Run => Ok(()),
+            Self::Image => {
+                ok(&stage.bryo(&["image", "gc", "--unpacked"]), "preparing").map_err(anyhow::Error::msg)
+            }
+            Self::Pull => stage.forget_images(),
             Self::Destroy | Self::Remap => stage.place(),
             Self::Start | Self::Net => stage.make_whole(),
             Self::Exec | Self::Halt | Self::Stop => {
@@ -135,7 +145,8 @@ impl Verb {
         }
         let succeeded = !fate.is_killed() && output.status() == 0;
         match self {
-            Self::Create => created(stage, succeeded),
+            Self::Create | Self::Image => created(self, stage, succeeded),
+            Self::Pull => pulled(stage, succeeded),
             Self::Start | Self::Net => started(stage, succeeded && !fate.outlived, fate.limited),
             Self::Exec => answered(stage, fate),
             Self::Halt | Self::Stop => stopped(stage, succeeded),
@@ -146,7 +157,7 @@ impl Verb {
     }
 }
 
-fn created(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
+fn created(verb: Verb, stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
     let whole = stage.looks_whole();
     if whole && let Some(damage) = stage.damage() {
         return Err(format!("a half-made container looks whole: {damage}"));
@@ -158,7 +169,7 @@ fn created(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
     if listed != whole {
         return Err(format!("the container is whole: {whole}, listed: {listed}"));
     }
-    let again = stage.bryo(Verb::Create.words());
+    let again = stage.bryo(verb.words());
     no_panic(&again)?;
     match (whole, again.status()) {
         (true, 1) if again.stderr.contains("exists already") => {}
@@ -170,6 +181,25 @@ fn created(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
     }
     lives(stage)?;
     ok(&stage.bryo(Verb::Destroy.words()), "the destroy after it")?;
+    stage.require_clean(false)
+}
+
+/// Requires that a name means whole files, whoever died, and that the next fetch brings them and leaves nothing beside them.
+fn pulled(stage: &Stage<'_>, succeeded: bool) -> Result<(), String> {
+    let listed = stage.bryo(&["image", "ls"]);
+    ok(&listed, "the next image ls")?;
+    let is_there = listed.stdout.contains("debian/trixie/");
+    if succeeded && !is_there {
+        return Err("it succeeded, and there is no image".to_owned());
+    }
+    ok(&stage.bryo(&["image", "verify"]), "what is there is not whole")?;
+    ok(&stage.bryo(Verb::Pull.words()), "the next pull")?;
+    ok(&stage.bryo(&["image", "verify"]), "after the next pull")?;
+    ok(&stage.bryo(&["image", "rm", "debian/13"]), "the image rm after it")?;
+    let left = stage.in_store();
+    if !left.is_empty() {
+        return Err(format!("left behind in the store: {left:?}"));
+    }
     stage.require_clean(false)
 }
 
