@@ -529,12 +529,12 @@ fn who_is_a_user_in_an_image_makes_files_of_his_own_and_changes_none_of_the_imag
     assert_eq!(unpacked.len(), 2, "{unpacked:?}");
     let before: Vec<_> = unpacked.iter().map(|base| listing(&base.join("rootfs"))).collect();
     ana.bryo(["start", "dev"]).succeeds();
-    let (uid, src) = (ana.account().uid, ana.home().join("src"));
+    let (uid, login, src) = (ana.account().uid, &ana.account().login, ana.home().join("src"));
     let work =
-        format!("id -u; cd {} && echo x >made; echo y >$HOME/own; stat -c %u $HOME/own", src.display());
-    let said = ana.bryo(["shell", "dev", "--", "sh", "-c", &work]).succeeds();
+        format!("id -u; echo x >{}/made; echo y >~{login}/own; stat -c %u ~{login}/own", src.display());
+    let said = ana.bryo(["exec", "-u", login, "dev", "--", "sh", "-c", &work]).succeeds();
     said.stdout_is(format!("{uid}\n{uid}\n"));
-    ana.sh("stat -c %U src/made").succeeds().stdout_is(format!("{}\n", ana.account().login));
+    ana.sh("stat -c %U src/made").succeeds().stdout_is(format!("{login}\n"));
     ana.bryo(["exec", "dev", "--", "sh", "-c", "echo root >>/etc/passwd; rm /srv/kept/plain"]).succeeds();
     ana.bryo(["stop", "-k", "dev"]).succeeds();
     ana.bryo(["destroy", "dev"]).succeeds();
