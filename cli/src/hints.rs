@@ -153,6 +153,7 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
         Kind::Fetch => FETCH.to_owned(),
+        Kind::Foreign => FOREIGN.to_owned(),
         Kind::NoImage => {
             "bryo image ls shows those that are, bryo image ls --remote those of the server".to_owned()
         }
@@ -188,8 +189,12 @@ fn port(cause: &str, name: &str) -> String {
 }
 
 /// What an image can be.
-const IMAGE: &str = "an image is a directory or an archive (.tar, .tar.gz, .tar.xz, .tar.zst) of a root file system; \
+const IMAGE: &str = "an image is a directory or an archive (.tar, .tar.gz, .tar.xz, .tar.zst, .tar.bz2, .squashfs) of a root file system; \
                      bryo create --help tells more";
+
+/// What has the programs of another architecture run.
+const FOREIGN: &str = "install qemu-user-static, or qemu-user-binfmt where there is no such package any more: they register interpreters \
+                       with the flag F";
 
 /// What an image can be where no server has it.
 const FETCH: &str = "bryo image ls --remote shows what the server has; without one a container is made from an archive or a directory \

@@ -4,6 +4,7 @@
 
 mod bar;
 mod booting;
+mod bootstrap;
 mod bounds;
 mod cmd;
 mod console;

@@ -9,11 +9,12 @@ use config::images::Record;
 
 use container::create::{self, CreateRequest, Created, Files, Template};
 use container::place::Place;
-use container::{Doing, Error, Kind, Result};
+use container::{Doing, Error, Kind, Result, foreign};
 use types::Published;
-use types::source::{Form, ImageName, Reference, Source, Tag};
+use types::source::{Form, ImageName, Reference, Source, Tag, Word};
 
 use crate::bar::Bar;
+use crate::bootstrap;
 use crate::bounds::Bounds;
 use crate::context::{Context, from_io};
 use crate::download;
@@ -98,7 +99,7 @@ fn header(wanted: &Wanted) -> Vec<String> {
 }
 
 /// The templates and their options, which stand after `--`.
-const TEMPLATES: [(&str, &[Opt]); 5] = [
+const TEMPLATES: [(&str, &[Opt]); 7] = [
     (DOWNLOAD, download::OPTIONS),
     (
         "local",
@@ -114,6 +115,8 @@ const TEMPLATES: [(&str, &[Opt]); 5] = [
         ],
     ),
     ("busybox", &[value("", "busybox-path", "FILE", "a static busybox")]),
+    ("debian", bootstrap::OPTIONS),
+    ("ubuntu", bootstrap::OPTIONS),
     ("host", &[]),
     ("none", &[]),
 ];
@@ -155,7 +158,8 @@ fn alone(name: &str, arguments: &[String]) -> Result<Template> {
     let given = given(name, arguments)?;
     match name {
         "local" => local(&given),
-        "busybox" => busybox(given.value("busybox-path")),
+        "busybox" => Ok(Template::Busybox { program: given.value("busybox-path").map(PathBuf::from) }),
+        "debian" | "ubuntu" => bootstrap::template(name, &given),
         "host" => Ok(Template::Host),
         _ => Ok(Template::None),
     }
@@ -198,21 +202,6 @@ pub(crate) fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
         .doing_with(|| format!("opening {}", path.display()))
 }
 
-fn busybox(path: Option<&str>) -> Result<Template> {
-    if let Some(path) = path {
-        return Ok(Template::Busybox { program: path.into() });
-    }
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(PathBuf::from);
-    let mut candidates = std::env::split_paths(&search).chain(usual).map(|dir| dir.join("busybox"));
-    let missing = || {
-        let cause =
-            "there is no busybox on this host: install busybox-static, or name one with --busybox-path";
-        Error::new(Kind::Image, cause)
-    };
-    Ok(Template::Busybox { program: candidates.find(|path| path.is_file()).ok_or_else(missing)? })
-}
-
 /// Returns the template of an image, fetched where it is a name.
 ///
 /// # Errors
@@ -226,6 +215,10 @@ pub(crate) fn from_image(
     let word = word.to_owned();
     if word == STDIN && how.lock.is_wanted() {
         return Err(how.lock.refusal(&word));
+    }
+    if how.arch.is_some() && (word == STDIN || !matches!(source(&word)?, Source::Named(_))) {
+        let cause = format!("--arch is for names of the image server's images, and {word} is none");
+        return Err(Error::new(Kind::Usage, cause));
     }
     if word == STDIN {
         return Ok((Template::Files(files(Path::new(STDIN))?), "standard input".to_owned()));
@@ -251,6 +244,9 @@ pub(crate) struct How {
     /// Copy the image, in place of an overlay over what all containers of it share
     #[arg(long)]
     pub(crate) full: bool,
+    /// The architecture of an image of the image server, where that is not this machine's: arm64, riscv64
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<Word>,
     #[command(flatten)]
     pub(crate) from: From,
     #[command(flatten)]
@@ -287,6 +283,10 @@ pub(crate) fn named(
     how: &How,
     bounds: Option<&Bounds>,
 ) -> Result<(Template, String)> {
+    let name = &ImageName { arch: name.arch.clone().or_else(|| how.arch.clone()), ..name.clone() };
+    if let Some(arch) = &name.arch {
+        foreign::check(arch.as_str())?;
+    }
     let (images, word) = (Images::new()?, name.to_string());
     let image = match how.entry(&word)? {
         Some(entry) => exact(context, &word, &entry, &how.from, bounds)?,
@@ -405,6 +405,7 @@ pub(crate) fn image_name(word: &str) -> Result<ImageName> {
 pub(crate) const OFFLINE: &str = "\
 without an image server a container is made from one of these:
   bryo create web ./rootfs.tar.zst    an archive or a directory
+  bryo create web -t debian           made of packages, by mmdebstrap or debootstrap
   bryo create web -t busybox          a static busybox
   bryo create web -t host             this machine's own programs, read-only
 bryo image ls shows the images that are here, bryo image ls --remote those of the server";
@@ -414,6 +415,7 @@ pub(crate) const CHOICES: &str = "\
 a container is made from one of these:
   bryo create web debian/13           an image of the image server
   bryo create web ./rootfs.tar.zst    an archive or a directory
+  bryo create web -t debian           made of packages, by mmdebstrap or debootstrap
   bryo create web -t busybox          a static busybox
   bryo create web -t host             this machine's own programs, read-only";
 
@@ -430,7 +432,9 @@ mod tests {
         assert!(matches!(alone("none", &[]), Ok(Template::None)));
         let path = words(&["--busybox-path", "/x/busybox"]);
         let made = alone("busybox", &path).unwrap();
-        assert!(matches!(made, Template::Busybox { program } if program == Path::new("/x/busybox")));
+        assert!(
+            matches!(made, Template::Busybox { program: Some(program) } if program == Path::new("/x/busybox"))
+        );
         assert!(alone("none", &path).is_err());
         assert!(alone("none", &words(&["x"])).is_err());
     }

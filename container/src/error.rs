@@ -55,6 +55,8 @@ pub enum Kind {
     Fetch,
     /// An image is not in the store.
     NoImage,
+    /// A root file system is of another architecture, whose programs do not run here.
+    Foreign,
     /// A program cannot be run: not there.
     ProgramMissing,
     /// A program cannot be run: not executable.

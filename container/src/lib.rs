@@ -17,6 +17,7 @@ pub mod destroy;
 pub mod devices;
 pub mod doctor;
 mod error;
+pub mod foreign;
 mod helper;
 pub mod hooks;
 pub mod host;

@@ -16,6 +16,8 @@ pub enum Need {
     Lxc,
     /// The Debian root file system with systemd.
     Debian,
+    /// An archive of Debian's packages, and what makes a system of them.
+    Packages,
     /// Eight users instead of two.
     Crowd,
     /// What makes and reads a squashfs.
@@ -116,6 +118,9 @@ impl Need {
             Self::Lxc => (!Path::new(LXC_START).exists()).then(|| format!("{LXC_START} is not installed")),
             Self::Debian => {
                 rootfs::debian().err().map(|error| format!("no Debian root file system: {error:#}"))
+            }
+            Self::Packages => {
+                rootfs::packages().err().map(|error| format!("no archive of packages: {error:#}"))
             }
             Self::Crowd => None,
             Self::Squashfs => lacks(&["mksquashfs", "unsquashfs"]),

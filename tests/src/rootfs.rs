@@ -32,6 +32,12 @@ const DEBIAN: Recipe = Recipe {
     needs: &["mmdebstrap", "tar", "xz", "zstd"],
 };
 
+const PACKAGES: Recipe = Recipe {
+    name: "packages",
+    script: include_str!("rootfs/packages.sh"),
+    needs: &["mmdebstrap", "dpkg-deb"],
+};
+
 /// Returns the directory of the cache. In a lab it appears, read-only, as `/run/bryo-lab/rootfs`.
 pub fn cache() -> PathBuf {
     source_root().join("target/rootfs")
@@ -53,6 +59,14 @@ pub fn busybox() -> Result<()> {
 /// The caller is not root, mmdebstrap is missing, or it fails.
 pub fn debian() -> Result<()> {
     DEBIAN.make()
+}
+
+/// Makes an archive of Debian's packages when it is missing: the directory `packages`, as apt reads it.
+///
+/// # Errors
+/// The caller is not root, mmdebstrap is missing, or it fails.
+pub fn packages() -> Result<()> {
+    PACKAGES.make()
 }
 
 impl Recipe {

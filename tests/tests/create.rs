@@ -28,6 +28,10 @@ tests::claims! {
     a_hostile_squashfs_leaves_nothing: hybrid cell, needs Bryo Squashfs;
     standard_input_is_an_archive_too: hybrid cell, needs Bryo;
     what_metadata_says_of_files_is_done_and_no_more: hybrid, not cell ONE_ID;
+    a_debian_of_packages_boots: hybrid, needs Bryo Packages, not cell SYSTEMD;
+    packages_that_cannot_be_had_leave_nothing: hybrid cell, needs Bryo Packages;
+    without_a_static_busybox_the_distributions_package_is_fetched: hybrid cell, needs Bryo Packages;
+    another_architecture_needs_an_interpreter_that_containers_find: hybrid cell, needs Bryo Packages;
     lxcs_own_template_makes_a_container_that_starts: hybrid unified, needs Lxc, not cell INIT;
     a_template_is_given_what_lxc_gives_it: hybrid cell, needs Bryo;
     a_hostile_template_gets_nothing_of_the_user_and_leaves_nothing: hybrid cell, needs Bryo;
@@ -357,6 +361,109 @@ fn what_was_there_before_is_not_removed(lab: &Lab) {
     ana.sh("cat .local/share/lxc/web/rootfs/file; rm -r .local/share/lxc/web")
         .succeeds()
         .stdout_is("precious");
+}
+
+/// As a line of sources.list.
+const PACKAGES: &str = "deb [trusted=yes] copy:/run/bryo-lab/rootfs/packages bookworm main";
+
+fn a_debian_of_packages_boots(lab: &Lab) {
+    let ana = lab.user("ana");
+    let words = ["create", "deb", "-t", "debian", "--", "-r", "bookworm", "--mirror", PACKAGES];
+    ana.bryo(words).seconds(600).succeeds();
+    let config = fs::read_to_string(ana.lxcpath().join("deb/config")).unwrap_or_default();
+    assert!(config.contains("lxc.include = /usr/share/lxc/config/userns.conf"), "{config}");
+    let script = "systemctl is-enabled systemd-networkd; cat /etc/hostname; stat -c %u /var/cache/apt/archives/partial";
+    let words = ["run", "--boot", "./.local/share/lxc/deb/rootfs", "--", "sh", "-c", script];
+    ana.bryo(words).seconds(300).succeeds().stdout_contains("enabled\n");
+    ana.bryo(["start", "deb"]).succeeds();
+    let booted = || {
+        let asked = ana.bryo(["exec", "deb", "--", "systemctl", "is-system-running"]).output();
+        ["running\n", "degraded\n"].contains(&asked.stdout.as_str())
+    };
+    tests::within(120, "systemd has booted", booted);
+    ana.bryo(["exec", "deb", "--", "cat", "/etc/hostname"]).succeeds().stdout_is("deb\n");
+    ana.destroy("deb");
+}
+
+fn packages_that_cannot_be_had_leave_nothing(lab: &Lab) {
+    let ana = lab.user("ana");
+    let nowhere = "deb [trusted=yes] copy:/run/bryo-lab/nowhere bookworm main";
+    let words = ["create", "deb", "-t", "debian", "--", "-r", "bookworm", "--mirror", nowhere];
+    let refused = ana.bryo(words).seconds(120).exits(1);
+    match lab.view() {
+        tests::View::Cell => refused.stderr_contains("one id"),
+        _ => refused.stderr_contains("running mmdebstrap"),
+    };
+    assert!(!ana.lxcpath().join("deb").exists());
+    ana.bryo(["create", "deb", "-t", "debian", "--", "-r", "--option"])
+        .exits(1)
+        .stderr_contains("no name of a release");
+}
+
+/// A host without busybox.
+const NO_BUSYBOX: &str = r#"mount --bind /dev/null "$(readlink -f "$(command -v busybox)")""#;
+
+/// Its apt has the archive of the test, and has read what is in it.
+const OTHER_APT: &str = "
+for dir in /etc/apt/sources.list.d /var/lib/apt/lists /var/cache/apt; do mount -t tmpfs none $dir; done
+mkdir -p /var/lib/apt/lists/partial /var/cache/apt/archives/partial
+if [ -e /etc/apt/sources.list ]; then mount --bind /dev/null /etc/apt/sources.list; fi
+echo 'deb [trusted=yes] copy:/run/bryo-lab/rootfs/packages bookworm main' >/etc/apt/sources.list.d/test.list
+apt-get --quiet update >&2";
+
+fn without_a_static_busybox_the_distributions_package_is_fetched(lab: &Lab) {
+    let ana = lab.user("ana");
+    let create = || ana.bryo(["create", "web", "-t", "busybox"]);
+    create().amid(format!("{NO_BUSYBOX}{OTHER_APT}")).succeeds();
+    ana.sh("cd .local/share/lxc/web; ls; rootfs/bin/busybox echo static")
+        .succeeds()
+        .stdout_is("config\nrootfs\nstatic\n");
+    ana.bryo(["destroy", "web"]).succeeds();
+    let nothing = "\nmount -t tmpfs none /var/lib/apt/lists";
+    create()
+        .amid(format!("{NO_BUSYBOX}{nothing}"))
+        .exits(1)
+        .stderr_contains("fetching busybox-static")
+        .stderr_contains("apt-get: E:");
+    let no_apt = r#"
+mount --bind /dev/null "$(command -v apt-get)""#;
+    create().amid(format!("{NO_BUSYBOX}{no_apt}")).exits(1).stderr_contains("install busybox-static");
+    assert!(!ana.lxcpath().join("web").exists());
+}
+
+/// What the kernel shows of an interpreter, with these flags.
+fn interpreter(flags: &str) -> String {
+    format!(
+        r"mount -t tmpfs none /proc/sys/fs && mkdir /proc/sys/fs/binfmt_misc && cd /proc/sys/fs/binfmt_misc
+echo enabled >status
+printf 'enabled\ninterpreter /usr/bin/qemu-riscv64-static\nflags: {flags}\noffset 0\n' >qemu-riscv64
+echo magic 7f454c460201010000000000000000000200f300 >>qemu-riscv64
+echo mask ffffffffffffff00fffffffffffffffffeffffff >>qemu-riscv64
+cd /"
+    )
+}
+
+fn another_architecture_needs_an_interpreter_that_containers_find(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.write(".config/bryo/config.toml", "[image]\nserver = \"http://127.0.0.1:9\"\n");
+    for words in [
+        &["create", "web", "debian/13/riscv64"][..],
+        &["create", "web", "debian/13", "--arch", "riscv64"],
+        &["run", "debian/13/riscv64", "--", "true"],
+        &["create", "web", "-t", "debian", "--", "-r", "trixie", "-a", "riscv64"],
+        &["create", "web", "-t", "download", "--", "-d", "debian", "-r", "13", "-a", "riscv64"],
+    ] {
+        ana.bryo(words)
+            .exits(125)
+            .stderr_contains("runs no programs of riscv64")
+            .stderr_contains("qemu-user");
+    }
+    let create = || ana.bryo(["create", "web", "debian/13", "--arch", "riscv64"]);
+    create().amid(interpreter("OC")).exits(125).stderr_contains("lacks the flag F");
+    let refused = create().amid(interpreter("OCF")).exits(125).stderr_contains("Connection refused");
+    assert!(!refused.stderr.contains("programs of riscv64"), "{}", refused.stderr);
+    ana.bryo(["create", "web", "./x.tar", "--arch", "riscv64"]).exits(1).stderr_contains("--arch");
+    assert!(!ana.lxcpath().join("web").exists());
 }
 
 fn lxcs_own_template_makes_a_container_that_starts(lab: &Lab) {

@@ -29,7 +29,7 @@ pub(super) struct Create {
     /// archive on standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "template"])]
     rootfs: Option<PathBuf>,
-    /// A template: download, local, busybox, host or none, or a program: lxc-NAME in a directory of templates, or its path
+    /// A template: download, local, busybox, debian, ubuntu, host or none, or a program: lxc-NAME in a directory of templates, or its path
     #[arg(short, long, value_name = "NAME|PATH")]
     template: Option<String>,
     /// A file that the configuration begins with
@@ -54,9 +54,11 @@ Examples:
   bryo create web debian/13 --pull                     from its newest build, also where an older one is here
   bryo create web debian/13 --lock bryo.lock           from the build that the file says, which is written there the first time
   bryo create web debian/13 --locked                   the same, and no other than ./bryo.lock says
+  bryo create web debian/13 --arch arm64               for another architecture, where its programs run here
   bryo create web debian/13 --full                     with a root file system that shares nothing
   bryo create web ./rootfs.tar.zst                     from an archive
   zstd -dc x.tar.zst | bryo create web --rootfs -      or one on standard input, whatever a file is called
+  bryo create web -t debian -- -r trixie               from the packages that this machine's apt has
   bryo create web -t host                              this machine's own programs, read-only
   bryo create dev ./rootfs.tar.zst --me                you are a user inside, with your own id
   bryo create dev ./rootfs.tar.zst --share ~/src       and see ~/src at the same path inside
@@ -70,7 +72,9 @@ impl Create {
         let from = self.source(context).cannot("create", &name);
         let from = from.map_err(|failure| {
             let failure = failure.with_help(Kind::Usage, CHOICES).with_help(Kind::Fetch, OFFLINE);
-            failure.with_status(Kind::Fetch, output::BRYO_FAILED)
+            failure
+                .with_status(Kind::Fetch, output::BRYO_FAILED)
+                .with_status(Kind::Foreign, output::BRYO_FAILED)
         })?;
         let source = from.1.clone();
         let created = self.create(context, context.place(&name), from).cannot("create", &name)?;

@@ -1,11 +1,12 @@
-//! Template `busybox`: one static program under many names.
+//! Template `busybox`: one static program under many names; the host's, or where it has none that of the distribution's package,
+//! which needs no root to be fetched and looked into.
 
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Filled, Filling, make_dirs, text, write_files};
+use super::{Filled, Filling, make_dirs, program, text, write_files};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::place::from_io;
 
@@ -41,13 +42,24 @@ const FILES: [(&str, &str); 6] = [
     ("etc/init.d/rcS", "#!/bin/sh\n/bin/hostname -F /etc/hostname 2>/dev/null || true\n"),
 ];
 
+/// The package with a static busybox, and where it is unpacked in the container's directory.
+const PACKAGE: &str = "busybox-static";
+const FETCHED: &str = "package";
+
 /// A static busybox is about 2 MB; ten times that is somebody's joke.
 const PROGRAM_CAP: u64 = 20 << 20;
 
 impl Filling<'_> {
-    pub(super) fn busybox(&mut self, program: &Path, config: &mut text::Builder) -> Result<Filled> {
-        let bytes = read_program(program)?;
-        let names = applets(program)?;
+    pub(super) fn busybox(&mut self, named: Option<&Path>, config: &mut text::Builder) -> Result<Filled> {
+        let fetched = self.place.dir().join(FETCHED);
+        let program = match named.map(Path::to_owned).or_else(of_the_host) {
+            Some(program) => program,
+            None => fetch(&fetched)?,
+        };
+        let (bytes, names) = (read_program(&program)?, applets(&program)?);
+        if program.starts_with(&fetched) {
+            std::fs::remove_dir_all(&fetched).map_err(from_io).doing("removing the package")?;
+        }
         let hostname = format!("{}\n", self.place.name);
         self.inside(|| {
             make_dirs(&DIRS)?;
@@ -66,6 +78,46 @@ impl Filling<'_> {
         config.set("lxc.mount.auto", "cgroup:mixed proc:mixed sys:mixed")?;
         Ok(Filled::default())
     }
+}
+
+/// Finds a static busybox of the host.
+fn of_the_host() -> Option<PathBuf> {
+    program::find_all("busybox").find(|path| read_program(path).is_ok())
+}
+
+/// Fetches the package of the distribution into a new directory, and unpacks it there. apt checks it by its keyrings.
+fn fetch(dir: &Path) -> Result<PathBuf> {
+    let missing = || {
+        let cause = "there is no static busybox on this host, and no apt to fetch one: install busybox-static, \
+                     or name one with --busybox-path";
+        Error::new(Kind::Image, cause)
+    };
+    let (apt, dpkg) = program::find("apt-get").zip(program::find("dpkg-deb")).ok_or_else(missing)?;
+    std::fs::create_dir(dir).map_err(from_io).doing_with(|| format!("making {}", dir.display()))?;
+    let packages = || {
+        let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        names.filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+    };
+    ask(Command::new(apt).args(["--quiet", "download", PACKAGE]).current_dir(dir))
+        .doing("fetching busybox-static, since there is no static busybox on this host")?;
+    let package = packages().next().ok_or_else(missing)?;
+    ask(Command::new(dpkg).arg("-x").arg(package).arg(dir.join("x")))?;
+    let places = ["x/bin/busybox", "x/usr/bin/busybox"].map(|place| dir.join(place));
+    places.into_iter().find(|path| path.is_file()).ok_or_else(missing)
+}
+
+/// Runs a program of the host, and returns what it says.
+fn ask(command: &mut Command) -> Result<String> {
+    let name = Path::new(command.get_program()).display().to_string();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = sys::process::spawn_with(command, &[]).and_then(std::process::Child::wait_with_output);
+    let ended = ended.map_err(from_io).doing_with(|| format!("running {name}"))?;
+    if ended.status.success() {
+        return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
+    Err(Error::new(Kind::Image, format!("{name}: {last} ({})", ended.status)))
 }
 
 fn read_program(program: &Path) -> Result<Vec<u8>> {
@@ -99,10 +151,7 @@ fn is_static(elf: &[u8]) -> bool {
 
 /// Asks the program for its names.
 fn applets(program: &Path) -> Result<Vec<String>> {
-    let mut command = Command::new(program);
-    command.arg("--list-full").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().map_err(from_io).doing_with(|| format!("running {}", program.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = ask(Command::new(program).arg("--list-full").env_clear())?;
     let names: Vec<String> = text.lines().map(str::trim).filter(|n| is_path(n)).map(str::to_owned).collect();
     match names.iter().any(|n| n == "sbin/init") {
         true => Ok(names),

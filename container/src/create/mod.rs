@@ -64,8 +64,8 @@ pub enum Template {
     Image(StoredImage),
     /// A static busybox.
     Busybox {
-        /// The program.
-        program: PathBuf,
+        /// The program, where it is named.
+        program: Option<PathBuf>,
     },
     /// A program that fills it.
     Program(Program),
@@ -445,7 +445,7 @@ impl Filling<'_> {
                 Ok(filled)
             }
             Template::Local { metadata, rootfs, no_dev } => self.local(&metadata, &rootfs, no_dev, config),
-            Template::Busybox { program } => self.busybox(&program, config),
+            Template::Busybox { program } => self.busybox(program.as_deref(), config),
             Template::Program(program) => self.program(&program, config),
             Template::Host => self.host(config),
         }

@@ -88,6 +88,10 @@ const NETWORK: &str = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
 
 impl Filling<'_> {
     pub(super) fn program(&mut self, program: &Program, config: &mut text::Builder) -> Result<Filled> {
+        if matches!(program.call, Call::System { .. }) && self.has_one_id() {
+            let cause = "packages have owners, and the container has one id, yours";
+            return Err(Error::new(Kind::IdRange, cause));
+        }
         let name = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ran = |filling: &mut Self, config| filling.run_program(program, config);
         let ran = ran(self, config.text()).doing_with(|| format!("running {name}"));
@@ -103,6 +107,7 @@ impl Filling<'_> {
                 ran?;
                 config.system_container()?;
                 self.give_network()?;
+                self.give_hosts()?;
                 self.settle_inside()?;
                 Ok(Filled::default())
             }
@@ -177,6 +182,15 @@ impl Filling<'_> {
                 words
             }
         }
+    }
+
+    /// Gives names to the addresses of the system itself, where its packages have not.
+    fn give_hosts(&self) -> Result<()> {
+        let hosts = format!("127.0.0.1\tlocalhost\n127.0.1.1\t{}\n::1\tlocalhost\n", self.place.name);
+        self.inside(|| match Path::new("etc/hosts").symlink_metadata() {
+            Ok(_) => Ok(()),
+            Err(_) => write_files(&[("etc/hosts", &hosts)]),
+        })
     }
 
     /// Has systemd ask for an address, and for names where it has a resolver.
@@ -282,13 +296,18 @@ pub(super) fn shown(exit: Exit) -> String {
 
 /// Finds a program of the host by its name, where root has programs too.
 pub fn find(name: &str) -> Option<PathBuf> {
+    find_all(name).next()
+}
+
+/// Finds all programs of a name.
+pub(super) fn find_all(name: &str) -> impl Iterator<Item = PathBuf> {
     let own = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&own).chain(std::env::split_paths(ADMINISTRATORS)).collect::<Vec<_>>();
     let is_program = |path: &PathBuf| {
         let found = std::fs::metadata(path);
         path.is_absolute() && found.is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
     };
-    dirs.into_iter().map(|dir| dir.join(name)).find(is_program)
+    dirs.into_iter().map(move |dir| dir.join(name)).filter(is_program)
 }
 
 /// Returns the map that gives a namespace below all ids of a namespace with the given one, by their numbers.
