@@ -1,12 +1,10 @@
 //! Bryo's own programs that work for one command: they are given words and fds, and answer by a last line of JSON.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::BorrowedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use container::{Doing, Error, Kind, Result};
@@ -19,7 +17,7 @@ use crate::output;
 /// How often the bounds are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// The longest line that is read.
-const MAX: u64 = 64 << 20;
+const MAX: usize = 64 << 20;
 
 /// How far a program is.
 #[derive(Deserialize)]
@@ -65,32 +63,74 @@ pub(crate) fn ask<T: for<'de> Deserialize<'de>>(
         .doing_with(|| format!("reading the report of {name}"))
 }
 
-/// Shows how far the program is, and returns its last line. Who reads is a thread of its own, which is gone afterwards: what comes
-/// next may fork.
+/// Shows how far the program is, and returns its last line. Nobody reads in a thread: what comes next may fork, and a filter of
+/// system calls may let no thread be made.
 fn watch(running: &mut Child, bounds: Option<&Bounds>) -> Result<String> {
-    let (lines, read) = mpsc::channel();
     let Some(output) = running.stdout.take() else { return Ok(String::new()) };
-    let reader = thread::spawn(move || send_lines(output, &lines));
+    let mut lines = Lines { output, read: Vec::new(), ended: false };
     let (mut bar, mut last) = (Bar::default(), String::new());
-    let ended = loop {
-        match read.recv_timeout(TICK) {
-            Ok(line) => match (progress(&line), said_meanwhile(&line)) {
+    loop {
+        match lines.next(TICK) {
+            Ok(Next::Line(line)) => match (progress(&line), said_meanwhile(&line)) {
                 (Some(Progress { came, of }), _) => bar.show(came, of),
                 (None, Some(note)) => output::note(&output::printable(&note)),
                 (None, None) => last = line,
             },
-            Err(RecvTimeoutError::Disconnected) => break Ok(last),
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Next::End) => break Ok(last),
+            Ok(Next::Nothing) => {}
+            Err(error) => {
+                let _gone = running.kill();
+                break Err(error);
+            }
         }
         if let Err(over) = bounds.map_or(Ok(()), Bounds::check) {
-            // Its end of the pipe is closed then, which ends the reader.
             let _gone = running.kill();
             break Err(over);
         }
-    };
-    drop(read);
-    let _ended = reader.join();
-    ended
+    }
+}
+
+/// What a program says, line by line.
+struct Lines {
+    output: ChildStdout,
+    /// What has come and is no whole line yet.
+    read: Vec<u8>,
+    ended: bool,
+}
+
+/// What has come.
+enum Next {
+    Line(String),
+    Nothing,
+    End,
+}
+
+impl Lines {
+    /// Waits for a line no longer than the given time. The last one need not end.
+    fn next(&mut self, wait: Duration) -> Result<Next> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Ok(Next::Line(String::from_utf8_lossy(&line).into_owned()));
+            }
+            if self.ended || self.read.len() > MAX {
+                let rest = std::mem::take(&mut self.read);
+                self.ended = true;
+                let line = String::from_utf8_lossy(&rest).into_owned();
+                return Ok(if line.is_empty() { Next::End } else { Next::Line(line) });
+            }
+            if !sys::event::readable(self.output.as_fd(), Some(wait))? {
+                return Ok(Next::Nothing);
+            }
+            let mut piece = [0; 16 << 10];
+            match self.output.read(&mut piece) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.read.extend_from_slice(&piece[..read]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(crate::context::from_io(e)),
+            }
+        }
+    }
 }
 
 /// Reads how far the program is. A report that is a list could be taken for it.
@@ -106,17 +146,6 @@ fn said_meanwhile(line: &str) -> Option<String> {
     }
     let said: Option<Said> = serde_json::from_str(line).ok().filter(|_| line.starts_with("{\"note\":"));
     said.map(|said| said.note)
-}
-
-fn send_lines(output: ChildStdout, lines: &mpsc::Sender<String>) {
-    let mut output = BufReader::new(output);
-    loop {
-        let mut line = String::new();
-        match output.by_ref().take(MAX).read_line(&mut line) {
-            Ok(1..) if lines.send(line).is_ok() => {}
-            _ => return,
-        }
-    }
 }
 
 #[cfg(test)]

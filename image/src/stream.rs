@@ -54,10 +54,17 @@ enum Piece {
     Failed(io::Error),
 }
 
+/// Who decompresses.
+enum Source {
+    /// A thread, which is given the buffers back.
+    Thread { pieces: Receiver<Piece>, spent: Sender<Vec<u8>> },
+    /// Whoever takes: a filter of system calls lets no thread be made.
+    Taker(Box<dyn Read + Send>),
+}
+
 /// The decompressed bytes, in order.
 pub(crate) struct Stream {
-    pieces: Receiver<Piece>,
-    spent: Sender<Vec<u8>>,
+    source: Source,
     current: Vec<u8>,
     at: usize,
     length: usize,
@@ -69,14 +76,8 @@ pub(crate) struct Stream {
 impl Stream {
     /// Starts to read and decompress. More than `limit` decompressed bytes are an error.
     pub(crate) fn start(archive: impl Read + Send + 'static, limit: u64) -> Result<Self, Problem> {
-        let mut decoder = decoder(archive)?;
-        let (piece_sender, pieces) = sync_channel(WAITING);
-        let (spent, spent_receiver) = channel();
-        std::thread::Builder::new()
-            .name("decompress".to_owned())
-            .spawn(move || decompress(&mut *decoder, &piece_sender, &spent_receiver))
-            .map_err(Problem::Read)?;
-        Ok(Self { pieces, spent, current: Vec::new(), at: 0, length: 0, ended: false, total: 0, limit })
+        let source = Source::of(decoder(archive)?);
+        Ok(Self { source, current: Vec::new(), at: 0, length: 0, ended: false, total: 0, limit })
     }
 
     /// Returns between 1 and `max` of the next bytes, or none at the end.
@@ -91,17 +92,15 @@ impl Stream {
     }
 
     fn refill(&mut self) -> Result<(), Problem> {
-        // The thread has ended when nobody takes the buffer back.
-        let _unused = self.spent.send(std::mem::take(&mut self.current));
+        let spent = std::mem::take(&mut self.current);
         (self.at, self.length) = (0, 0);
-        match self.pieces.recv() {
-            Ok(Piece::Data { buffer, length }) => (self.current, self.length) = (buffer, length),
-            Ok(Piece::End) => self.ended = true,
-            Ok(Piece::Failed(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+        match self.source.next(spent) {
+            Piece::Data { buffer, length } => (self.current, self.length) = (buffer, length),
+            Piece::End => self.ended = true,
+            Piece::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(Problem::Truncated("inside its compressed data"));
             }
-            Ok(Piece::Failed(error)) => return Err(Problem::Read(error)),
-            Err(_) => return Err(Problem::Read(io::Error::other("the decompressor died"))),
+            Piece::Failed(error) => return Err(Problem::Read(error)),
         }
         self.total += self.length as u64;
         if self.total > self.limit {
@@ -137,15 +136,52 @@ impl Stream {
     }
 }
 
+impl Source {
+    /// Has a thread decompress, where one can be made. It is given the decoder only then.
+    fn of(decoder: Box<dyn Read + Send>) -> Self {
+        let (piece_sender, pieces) = sync_channel(WAITING);
+        let (spent, spent_receiver) = channel();
+        let (give, given) = channel::<Box<dyn Read + Send>>();
+        let work = move || {
+            if let Ok(mut decoder) = given.recv() {
+                decompress(&mut *decoder, &piece_sender, &spent_receiver);
+            }
+        };
+        match std::thread::Builder::new().name("decompress".to_owned()).spawn(work) {
+            Ok(_) => match give.send(decoder) {
+                Ok(()) => Self::Thread { pieces, spent },
+                Err(returned) => Self::Taker(returned.0),
+            },
+            Err(_) => Self::Taker(decoder),
+        }
+    }
+
+    fn next(&mut self, buffer: Vec<u8>) -> Piece {
+        match self {
+            Self::Thread { pieces, spent } => {
+                // The thread has ended when nobody takes the buffer back.
+                let _unused = spent.send(buffer);
+                let died = |_| Piece::Failed(io::Error::other("the decompressor died"));
+                pieces.recv().unwrap_or_else(died)
+            }
+            Self::Taker(decoder) => piece(decoder, buffer),
+        }
+    }
+}
+
+/// Reads the next piece.
+fn piece(decoder: &mut dyn Read, mut buffer: Vec<u8>) -> Piece {
+    buffer.resize(PIECE, 0);
+    match fill_as_far_as_possible(decoder, &mut buffer) {
+        Ok(0) => Piece::End,
+        Ok(length) => Piece::Data { buffer, length },
+        Err(error) => Piece::Failed(error),
+    }
+}
+
 fn decompress(decoder: &mut dyn Read, pieces: &SyncSender<Piece>, spent: &Receiver<Vec<u8>>) {
     loop {
-        let mut buffer = spent.try_recv().unwrap_or_default();
-        buffer.resize(PIECE, 0);
-        let piece = match fill_as_far_as_possible(decoder, &mut buffer) {
-            Ok(0) => Piece::End,
-            Ok(length) => Piece::Data { buffer, length },
-            Err(error) => Piece::Failed(error),
-        };
+        let piece = piece(decoder, spent.try_recv().unwrap_or_default());
         let more = matches!(piece, Piece::Data { .. });
         if pieces.send(piece).is_err() || !more {
             return;

@@ -450,6 +450,20 @@ fn a_filter_that_forbids_clone3_alone_is_found_and_stops_nothing(lab: &Lab) {
     ana.bryo(["start", "web"]).under(Filter::ForbiddenClone3).succeeds();
     ana.bryo(["stop", "-k", "web"]).succeeds();
     ana.destroy("web");
+    let archive = "/run/bryo-lab/rootfs/busybox.tar.xz";
+    for words in [
+        &["create", "web", archive][..],
+        &["config", "edit", "web"],
+        &["create", "box", "-t", "busybox"],
+        &["image", "import", archive, "mine/1"],
+        &["image", "verify"],
+        &["image", "info", "mine/1"],
+        &["run", "mine/1", "--", "true"],
+    ] {
+        ana.bryo(words).env("EDITOR", "true").under(Filter::ForbiddenClone3).succeeds();
+    }
+    ana.destroy("web");
+    ana.destroy("box");
 }
 
 fn in_a_cell_what_the_doctor_says_is_what_happens(lab: &Lab) {

@@ -112,6 +112,9 @@ impl Create {
 
     fn source(&self, context: &Context) -> container::Result<(Template, String)> {
         if let Some(path) = &self.rootfs {
+            if self.how.lock.is_wanted() {
+                return Err(self.how.lock.refusal(&path.display().to_string()));
+            }
             return Ok((Template::Files(making::files(path)?), path.display().to_string()));
         }
         match (&self.template, self.image.as_ref().or(context.settings().create.image.as_ref())) {

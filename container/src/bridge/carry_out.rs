@@ -109,8 +109,8 @@ fn run(program: Program, arguments: &[String], input: Option<&str>, facts: &Fact
     let path = facts
         .path(program)
         .ok_or_else(|| Error::new(Kind::ProgramMissing, format!("{name} is not installed")))?;
-    let mut child =
-        command(path, arguments).spawn().map_err(|error| io(&error).doing(format!("starting {name}")))?;
+    let started = sys::process::spawn_with(&mut command(path, arguments), &[]);
+    let mut child = started.map_err(|error| io(&error).doing(format!("starting {name}")))?;
     let fed = child.stdin.take().map(|mut pipe| pipe.write_all(input.unwrap_or_default().as_bytes()));
     // What a program says tells more than that it did not read.
     let ended = child.wait_with_output().map_err(|error| io(&error).doing(format!("waiting for {name}")))?;

@@ -183,12 +183,11 @@ impl Facts {
             .programs
             .get(&program)
             .ok_or_else(|| Error::new(Kind::ProgramMissing, format!("{name} is not installed")))?;
-        let answer = Command::new(path)
-            .args(arguments)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output()
+        let mut command = Command::new(path);
+        command.args(arguments).env_clear().env("LC_ALL", "C");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let answer = sys::process::spawn_with(&mut command, &[])
+            .and_then(std::process::Child::wait_with_output)
             .map_err(|error| Error::new(Kind::Died, format!("starting {name}: {error}")))?;
         match answer.status.success() {
             true => Ok(String::from_utf8_lossy(&answer.stdout).into_owned()),

@@ -109,7 +109,9 @@ fn run_editor(file: &Path) -> Result<()> {
     let line = format!("{editor} \"$1\"");
     // What ends the editor does not end who keeps its text.
     signal::note(&signal::OF_THE_KEYBOARD)?;
-    let ended = Command::new("/bin/sh").args(["-c", &line, "sh"]).arg(file).status();
+    let mut command = Command::new("/bin/sh");
+    let running = sys::process::spawn_with(command.args(["-c", &line, "sh"]).arg(file), &[]);
+    let ended = running.and_then(|mut editor| editor.wait());
     signal::reset(&signal::OF_THE_KEYBOARD);
     let ended = ended.map_err(context::from_io)?;
     match ended.success() {
