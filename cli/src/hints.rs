@@ -151,6 +151,9 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::ProgramMissing => "name a program that the container has".to_owned(),
         Kind::ProgramNotExecutable => "its mode has no x, or it is a directory".to_owned(),
         Kind::Kernel(number) => return kernel(Errno::from_raw(number), error.cause()),
+        Kind::Image if error.cause().starts_with("it ended with") => {
+            "what it said stands above; nothing is left of the container".to_owned()
+        }
         Kind::Image => file(error.cause()).unwrap_or(IMAGE).to_owned(),
         Kind::Fetch => FETCH.to_owned(),
         Kind::Foreign => FOREIGN.to_owned(),

@@ -54,13 +54,11 @@ pub enum Call {
 }
 
 /// Keys that a template may set beside those of an image ([`local`]); with a dot at its end a family.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 19] = [
     "lxc.uts.name",
     "lxc.autodev",
     "lxc.autodev.",
     "lxc.cap.",
-    "lxc.apparmor.",
-    "lxc.selinux.",
     "lxc.no_new_privs",
     "lxc.cgroup.",
     "lxc.cgroup2.",
@@ -97,7 +95,7 @@ impl Filling<'_> {
         let ran = ran(self, config.text()).doing_with(|| format!("running {name}"));
         match &program.call {
             Call::Template(_) => {
-                let notes = take(&config.text(), &ran?, config)?;
+                let notes = take(&config.text(), &ran?, &self.place.dir(), config)?;
                 if self.has_one_id() {
                     self.keep_apt_root()?;
                 }
@@ -358,7 +356,7 @@ fn environment(own: impl Iterator<Item = (OsString, OsString)>, more: &[(String,
 }
 
 /// Writes the lines that a template has added into the configuration, and says which are not taken.
-fn take(before: &str, after: &str, config: &mut text::Builder) -> Result<Vec<String>> {
+fn take(before: &str, after: &str, dir: &Path, config: &mut text::Builder) -> Result<Vec<String>> {
     let mut known: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in config::lines(before) {
         *known.entry(line).or_default() += 1;
@@ -369,7 +367,7 @@ fn take(before: &str, after: &str, config: &mut text::Builder) -> Result<Vec<Str
             *count -= 1;
             continue;
         }
-        match taken(key, value) {
+        match taken(key, value, dir) {
             Some(value) => config.set(key, &value)?,
             // Its place is known.
             None if key == "lxc.rootfs.path" => {}
@@ -381,7 +379,7 @@ fn take(before: &str, after: &str, config: &mut text::Builder) -> Result<Vec<Str
 
 /// Returns the value to write, if a template may set the key to it: what gives the container no more of the host than the
 /// template itself had.
-fn taken(key: &str, value: &str) -> Option<String> {
+fn taken(key: &str, value: &str, dir: &Path) -> Option<String> {
     if let Some(value) = local::allowed(key, value) {
         return Some(value);
     }
@@ -390,7 +388,7 @@ fn taken(key: &str, value: &str) -> Option<String> {
         false => key == *known,
     });
     let shows_no_more = match key {
-        "lxc.mount.entry" => is_harmless(value),
+        "lxc.mount.entry" => is_harmless(value, dir),
         // A program of the host's, or the host's own network.
         _ if key.starts_with("lxc.net.") => !key.contains(".script.") && value != "none",
         _ => true,
@@ -398,14 +396,23 @@ fn taken(key: &str, value: &str) -> Option<String> {
     (is_known && shows_no_more).then(|| value.to_owned())
 }
 
-/// Tells whether a mount entry shows what everybody may see: a file system of the kernel's, or what is root's.
-fn is_harmless(entry: &str) -> bool {
+/// Tells whether a mount entry shows what everybody may see: a file system of the kernel's, or what is root's. What was covered is
+/// on the way to the container's directory.
+fn is_harmless(entry: &str, dir: &Path) -> bool {
     let fields: Vec<&str> = entry.split_ascii_whitespace().collect();
     let [source, _, kind, options, ..] = fields[..] else { return false };
     let binds = options.split(',').any(|option| ["bind", "rbind"].contains(&option));
     match binds {
-        true => is_roots(Path::new(source)),
+        true => is_roots(Path::new(source)) && !leads_to(Path::new(source), dir),
         false => VIRTUAL.contains(&kind),
+    }
+}
+
+/// Tells whether a directory is on the way to another, or cannot be looked at.
+fn leads_to(source: &Path, dir: &Path) -> bool {
+    match (source.canonicalize(), dir.canonicalize()) {
+        (Ok(source), Ok(dir)) => dir.starts_with(source),
+        _ => true,
     }
 }
 
@@ -426,6 +433,8 @@ mod tests {
 
     #[test]
     fn a_template_sets_what_gives_the_container_no_more_than_it_had_itself() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
         for (key, value) in [
             ("lxc.signal.halt", "SIGUSR1"),
             ("lxc.cap.drop", "sys_module mac_admin"),
@@ -435,15 +444,16 @@ mod tests {
             ("lxc.net.0.type", "veth"),
             ("lxc.init.cmd", "/sbin/init"),
         ] {
-            assert_eq!(taken(key, value).as_deref(), Some(value), "{key} = {value}");
+            assert_eq!(taken(key, value, dir).as_deref(), Some(value), "{key} = {value}");
         }
-        let temporary = tempfile::tempdir().unwrap();
         let theirs = format!("{} home none bind 0 0", temporary.path().display());
         for (key, value) in [
             ("lxc.hook.pre-start", "/bin/true"),
             ("lxc.net.0.script.up", "/bin/true"),
             ("lxc.net.0.type", "none"),
             ("lxc.mount.entry", &theirs),
+            ("lxc.mount.entry", "/ host none rbind 0 0"),
+            ("lxc.apparmor.profile", "unconfined"),
             ("lxc.mount.entry", "home home none rbind 0 0"),
             ("lxc.mount.entry", "/proc/self/root x none rbind 0 0"),
             ("lxc.mount.entry", "/dev/sda x ext4 ro 0 0"),
@@ -458,7 +468,7 @@ mod tests {
             ("lxc.environment", "SECRET"),
             ("lxc.initx.cmd", "x"),
         ] {
-            assert_eq!(taken(key, value), None, "{key} = {value}");
+            assert_eq!(taken(key, value, dir), None, "{key} = {value}");
         }
     }
 
@@ -467,7 +477,7 @@ mod tests {
         let before = "lxc.hook.pre-start = /own\nlxc.tty.max = 4\n";
         let after = format!("# new\n{before}lxc.hook.pre-start = /own\nlxc.arch = x86_64\n");
         let mut config = text::Builder::new(&[], before);
-        let notes = take(before, &after, &mut config).unwrap();
+        let notes = take(before, &after, Path::new("/"), &mut config).unwrap();
         assert_eq!(notes, ["the template's line lxc.hook.pre-start = /own is not taken"]);
         let lines: Vec<_> =
             config.text().lines().filter(|line| line.starts_with("lxc")).map(str::to_owned).collect();
