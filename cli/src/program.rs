@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
+use crate::context::from_io;
 use crate::output;
 
 /// How often the bounds are looked at.
@@ -127,7 +128,7 @@ impl Lines {
                 Ok(0) => self.ended = true,
                 Ok(read) => self.read.extend_from_slice(&piece[..read]),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(crate::context::from_io(e)),
+                Err(e) => return Err(from_io(e)),
             }
         }
     }

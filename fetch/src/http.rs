@@ -33,6 +33,25 @@ const TOLD: Duration = Duration::from_millis(100);
 /// How often an answer may send us on.
 const SENT_ON: usize = 5;
 
+/// Where distributions have the certificates that they trust, in one file: Debian and Alpine, Fedora, openSUSE, and some more.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-bundle.crt",
+];
+/// Where people say that theirs are elsewhere.
+const NAMED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Reads the machine's certificates while every file can be read yet: links lead anywhere (openSUSE, NixOS). Where there is no such file,
+/// or another is named, they are looked for when the first server answers.
+fn of_this_machine(bundles: &[&str], is_set: impl Fn(&str) -> bool) -> RootCerts {
+    let read = |path: &&str| certificates(Path::new(path)).ok();
+    let bundle = bundles.iter().filter(|_| !NAMED.iter().any(|name| is_set(name))).find_map(read);
+    bundle.map_or(RootCerts::PlatformVerifier, RootCerts::from)
+}
+
 /// Asks one server.
 #[derive(Debug)]
 pub struct Client {
@@ -140,7 +159,7 @@ impl Client {
         let keys = request.keyring.as_deref().map(Keys::prepare).transpose().map_err(HttpError::Keys)?;
         let roots = match &request.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
-            None => RootCerts::PlatformVerifier,
+            None => of_this_machine(&BUNDLES, |name| std::env::var_os(name).is_some()),
         };
         let tls = TlsConfig::builder()
             .root_certs(roots)
@@ -463,6 +482,23 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By a link, as everything is on NixOS.
+    #[test]
+    fn the_machines_certificates_are_read_at_once_unless_others_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, text] =
+            ["a.pem", "link.pem", "text"].map(|name| dir.path().join(name).display().to_string());
+        let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        std::fs::write(&file, pem).unwrap();
+        std::fs::write(&text, "none").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let bundles = ["/no/such/file", &text, &link];
+        let of = |bundles: &[&str], named: &str| of_this_machine(bundles, |name| name == named);
+        assert!(matches!(of(&bundles, "HOME"), RootCerts::Specific(found) if found.len() == 1));
+        assert!(matches!(of(&bundles, "SSL_CERT_DIR"), RootCerts::PlatformVerifier));
+        assert!(matches!(of(&bundles[..2], "HOME"), RootCerts::PlatformVerifier));
+    }
 
     #[test]
     fn what_comes_byte_by_byte_has_an_end() {

@@ -13,7 +13,7 @@ use types::{Digest, IdMap};
 use super::unpack::{Progress, Unpacked};
 use super::{Filled, Filling, local, make_rootfs, text};
 use crate::bases::{self, Base};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Kind, Result};
 use crate::host::HostFacts;
 use crate::idmap::{self, MappedNamespace};
 use crate::place::{Place, from_io};
@@ -105,13 +105,16 @@ impl Maker<'_> {
         let base = self.base(image, id, progress)?;
         let plan = self.overlay_dirs(&base)?;
         let root = Root::Over(plan);
-        match self.try_to_mount(&root) {
+        // A helper that fails here says nothing about overlays.
+        let namespace = MappedNamespace::new(self.idmap, &self.facts.id_writer, &self.facts.caller)?;
+        match namespace.inside(&root).and_then(|inside| inside.run(|| Ok(()))) {
             Ok(()) => {
                 base.used_by(self.place)?;
                 let (lower, upper) = (base.rootfs(), self.place.dir().join(OVERLAY).join(DELTA));
                 let path = format!("overlay:{}:{}", lower.display(), upper.display());
                 Ok(Made { root, path, notes: Vec::new(), base: Some(base) })
             }
+            Err(why) if why.kind() == Kind::Died => Err(why),
             Err(why) => {
                 self.remove_overlay_dirs()?;
                 let note = format!("no overlay can be mounted here, so the image was copied: {why}");
@@ -171,11 +174,6 @@ impl Maker<'_> {
         }
         let upper = self.place.dir().join(OVERLAY).join(DELTA);
         Ok(OverlayPlan { lowers: vec![base.rootfs()], upper })
-    }
-
-    fn try_to_mount(&self, root: &Root) -> Result<()> {
-        let namespace = MappedNamespace::new(self.idmap, &self.facts.id_writer, &self.facts.caller)?;
-        namespace.inside(root)?.run(|| Ok(()))
     }
 
     fn remove_overlay_dirs(&self) -> Result<()> {

@@ -91,9 +91,9 @@ pub(crate) struct Fate<'a> {
 }
 
 impl Fate<'_> {
-    /// The command was killed itself, so its exit status says nothing.
+    /// The command was killed itself, by one of its threads or the other, so its exit status says nothing.
     fn is_killed(self) -> bool {
-        self.died == Some("cli")
+        matches!(self.died, Some("cli" | "cli/thread"))
     }
 }
 
