@@ -75,27 +75,32 @@ impl From<io::Error> for ScopeError {
 /// # Errors
 /// There is none, and the process is where it was.
 pub fn enter(socket: &Path, name: &str, description: &str) -> Result<Host, ScopeError> {
-    ask(socket, name, description)?;
+    let unit = ask(socket, name, description)?;
     let layout = Layout::of(Base::Own).map_err(|e| ScopeError::Useless(e.to_string()))?;
     let mut host = Host::probe(&layout);
     host.is_scope = true;
     match host.accesses.iter().find(|access| access.version == Version::V2) {
+        Some(access) if !access.dir.ends_with(&unit) => {
+            Err(ScopeError::Useless("nobody was moved".to_owned()))
+        }
         Some(access) if access.is_usable() => Ok(host),
         Some(access) => Err(ScopeError::Useless(format!("{}: {}", access.dir.display(), access.verdict))),
         None => Err(ScopeError::Useless("cgroup v2 is not mounted".to_owned())),
     }
 }
 
-/// Has the calling process moved into a scope. Whoever else has the name keeps it: the pid is then added.
-fn ask(socket: &Path, name: &str, description: &str) -> Result<(), ScopeError> {
+/// Has the calling process moved into a scope, and returns its name. Whoever else has the name keeps it: the pid is then
+/// added.
+fn ask(socket: &Path, name: &str, description: &str) -> Result<String, ScopeError> {
     let mut manager = Manager::connect(socket)?;
     let name = unit_name(name);
-    match manager.start(&format!("{name}.scope"), description) {
-        Err(ScopeError::Refused { name: error, .. }) if error.ends_with(".UnitExists") => {
-            manager.start(&format!("{name}-{}.scope", process::own_pid()), description)
-        }
-        done => done,
+    let unit = format!("{name}.scope");
+    match manager.start(&unit, description) {
+        Err(ScopeError::Refused { name: error, .. }) if error.ends_with(".UnitExists") => {}
+        done => return done.map(|()| unit),
     }
+    let unit = format!("{name}-{}.scope", process::own_pid());
+    manager.start(&unit, description).map(|()| unit)
 }
 
 /// Escapes what the name of a unit may not have in it. Source: systemd.unit(5), "String Escaping for Inclusion in Unit Names".
@@ -157,7 +162,7 @@ impl Manager {
     /// Starts the unit and waits for its job's end. Who is connected like this hears of each job without asking.
     fn start(&mut self, unit: &str, description: &str) -> Result<(), ScopeError> {
         self.serial += 1;
-        self.stream.write_all(&request(self.serial, unit, description, process::own_pid() as u32))?;
+        self.stream.write_all(&request(self.serial, unit, description))?;
         let mut job = None;
         loop {
             match self.next()? {
@@ -203,8 +208,11 @@ impl Manager {
     }
 }
 
-/// Returns the message that asks for a scope with process `pid` in it.
-fn request(serial: u32, unit: &str, description: &str, pid: u32) -> Vec<u8> {
+/// Who is connected, in the list of processes: as a number the pid could be another's in systemd's PID namespace.
+const CONNECTED: u32 = 0;
+
+/// Returns the message that asks for a scope with the calling process in it.
+fn request(serial: u32, unit: &str, description: &str) -> Vec<u8> {
     let call = Call {
         destination: "org.freedesktop.systemd1",
         path: "/org/freedesktop/systemd1",
@@ -217,7 +225,7 @@ fn request(serial: u32, unit: &str, description: &str, pid: u32) -> Vec<u8> {
     arguments.array(8, |properties| {
         properties
             .named("Description", "s", |value| value.text(description))
-            .named("PIDs", "au", |value| value.array(4, |pids| pids.number(pid)))
+            .named("PIDs", "au", |value| value.array(4, |pids| pids.number(CONNECTED)))
             .named("Delegate", "b", |value| value.number(1))
             // One that failed goes as well, and its name with it.
             .named("CollectMode", "s", |value| value.text("inactive-or-failed"))
@@ -239,7 +247,7 @@ mod tests {
     }
 
     /// A listener that says what it is told to, and what it heard.
-    fn answered(said: &'static [u8]) -> (Result<(), ScopeError>, Vec<u8>) {
+    fn answered(said: &'static [u8]) -> (Result<String, ScopeError>, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("private");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -262,7 +270,7 @@ mod tests {
         let shown: String =
             sys::cred::real_uid().to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
         let greeting = format!("\0AUTH EXTERNAL {shown}\r\nBEGIN\r\n");
-        let asked = request(1, "bryo-web.scope", "web", process::own_pid() as u32);
+        let asked = request(1, "bryo-web.scope", "web");
         assert_eq!(heard, [greeting.as_bytes(), &asked].concat());
     }
 
