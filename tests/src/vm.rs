@@ -114,10 +114,21 @@ impl Guest {
 
     /// Runs a shell's script as a user.
     pub fn run(&self, from: From, user: &str, script: &str) -> Said {
-        let prefix = self.stage.join("prefix").display().to_string();
+        let prefix = self.file("prefix").display().to_string();
         let whole = format!("export PATH={prefix}/bin:$PATH; cd /home/{user}; export HOME=$PWD; {script}");
         let mut command = from.command(user);
         said(command.arg(whole), script)
+    }
+
+    /// Runs a shell's script as root, with Bryo in its `PATH`.
+    pub fn root(&self, script: &str) -> Said {
+        let whole = format!("export PATH={}/bin:$PATH; {script}", self.file("prefix").display());
+        said(Command::new("sh").args(["-c", &whole]), script)
+    }
+
+    /// Returns the path of what the suite was given.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.stage.join(name)
     }
 
     /// Makes the container `web` of ana's, and starts it with keys set, from a service of her systemd.
@@ -130,9 +141,24 @@ impl Guest {
         self.run(from, user, &self.making_web(keys))
     }
 
-    /// Returns the script that does so.
+    /// Makes the container `web` of Debian, starts it with options, and waits until its systemd has booted, with every
+    /// unit well.
+    ///
+    /// # Panics
+    /// Something of it fails.
+    pub fn boots_debian(&self, options: &str) {
+        let archive = self.file("debian-12.tar.zst");
+        let make = format!("bryo create --quiet web {} && bryo start web {options}", archive.display());
+        self.ana(&make).succeeds();
+        let answers = || self.ana("bryo exec web -- systemctl show -P Version").status == Some(0);
+        assert!(await_that(answers), "systemd does not answer");
+        let state = "systemctl is-system-running --wait; systemctl list-units --failed --plain --no-legend";
+        self.ana(&format!("bryo exec web -- sh -c '{state}'")).says("running");
+    }
+
+    /// Returns the script that makes and starts the container `web` of the busybox root file system.
     pub fn making_web(&self, keys: &[&str]) -> String {
-        let archive = self.stage.join("busybox.tar.zst");
+        let archive = self.file("busybox.tar.zst");
         let defines: String = keys.iter().map(|key| format!(" --define '{key}'")).collect();
         format!("bryo create --quiet web {} && bryo start web --net loopback{defines}", archive.display())
     }

@@ -22,6 +22,7 @@ tests::claims_of_a_modern_host! {
     a_frozen_container_is_frozen_until_it_is_thawed;
     another_session_of_the_user_runs_commands_inside;
     a_reboot_keeps_the_scope;
+    what_shows_a_container_its_limits_has_a_scope_of_its_own;
 }
 
 fn read(file: &Path) -> String {
@@ -179,4 +180,16 @@ fn a_reboot_keeps_the_scope(guest: &Guest) {
     guest.ana("bryo exec web -- true").succeeds();
     assert!(before.is_some() && number() == before);
     guest.ana("bryo stop -k web").succeeds();
+}
+
+fn what_shows_a_container_its_limits_has_a_scope_of_its_own(guest: &Guest) {
+    guest.ana("mkdir -p .config/bryo && echo 'start.lxcfs = true' >.config/bryo/config.toml").succeeds();
+    let limits =
+        ["lxc.cgroup2.memory.max=100M", "lxc.cgroup2.cpuset.cpus=0", "lxc.cgroup2.cpu.max=50000 100000"];
+    guest.start_web(&limits).succeeds();
+    let has_own = || guest.groups().iter().any(|group| group.ends_with("app.slice/bryo-lxcfs.scope"));
+    assert!(has_own(), "{:?}", guest.groups());
+    let seen = "grep MemTotal /proc/meminfo; grep -c ^processor /proc/cpuinfo; grep -c ^cpu[0-9] /proc/stat";
+    let script = format!("bryo exec web -- sh -c '{seen}'; rm .config/bryo/config.toml; bryo stop -k web");
+    guest.ana(&script).succeeds().says("MemTotal:         102400 kB\n1\n1");
 }

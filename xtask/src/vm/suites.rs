@@ -9,28 +9,50 @@ use serde_json::Value;
 use super::machine::{Machine, Start};
 use crate::build::{PROGRAMS, Place, Speed};
 use crate::install::HELPERS;
-use crate::shell::{cargo, read, step, target};
+use crate::shell::{cargo, read, root, step, target};
 
-/// The suites whose claims are about the guest.
-pub(super) const ALL: [&str; 1] = ["systemd"];
+/// A suite whose claims are about the guest.
+#[derive(Debug)]
+pub(super) struct Suite {
+    pub(super) name: &'static str,
+    /// It is run when none is named.
+    pub(super) is_usual: bool,
+    /// It starts Debian's own systemd in a container.
+    needs_debian: bool,
+}
+
+/// All of them.
+pub(super) const ALL: [Suite; 4] = [
+    Suite { name: "systemd", is_usual: true, needs_debian: false },
+    Suite { name: "systemd_without_bus", is_usual: true, needs_debian: false },
+    Suite { name: "systemd_inside", is_usual: false, needs_debian: true },
+    Suite { name: "apparmor", is_usual: false, needs_debian: true },
+];
 
 /// Runs suites in the guest, and tells whether nothing failed. What libtest prints there is printed here.
 ///
 /// # Errors
 /// Something cannot be built, or the guest cannot be run.
-pub(super) fn run(guest: &Path, suites: &[&str], only: Option<&str>, speed: Speed) -> Result<bool> {
+pub(super) fn run(guest: &Path, suites: &[&Suite], only: Option<&str>, speed: Speed) -> Result<bool> {
     let stage = target().join("vm-stage");
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
     }
     programs(&stage, speed)?;
+    let give = |archive| copy(&tests::rootfs::cache().join(archive), &stage.join(archive));
     tests::rootfs::busybox()?;
-    let archive = "busybox.tar.zst";
-    copy(&tests::rootfs::cache().join(archive), &stage.join(archive))?;
+    give("busybox.tar.zst")?;
+    for profile in ["bryo", "bryo-container"] {
+        copy(&root().join("config/share/apparmor").join(profile), &stage.join("apparmor").join(profile))?;
+    }
     let mut well = true;
     for suite in suites {
-        copy(&built(suite)?, &stage.join("suite"))?;
-        println!("     Running tests/{suite}.rs (in the virtual machine)");
+        if suite.needs_debian {
+            tests::rootfs::debian()?;
+            give("debian-12.tar.zst")?;
+        }
+        copy(&built(suite.name)?, &stage.join("suite"))?;
+        println!("     Running tests/{}.rs (in the virtual machine)", suite.name);
         well &= Machine::start(guest, Start::Saved, Some(&stage))?.run("root", true, &script(only))? == 0;
     }
     Ok(well)

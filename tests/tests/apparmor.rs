@@ -1,0 +1,77 @@
+//! Containers on a host with AppArmor: in the virtual machine.
+
+use tests::vm::Guest;
+
+tests::claims_of_a_modern_host! {
+    a_profile_that_root_has_loaded_confines_what_runs_in_the_container_and_what_attaches;
+    the_shipped_profile_stands_for_a_generated_one_once_it_is_loaded;
+    a_profile_that_is_not_loaded_fails_the_start_with_what_loads_it;
+    a_systemd_inside_boots_to_running_under_the_shipped_profile;
+    where_user_namespaces_are_restricted_the_shipped_profile_allows_bryo;
+}
+
+/// What a program in the container is under: its init, and one that attaches.
+const LABELS: &str = "cat /proc/1/attr/apparmor/current /proc/self/attr/apparmor/current";
+
+fn loads(guest: &Guest) {
+    guest
+        .root(&format!("apparmor_parser --replace {}", guest.file("apparmor/bryo-container").display()))
+        .succeeds();
+}
+
+fn unloads(guest: &Guest) {
+    let file = guest.file("apparmor/bryo-container");
+    guest.root(&format!("apparmor_parser --remove {} 2>/dev/null; true", file.display())).succeeds();
+}
+
+fn a_profile_that_root_has_loaded_confines_what_runs_in_the_container_and_what_attaches(guest: &Guest) {
+    loads(guest);
+    guest.start_web(&["lxc.apparmor.profile=bryo-container"]).succeeds();
+    let both = "bryo-container (enforce)\nbryo-container (enforce)";
+    guest.ana(&format!("bryo exec web -- sh -c '{LABELS}'")).succeeds().says(both);
+    // Container root may do this in its own namespaces, and no user namespace keeps it from it.
+    guest.ana("bryo exec web -- sh -c 'echo 1 >/proc/sys/vm/drop_caches'").fails().tells("ermission denied");
+    guest.ana("bryo stop -k web").succeeds();
+    unloads(guest);
+}
+
+fn the_shipped_profile_stands_for_a_generated_one_once_it_is_loaded(guest: &Guest) {
+    unloads(guest);
+    guest.start_web(&["lxc.apparmor.profile=generated"]).succeeds();
+    guest.ana(&format!("bryo exec web -- sh -c '{LABELS}'; bryo stop -k web")).says("unconfined\nunconfined");
+    loads(guest);
+    let script = "bryo start web --net loopback --define lxc.apparmor.profile=generated && bryo exec web -- cat \
+                  /proc/1/attr/apparmor/current; bryo stop -k web";
+    guest.ana(script).succeeds().says("bryo-container (enforce)");
+    unloads(guest);
+}
+
+fn a_profile_that_is_not_loaded_fails_the_start_with_what_loads_it(guest: &Guest) {
+    unloads(guest);
+    guest
+        .start_web(&["lxc.apparmor.profile=bryo-container"])
+        .fails()
+        .tells("no profile bryo-container is loaded")
+        .tells("apparmor_parser --replace");
+}
+
+fn a_systemd_inside_boots_to_running_under_the_shipped_profile(guest: &Guest) {
+    loads(guest);
+    guest.boots_debian("--net loopback --define lxc.apparmor.profile=bryo-container");
+    guest
+        .ana("bryo exec web -- cat /proc/1/attr/apparmor/current; bryo stop web")
+        .says("bryo-container (enforce)");
+    unloads(guest);
+}
+
+fn where_user_namespaces_are_restricted_the_shipped_profile_allows_bryo(guest: &Guest) {
+    let switch = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+    guest.root(&format!("echo 1 >{switch}")).succeeds();
+    let refused = guest.start_web(&[]).fails();
+    let prefix = guest.file("prefix").display().to_string();
+    let profile = guest.file("apparmor/bryo").display().to_string();
+    guest.root(&format!("sed s,PREFIX,{prefix}, {profile} >/run/bryo-profile && apparmor_parser --replace /run/bryo-profile")).succeeds();
+    guest.ana("bryo start web --net loopback && bryo exec web -- true && bryo stop -k web").succeeds();
+    guest.root(&format!("echo 0 >{switch}; apparmor_parser --remove /run/bryo-profile")).succeeds();
+    refused.tells("userns.apparmor");
+}
