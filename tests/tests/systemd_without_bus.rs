@@ -8,7 +8,7 @@ tests::claims_of_a_modern_host! {
 }
 
 fn ends_the_bus(guest: &Guest) {
-    guest.root("systemctl stop dbus.socket dbus.service && [ ! -e /run/dbus/system_bus_socket ]").succeeds();
+    guest.root("systemctl stop dbus.socket dbus.service").succeeds();
 }
 
 fn in_a_service_of_the_users_systemd_a_scope_takes_no_bus(guest: &Guest) {
@@ -32,5 +32,5 @@ fn elsewhere_a_container_runs_where_it_may_and_doctor_names_the_bus(guest: &Gues
         .tells("cgroup none")
         .tells("the user's systemd gives no scope, so cgroups are none");
     let told = guest.run(From::Job, "ana", "bryo doctor; bryo stop -k web");
-    told.tells("there is no /run/dbus/system_bus_socket").tells("sudo systemctl start dbus.socket");
+    told.tells("nobody listens on /run/dbus/system_bus_socket").tells("sudo systemctl start dbus.socket");
 }

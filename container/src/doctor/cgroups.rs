@@ -147,7 +147,7 @@ fn bus(survey: &Survey) -> Seen<Verdict> {
     };
     match (manager.has(&survey.host.cgroups), &survey.session.system_bus) {
         (true, _) => fine("bryo is in a cgroup of the user's systemd"),
-        (false, true) => fine(format!("there is {SYSTEM_BUS}")),
-        (false, false) => found(format!("there is no {SYSTEM_BUS}")).into(),
+        (false, true) => fine(format!("somebody listens on {SYSTEM_BUS}")),
+        (false, false) => found(format!("nobody listens on {SYSTEM_BUS}")).into(),
     }
 }

@@ -423,7 +423,7 @@ const MADE_UP: &[(&str, Change, &str)] = &[
             });
             s.session.system_bus = false;
         },
-        "there is no /run/dbus/system_bus_socket",
+        "nobody listens on /run/dbus/system_bus_socket",
     ),
     ("lxcpath.readonly", |s| filesystem(s).readonly = true, "mounted read-only"),
     (

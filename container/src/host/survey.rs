@@ -4,6 +4,7 @@
 //! What cannot be seen is kept with the reason, so that nobody takes it for fine.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use config::NetKind;
@@ -279,7 +280,8 @@ fn session(uid: u32) -> Session {
     Session {
         has_systemd: Path::new("/run/systemd/system").is_dir(),
         has_manager: within("systemd/private"),
-        system_bus: Path::new(SYSTEM_BUS).exists(),
+        // Its socket stays behind when it ends.
+        system_bus: UnixStream::connect(SYSTEM_BUS).is_ok(),
     }
 }
 
