@@ -20,7 +20,7 @@ pub const STAGE: &str = "BRYO_VM_STAGE";
 pub const ELSEWHERE: &str = "it runs in the virtual machine: cargo xtask vm test";
 
 /// How long anything may take in the guest.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lists the tests of a suite that runs in the virtual machine. `name;` makes the test `name::vm`, which calls the
 /// function `name(&Guest)`.
