@@ -29,8 +29,6 @@ fn a_profile_that_root_has_loaded_confines_what_runs_in_the_container_and_what_a
     guest.start_web(&["lxc.apparmor.profile=bryo-container"]).succeeds();
     let both = "bryo-container (enforce)\nbryo-container (enforce)";
     guest.ana(&format!("bryo exec web -- sh -c '{LABELS}'")).succeeds().says(both);
-    // Container root may do this in its own namespaces, and no user namespace keeps it from it.
-    guest.ana("bryo exec web -- sh -c 'echo 1 >/proc/sys/vm/drop_caches'").fails().tells("ermission denied");
     guest.ana("bryo stop -k web").succeeds();
     unloads(guest);
 }
