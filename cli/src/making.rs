@@ -99,7 +99,7 @@ fn header(wanted: &Wanted) -> Vec<String> {
 }
 
 /// The templates and their options, which stand after `--`.
-const TEMPLATES: [(&str, &[Opt]); 7] = [
+const TEMPLATES: [(&str, &[Opt]); 8] = [
     (DOWNLOAD, download::OPTIONS),
     (
         "local",
@@ -115,11 +115,24 @@ const TEMPLATES: [(&str, &[Opt]); 7] = [
         ],
     ),
     ("busybox", &[value("", "busybox-path", "FILE", "a static busybox")]),
+    (
+        OCI,
+        &[
+            value("u", "url", "URL", "the image: docker://NAME:TAG, oci:DIR:TAG, oci-archive:FILE"),
+            value("", "username", "NAME", "refused: credentials are those of auth.json"),
+            value("", "password", "WORD", "refused, as above"),
+            flag("", "no-cache", "accepted: a registry is always asked"),
+            flag("", "dhcp", "accepted, and without effect"),
+        ],
+    ),
     ("debian", bootstrap::OPTIONS),
     ("ubuntu", bootstrap::OPTIONS),
     ("host", &[]),
     ("none", &[]),
 ];
+
+/// The template that takes images of registries.
+const OCI: &str = "oci";
 
 /// The template that takes images of the store and of servers.
 const DOWNLOAD: &str = "download";
@@ -137,6 +150,7 @@ fn is_own(name: &str) -> bool {
 pub(crate) fn template(context: &Context, name: &str, arguments: &[String]) -> Result<Template> {
     match name {
         DOWNLOAD => download::template(context, &given(name, arguments)?),
+        OCI => oci(context, &given(name, arguments)?),
         _ if is_own(name) => alone(name, arguments),
         _ => templates::template(name, arguments, &TEMPLATES.map(|(known, _)| known).join(", ")),
     }
@@ -163,6 +177,24 @@ fn alone(name: &str, arguments: &[String]) -> Result<Template> {
         "host" => Ok(Template::Host),
         _ => Ok(Template::None),
     }
+}
+
+/// LXC: has skopeo and umoci fetch and unpack the image.
+fn oci(context: &Context, given: &Given) -> Result<Template> {
+    let wrong = |cause: &str| Err(Error::new(Kind::Usage, cause));
+    if given.has("username") || given.has("password") {
+        return wrong(
+            "template oci takes no password: log in by podman, skopeo or docker, whose auth.json is read",
+        );
+    }
+    let Some(url) = given.value("url") else { return wrong("template oci needs --url URL after --") };
+    let how = How { pull: true, full: true, ..How::default() };
+    from_image(context, &oci_word(url), &how, None).map(|(template, _)| template)
+}
+
+/// Returns an image of skopeo's words in Bryo's own. Source: containers-transports(5).
+fn oci_word(url: &str) -> String {
+    url.strip_prefix("docker://").map_or_else(|| url.to_owned(), |name| format!("docker:{name}"))
 }
 
 fn local(given: &Given) -> Result<Template> {
@@ -437,6 +469,12 @@ mod tests {
         );
         assert!(alone("none", &path).is_err());
         assert!(alone("none", &words(&["x"])).is_err());
+    }
+
+    #[test]
+    fn an_image_of_skopeos_words_is_one_of_bryos() {
+        assert_eq!(oci_word("docker://ghcr.io/ana/web:3"), "docker:ghcr.io/ana/web:3");
+        assert_eq!(oci_word("oci:/srv/layout:3"), "oci:/srv/layout:3");
     }
 
     #[test]

@@ -380,6 +380,14 @@ fn an_image_of_a_registry_runs_as_it_says(lab: &Lab) {
         ana.bryo(["run", image]).succeeds().stdout_is("served at  last\n");
         ana.bryo(["run", image, "--", "cat", "/etc/new"]).succeeds().stdout_is("new\n");
     }
+    ana.lxc("create", ["-n", "web", "-t", "oci", "--", "--url", "oci:./layout"]).succeeds();
+    ana.sh("cat .local/share/lxc/web/rootfs/etc/new; grep -c init.cmd .local/share/lxc/web/config")
+        .succeeds()
+        .stdout_is("new\n1\n");
+    ana.destroy("web");
+    let refused =
+        ana.lxc("create", ["-n", "web", "-t", "oci", "--", "-u", "oci:./layout", "--password", "x"]);
+    refused.exits(1).stderr_contains("auth.json");
     ana.bryo(["run", "oci:layout:4"]).exits(125).stderr_contains("say which image: it has 3");
     ana.bryo(["run", "docker-archive:layout.tar.gz"]).exits(125).stderr_contains("it has no manifest.json");
 }

@@ -29,7 +29,7 @@ pub(super) struct Create {
     /// archive on standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "template"])]
     rootfs: Option<PathBuf>,
-    /// A template: download, local, busybox, debian, ubuntu, host or none, or a program: lxc-NAME in a directory of templates, or its path
+    /// A template: download, local, oci, busybox, debian, ubuntu, host or none, or a program: lxc-NAME in a directory of templates, or its path
     #[arg(short, long, value_name = "NAME|PATH")]
     template: Option<String>,
     /// A file that the configuration begins with

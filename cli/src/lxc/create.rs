@@ -20,7 +20,7 @@ pub(super) static TOOL: Tool = Tool {
             "t",
             "template",
             "TEMPLATE",
-            "download, local, busybox, debian, ubuntu, host or none; or a program, by name or path",
+            "download, local, oci, busybox, debian, ubuntu, host or none; or a program, by name or path",
         ),
         value("B", "bdev", "TYPE", "the backing store: dir, best or none"),
         value("", "rcfile", "FILE", "accepted, and without effect"),
