@@ -93,7 +93,7 @@ fn missing(plan: &StartPlan, context: &Context) -> Vec<String> {
         let outer = confined.then(|| format!("{what}: {}", hints::WRITABLE_CGROUP));
         missing.extend(outer.or_else(|| way(what, hints::CGROUPS)));
     }
-    if context.settings().start.lxcfs == Some(true) && plan.lacks_lxcfs() {
+    if context.settings().shows_limits() && plan.lacks_lxcfs() {
         let device = context.findings().iter().find(|finding| finding.id.starts_with(hints::FUSE));
         missing.extend(device.map(|finding| format!("its own limits in /proc: {}", hints::named(finding))));
     }

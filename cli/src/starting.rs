@@ -98,7 +98,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         network: wanted.network,
         network_by_default: wanted.network_by_default,
         publish,
-        lxcfs: context.settings().start.lxcfs == Some(true),
+        lxcfs: context.settings().shows_limits(),
     };
     let facts = context.facts()?;
     let networks = match wanted.network {

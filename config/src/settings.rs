@@ -158,9 +158,9 @@ pub static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "start.lxcfs",
-        example: "true",
+        example: "false",
         doc: "Whether containers see their own limits in `/proc` and `/sys`, which costs a start some milliseconds.",
-        default: "false",
+        default: "true, where /dev/fuse can be opened",
         over: "",
         show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
     },
@@ -259,6 +259,11 @@ impl Found {
 }
 
 impl Settings {
+    /// Tells whether containers are to see their own limits.
+    pub fn shows_limits(&self) -> bool {
+        self.start.lxcfs.unwrap_or(true)
+    }
+
     /// Takes from `other` what is not set here.
     fn or(self, other: Self) -> Self {
         Self {

@@ -7,7 +7,7 @@ use super::Who::Administrator;
 use super::{Check, Verdict, fine, found};
 use crate::host::{Seen, Survey};
 
-const WHY: &str = "containers see their own limits in /proc by it where that is wished, and FUSE file systems inside, which bind /dev/fuse, need it";
+const WHY: &str = "containers see their own limits in /proc by it, and FUSE file systems inside, which bind /dev/fuse, need it";
 const MEANWHILE: &str = "no FUSE inside; /proc shows the host's numbers";
 
 pub(super) const CHECKS: &[Check] = &[

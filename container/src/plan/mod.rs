@@ -288,7 +288,7 @@ impl StartPlan {
     pub(crate) fn limits_shown_by(&self, lxcfs: &Lxcfs) -> Result<LxcfsPlan> {
         lxcfs::decide(self.coverable(), Some(lxcfs), &self.place).ok_or_else(|| {
             let cause = "lxc.mount.auto wants no /proc here of which files could be covered; with proc:mixed it does, and where \
-                         start.lxcfs was true when it was started";
+                         start.lxcfs was not false when it was started";
             Error::new(Kind::Config, cause)
         })
     }
