@@ -82,11 +82,18 @@ pub enum From {
     Su,
     /// A service of the system's, as jobs of cron and of CI are.
     Job,
+    /// The same, without asking systemd for it.
+    Plain,
 }
 
 impl From {
     /// Returns what runs `sh -c SCRIPT` as a user there, but for the script.
     fn command(self, user: &str) -> Command {
+        if self == Self::Plain {
+            let mut command = Command::new("runuser");
+            command.args(["-u", user, "--", "sh", "-c"]);
+            return command;
+        }
         let mut command = Command::new("systemd-run");
         command.args(["--pipe", "--wait", "--quiet", "--collect"]);
         // What a container goes on in is no part of the service that started it. One that has a session may not say so.
@@ -100,7 +107,7 @@ impl From {
             Self::Service => command.args(["--user", &machine, "sh", "-c"]),
             Self::Session => command.args([&user_of_service, SESSION, "sh", "-c"]),
             Self::Su => command.args(["--property=User=root", SESSION, "su", "-", user, "-c"]),
-            Self::Job => command.args([&user_of_service, "sh", "-c"]),
+            Self::Job | Self::Plain => command.args([&user_of_service, "sh", "-c"]),
         };
         command
     }
@@ -207,7 +214,7 @@ impl Guest {
         kill(&monitors());
         for user in ["ana", "ben"] {
             if Path::new("/home").join(user).join(".local/share/lxc/web").exists() {
-                let _told_by_the_next = self.run(From::Job, user, "bryo destroy -f web");
+                let _told_by_the_next = self.run(From::Plain, user, "bryo destroy -f web");
             }
         }
     }

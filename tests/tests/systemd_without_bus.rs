@@ -18,19 +18,18 @@ fn in_a_service_of_the_users_systemd_a_scope_takes_no_bus(guest: &Guest) {
          sh -c '{}'",
         guest.making_web(&[])
     );
-    guest.run(From::Job, "ana", &service).succeeds();
+    guest.run(From::Plain, "ana", &service).succeeds();
     let payload = guest.payload();
     assert!(payload.ends_with("app.slice/bryo-web.scope/lxc.payload.web"), "{payload:?}");
-    guest.run(From::Job, "ana", "bryo stop -k web").succeeds();
+    guest.run(From::Plain, "ana", "bryo stop -k web").succeeds();
 }
 
 fn elsewhere_a_container_runs_where_it_may_and_doctor_names_the_bus(guest: &Guest) {
     ends_the_bus(guest);
     guest
-        .start_web_of(From::Job, "ana", &[])
+        .start_web_of(From::Plain, "ana", &[])
         .succeeds()
-        .tells("cgroup none")
         .tells("the user's systemd gives no scope, so cgroups are none");
-    let told = guest.run(From::Job, "ana", "bryo doctor; bryo stop -k web");
+    let told = guest.run(From::Plain, "ana", "bryo doctor; bryo stop -k web");
     told.tells("nobody listens on /run/dbus/system_bus_socket").tells("sudo systemctl start dbus.socket");
 }
