@@ -37,6 +37,7 @@ tests::claims! {
     what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
+    a_container_starts_though_who_serves_it_dies_meanwhile: hybrid unified, needs Bryo, not cell INIT;
     splice_sendfile_and_pread_get_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
     a_text_that_shrinks_and_grows_is_read_whole_in_every_way: hybrid, needs Bryo, not cell INIT;
     a_file_that_is_held_open_shows_the_present: hybrid, needs Bryo, not cell INIT;
@@ -711,6 +712,30 @@ fn two_containers_are_both_served_by_the_next_process(lab: &Lab) {
         assert_eq!(kilobytes(&inside(&ana, name, "cat /proc/meminfo"), "MemTotal"), total * 1024, "{name}");
     }
     assert_eq!(serving(&ana), 1);
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_container_starts_though_who_serves_it_dies_meanwhile(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    let serves = |process: &Process| process.command.contains("bryo/bryo-lxcfs");
+    let server = ana.processes().into_iter().find(serves).expect("a process serves");
+    ana.write("kill", &format!("#!/bin/sh\nkill -KILL {}\n", server.pid));
+    ana.sh("chmod +x kill").succeeds();
+    ana.busybox("db");
+    // The hook on the host runs before that of the container's, while which the monitor hears of the death.
+    let hooks = format!(
+        "lxc.hook.start-host = {}\nlxc.hook.start = /bin/sh -c 'sleep 2'\n",
+        ana.home().join("kill").display()
+    );
+    ana.append(".local/share/lxc/db/config", &hooks);
+    ana.lxc("start", ["-n", "db"]).succeeds();
+    let is_it = |process: &Process| process.pid == server.pid && serves(process);
+    assert!(!ana.processes().iter().any(is_it), "the hook has killed nobody");
+    for name in ["web", "db"] {
+        assert!(inside(&ana, name, "cat /proc/meminfo").starts_with("MemTotal:"), "{name}");
+    }
     ana.destroy("db");
     ana.destroy("web");
 }

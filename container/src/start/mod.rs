@@ -449,7 +449,11 @@ impl Mapped<'_> {
             let connection = serving.connection();
             let mut watched = vec![(channel.fd(), Ready::READ)];
             watched.extend(connection.iter().map(|connection| (connection.as_fd(), Ready::READ)));
-            match event::wait(&watched, serving.patience())?[..] {
+            let ready = event::wait(&watched, serving.patience())?;
+            // What is done now replaces the connection.
+            drop(watched);
+            drop(connection);
+            match ready[..] {
                 [Ready { read: true, .. }, ..] => return Ok(()),
                 [_, Ready { read: true, .. }] => serving.hear(self.spawned.target()),
                 _ => serving.go_on(self.spawned.target()),
