@@ -56,19 +56,46 @@ impl Superblock {
         let kernels: Vec<u64> = ["proc", "sys"].iter().filter_map(|of| device_of(root, of)).collect();
         // With a copy here the superblock would wait for an answer for ever when nobody else has one.
         drop(self.device);
+        let mut places = Vec::new();
         for file in files {
             let doing = || format!("mounting /{file}");
             let place = match path::take_in(root, Path::new(file), Links::Refuse) {
                 Err(e) if e.errno() == Errno::ENOENT => continue,
                 place => place.doing_with(doing)?,
             };
-            if !kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
-                continue;
+            if kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
+                places.push((file, place));
             }
-            let mount = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
-            mount::attach(mount.as_fd(), place.as_fd()).doing_with(doing)?;
+        }
+        let _attached = Attached::on(root, self.mount.as_fd()).doing("mounting the files")?;
+        for (file, place) in places {
+            let doing = || format!("mounting /{file}");
+            let copy = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
+            mount::attach(copy.as_fd(), place.as_fd()).doing_with(doing)?;
         }
         Ok(())
+    }
+}
+
+/// A mount that is in the mount namespace for a while: before Linux 6.15 parts of a detached one cannot be copied. It lies on the root
+/// directory, where nobody who has that for his root comes upon it.
+struct Attached<'a>(BorrowedFd<'a>);
+
+impl<'a> Attached<'a> {
+    fn on(root: BorrowedFd<'_>, mount: BorrowedFd<'a>) -> sys::Result<Self> {
+        mount::attach(mount, root)?;
+        Ok(Self(mount))
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        // It has no name but this one: /proc may be another namespace's.
+        let back = path::take(Path::new(".")).or_else(|_| path::take(Path::new("/")));
+        let detached = path::change_dir(self.0).and_then(|()| mount::detach(Path::new(".")));
+        if let Err(e) = back.and_then(|back| path::change_dir(back.as_fd())).and(detached) {
+            log::warn!("the mount of the files stays where it was made: {e}");
+        }
     }
 }
 
