@@ -154,7 +154,9 @@ fn debootstrap(system: &System) -> Call {
         vec![format!("--variant={}", system.variant), format!("--include={}", system.packages.join(","))];
     before.extend(system.arch.iter().map(|arch| format!("--arch={arch}")));
     let line = system.sources.first().map(String::as_str).unwrap_or_default();
-    before.extend(line.contains("trusted=yes").then(|| "--no-check-gpg".to_owned()));
+    // Without a keyring it would only warn.
+    let check = if line.contains("trusted=yes") { "--no-check-gpg" } else { "--force-check-gpg" };
+    before.push(check.to_owned());
     before.push(system.release.clone());
     let after = line.split(' ').find(|word| word.contains(":/")).map(str::to_owned).into_iter().collect();
     Call::System { before, after }

@@ -132,6 +132,9 @@ impl Lock {
         if self.locked || self.lock.is_none() {
             return Ok(());
         }
+        if record.server.is_none() {
+            return Err(self.refusal(name));
+        }
         let entry = Entry::of(record).ok_or_else(|| {
             self.wrong(&format!("{name} has no digest, so nobody could tell it from another"))
         })?;

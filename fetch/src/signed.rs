@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use image::command::{Options, UsageError};
 use sys::{landlock, process, seccomp};
@@ -123,15 +124,21 @@ impl Waiting {
         Ok(Self { child, signature: File::from(writer) })
     }
 
-    /// gpgv reads the signature to its end before the text, and says little.
-    fn check(mut self, text: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        let written = self.signature.write_all(signature);
-        drop(self.signature);
-        let mut stdin = self.child.stdin.take().ok_or_else(|| io::Error::other("it has no input"))?;
-        // Who has found the signature to be none reads no further.
-        let _unread = written.and_then(|()| stdin.write_all(text));
-        drop(stdin);
-        let said = self.child.wait_with_output()?;
+    /// gpgv reads the signature to its end before the text.
+    fn check(self, text: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        let Self { mut child, signature: mut first } = self;
+        let mut stdin = child.stdin.take().ok_or_else(|| io::Error::other("it has no input"))?;
+        let write = move || {
+            let written = first.write_all(signature);
+            drop(first);
+            // Who has found the signature to be none reads no further.
+            let _unread = written.and_then(|()| stdin.write_all(text));
+        };
+        // Another thread writes: of a signature of many parts gpgv says more than a pipe holds before it reads on.
+        let said = thread::scope(|scope| {
+            thread::Builder::new().spawn_scoped(scope, write)?;
+            child.wait_with_output()
+        })?;
         let status = String::from_utf8_lossy(&said.stdout);
         let good = status.lines().filter(|line| line.starts_with("[GNUPG:] GOODSIG ")).count();
         match said.status.success() && good > 0 {

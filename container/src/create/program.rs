@@ -266,6 +266,8 @@ impl Supervised<'_> {
             process::set_parent_death_signal(Some(Signal::KILL))?;
             // The files of /proc that take the map are else not its supervisor's to write.
             process::set_dumpable(true)?;
+            // In the caller's session it could type on his terminal: TIOCSTI, ioctl_tty(2).
+            process::new_session()?;
             socket::send(parent.as_fd(), &[0], &[])?;
             let is_mapped = !socket::receive(parent.as_fd(), 1)?.bytes.is_empty();
             if !is_mapped || process::has_ended(supervisor) {
@@ -397,14 +399,15 @@ fn taken(key: &str, value: &str, dir: &Path) -> Option<String> {
 }
 
 /// Tells whether a mount entry shows what everybody may see: a file system of the kernel's, or what is root's. What was covered is
-/// on the way to the container's directory.
+/// on the way to the container's directory; what is mounted below a directory need not be root's, so no whole tree is shown. The entry
+/// is read as a start reads it: words have escapes, and options values.
 fn is_harmless(entry: &str, dir: &Path) -> bool {
-    let fields: Vec<&str> = entry.split_ascii_whitespace().collect();
-    let [source, _, kind, options, ..] = fields[..] else { return false };
-    let binds = options.split(',').any(|option| ["bind", "rbind"].contains(&option));
-    match binds {
-        true => is_roots(Path::new(source)) && !leads_to(Path::new(source), dir),
-        false => VIRTUAL.contains(&kind),
+    let entry = config::MountEntry::read(entry);
+    let source = Path::new(&entry.source);
+    match (entry.has_option("rbind"), entry.has_option("bind")) {
+        (true, _) => false,
+        (false, true) => is_roots(source) && !leads_to(source, dir),
+        (false, false) => VIRTUAL.contains(&entry.fstype.as_str()),
     }
 }
 
@@ -447,6 +450,8 @@ mod tests {
             assert_eq!(taken(key, value, dir).as_deref(), Some(value), "{key} = {value}");
         }
         let theirs = format!("{} home none bind 0 0", temporary.path().display());
+        let as_value = format!("{} home tmpfs bind=1 0 0", temporary.path().display());
+        let escaped = format!("{} home tmpfs b\\151nd 0 0", temporary.path().display());
         for (key, value) in [
             ("lxc.hook.pre-start", "/bin/true"),
             ("lxc.net.0.script.up", "/bin/true"),
@@ -455,6 +460,9 @@ mod tests {
             ("lxc.mount.entry", "/ host none rbind 0 0"),
             ("lxc.apparmor.profile", "unconfined"),
             ("lxc.mount.entry", "home home none rbind 0 0"),
+            ("lxc.mount.entry", "/usr/lib usr/lib none rbind 0 0"),
+            ("lxc.mount.entry", &as_value),
+            ("lxc.mount.entry", &escaped),
             ("lxc.mount.entry", "/proc/self/root x none rbind 0 0"),
             ("lxc.mount.entry", "/dev/sda x ext4 ro 0 0"),
             ("lxc.mount.entry", "/usr/../tmp/x x none bind 0 0"),
