@@ -299,12 +299,11 @@ impl Cgroups {
     }
 
     /// Moves the calling process, which shows containers their limits, into a scope of its own, where this container is in one,
-    /// which the process outlives. Returns whether that is so; where there is none after all it stays where it is.
+    /// which the process outlives. Returns whether that is so.
     pub(crate) fn enter_scope_of_lxcfs(&self) -> bool {
         let Some(socket) = &self.scope else { return false };
         let entered = cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits");
-        entered.err().iter().for_each(|e| log::info!("bryo-lxcfs stays with the monitor: {e}"));
-        true
+        entered.inspect_err(|e| log::info!("bryo-lxcfs has no scope of its own: {e}")).is_ok()
     }
 
     /// Makes the cgroup of the process that shows containers their limits, and opens the way into it. It is that of no

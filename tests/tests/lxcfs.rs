@@ -34,6 +34,7 @@ tests::claims! {
     doctor_finds_what_is_wrong_with_who_serves: hybrid, needs Bryo, not cell INIT;
     a_container_that_runs_is_shown_its_limits_and_the_hosts: hybrid unified, needs Bryo, not cell INIT;
     a_container_inside_may_mount_a_proc_of_its_own: hybrid, needs Bryo, not cell INIT;
+    copies_that_a_container_made_of_its_proc_keep_nobody_from_changing_the_files: hybrid unified, needs Bryo, not cell INIT;
     what_a_configuration_puts_over_a_file_stays: hybrid, needs Bryo, not cell INIT;
     readers_outlive_who_serves_them: hybrid unified, needs Bryo, not cell INIT;
     two_containers_are_both_served_by_the_next_process: hybrid, needs Bryo, not cell INIT;
@@ -623,6 +624,24 @@ fn a_container_inside_may_mount_a_proc_of_its_own(lab: &Lab) {
     with_tools(&ana, "plain", limits);
     ana.lxc("attach", ["-n", "plain", "--clear-env", "--", "sh", "-c", NESTED]).exits(1);
     ana.destroy("plain");
+}
+
+fn copies_that_a_container_made_of_its_proc_keep_nobody_from_changing_the_files(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    let is_its_own = || inside(&ana, "web", "grep lxcfs /proc/mounts").contains("/proc/meminfo ");
+    let script = "mkdir -p '/mnt/a b' /mnt/c && mount -o rbind /proc '/mnt/a b' && mount -o rbind /proc /mnt/c && \
+                  mount -t tmpfs over /mnt/c && grep -c lxcfs.*meminfo /proc/mounts";
+    assert_eq!(inside(&ana, "web", script).trim(), "3");
+    assert!(is_its_own());
+    for _ in 0..2 {
+        ana.bryo(["lxcfs", "detach", "web"]).succeeds();
+        assert!(!is_its_own());
+        ana.bryo(["lxcfs", "attach", "web"]).succeeds();
+        assert!(is_its_own());
+    }
+    assert!(inside(&ana, "web", "cat /bin/../proc/meminfo").starts_with("MemTotal:"));
+    ana.destroy("web");
 }
 
 fn what_a_configuration_puts_over_a_file_stays(lab: &Lab) {

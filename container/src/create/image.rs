@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use config::images::Run;
-use sys::path;
+use sys::{Errno, path};
 use types::{Digest, IdMap};
 
 use super::unpack::{Progress, Unpacked};
@@ -84,6 +84,18 @@ pub(super) struct Made {
     pub(super) base: Option<Base>,
 }
 
+/// Errors that say nothing about overlays: tried again, or with more room, there may be one.
+const OF_THE_MOMENT: [Errno; 8] = [
+    Errno::EAGAIN,
+    Errno::EDQUOT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOMEM,
+    Errno::ENOSPC,
+];
+
 /// The parts of a creation that unpacking takes.
 pub(super) struct Maker<'a> {
     pub(super) place: &'a Place,
@@ -114,7 +126,11 @@ impl Maker<'_> {
                 let path = format!("overlay:{}:{}", lower.display(), upper.display());
                 Ok(Made { root, path, notes: Vec::new(), base: Some(base) })
             }
-            Err(why) if why.kind() == Kind::Died => Err(why),
+            Err(why)
+                if why.kind() == Kind::Died || why.errno().is_some_and(|e| OF_THE_MOMENT.contains(&e)) =>
+            {
+                Err(why)
+            }
             Err(why) => {
                 self.remove_overlay_dirs()?;
                 let note = format!("no overlay can be mounted here, so the image was copied: {why}");

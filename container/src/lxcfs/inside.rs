@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use cgroup::view::Directory;
 use sys::fuse::{self, Next};
-use sys::mount::{self, Depth};
+use sys::mount::{self, Depth, Propagation};
 use sys::path::{self, Links};
 use sys::process::{self, Cloned, flags};
 use sys::{Errno, cred, event, namespace, socket};
@@ -53,48 +53,71 @@ impl Superblock {
     /// # Errors
     /// Nobody serves the files; those before are in place then.
     pub(crate) fn cover(self, root: BorrowedFd<'_>, files: &[String]) -> Result<()> {
-        let kernels: Vec<u64> = ["proc", "sys"].iter().filter_map(|of| device_of(root, of)).collect();
+        put(root, &self.copies(root, files)?)
+    }
+
+    /// Returns copies of the files, each a mount of its own. The superblock covers a directory below `root` meanwhile, so nobody else may be
+    /// in this mount namespace.
+    fn copies<'a>(self, root: BorrowedFd<'_>, files: &'a [String]) -> Result<Vec<(&'a str, OwnedFd)>> {
         // With a copy here the superblock would wait for an answer for ever when nobody else has one.
         drop(self.device);
-        let mut places = Vec::new();
+        let mut copies = Vec::new();
+        let Some(_attached) = Attached::below(root, self.mount.as_fd()).doing("mounting the files")? else {
+            return Ok(copies);
+        };
         for file in files {
-            let doing = || format!("mounting /{file}");
-            let place = match path::take_in(root, Path::new(file), Links::Refuse) {
-                Err(e) if e.errno() == Errno::ENOENT => continue,
-                place => place.doing_with(doing)?,
-            };
-            if kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
-                places.push((file, place));
+            match mount::copy(self.mount.as_fd(), Path::new(file), Depth::One) {
+                // The host has not got it.
+                Err(e) if e.errno() == Errno::ENOENT => {}
+                copy => {
+                    copies.push((file.as_str(), copy.doing_with(|| format!("copying the mount of /{file}"))?))
+                }
             }
         }
-        let _attached = Attached::on(root, self.mount.as_fd()).doing("mounting the files")?;
-        for (file, place) in places {
-            let doing = || format!("mounting /{file}");
-            let copy = mount::copy(self.mount.as_fd(), Path::new(file), Depth::One).doing_with(doing)?;
-            mount::attach(copy.as_fd(), place.as_fd()).doing_with(doing)?;
-        }
-        Ok(())
+        Ok(copies)
     }
 }
 
-/// A mount that is in the mount namespace for a while: before Linux 6.15 parts of a detached one cannot be copied. It lies on the root
-/// directory, where nobody who has that for his root comes upon it.
-struct Attached<'a>(BorrowedFd<'a>);
+/// Puts copies of files in their places below `root`.
+fn put(root: BorrowedFd<'_>, copies: &[(&str, OwnedFd)]) -> Result<()> {
+    let kernels: Vec<u64> = ["proc", "sys"].iter().filter_map(|of| device_of(root, of)).collect();
+    for (file, copy) in copies {
+        let doing = || format!("mounting /{file}");
+        let place = match path::take_in(root, Path::new(file), Links::Refuse) {
+            Err(e) if e.errno() == Errno::ENOENT => continue,
+            place => place.doing_with(doing)?,
+        };
+        if kernels.contains(&path::status(place.as_fd()).doing_with(doing)?.st_dev) {
+            mount::attach(copy.as_fd(), place.as_fd()).doing_with(doing)?;
+        }
+    }
+    Ok(())
+}
+
+/// A mount that is in the mount namespace for a while: before Linux 6.15 parts of a detached one cannot be copied. It lies on the directory
+/// of this name, and is taken from there by it: who served it may be gone, and then nobody can step into it.
+struct Attached<'a>(BorrowedFd<'a>, &'static str);
 
 impl<'a> Attached<'a> {
-    fn on(root: BorrowedFd<'_>, mount: BorrowedFd<'a>) -> sys::Result<Self> {
-        mount::attach(mount, root)?;
-        Ok(Self(mount))
+    /// Nothing where the root has no such directory: then it has no files to be covered either.
+    fn below(root: BorrowedFd<'a>, mount: BorrowedFd<'_>) -> sys::Result<Option<Self>> {
+        for name in ["proc", "sys"] {
+            match path::take_in(root, Path::new(name), Links::Refuse) {
+                Ok(place) => return mount::attach(mount, place.as_fd()).map(|()| Some(Self(root, name))),
+                Err(e) if e.errno() == Errno::ENOENT => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        // It has no name but this one: /proc may be another namespace's.
         let back = path::take(Path::new(".")).or_else(|_| path::take(Path::new("/")));
-        let detached = path::change_dir(self.0).and_then(|()| mount::detach(Path::new(".")));
+        let detached = path::change_dir(self.0).and_then(|()| mount::detach(Path::new(self.1)));
         if let Err(e) = back.and_then(|back| path::change_dir(back.as_fd())).and(detached) {
-            log::warn!("the mount of the files stays where it was made: {e}");
+            log::warn!("the mount of the files stays on /{}: {e}", self.1);
         }
     }
 }
@@ -112,11 +135,20 @@ fn uncover(own: BorrowedFd<'_>) -> Result<()> {
     let mounts =
         path::read_small(own, Path::new("mountinfo"), CAP).doing("reading the container's mounts")?;
     let mounts = String::from_utf8_lossy(&mounts);
-    // What was put over another comes later, and goes first.
-    let mut covers = MountLine::all(&mounts).rev().filter(|mount| mount.source == SOURCE);
-    covers.try_for_each(|cover| {
-        mount::detach(Path::new(cover.point)).doing_with(|| format!("unmounting {}", cover.point))
-    })
+    // What was put over another comes later, and goes first. Each is tried: that of a copy which the container has made of its /proc may
+    // be gone with another, or out of reach.
+    let covers = MountLine::all(&mounts).rev().filter(|mount| mount.source == SOURCE);
+    let taken = covers.map(|cover| match mount::detach(Path::new(&unescaped(cover.point))) {
+        Err(e) if matches!(e.errno(), Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        detached => detached.doing_with(|| format!("unmounting {}", cover.point)),
+    });
+    taken.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Resolves the escapes of the mount table. Source: proc_pid_mountinfo(5).
+fn unescaped(point: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(point.to_owned(), |point, (escape, meant)| point.replace(escape, meant))
 }
 
 /// Answers all that was asked by a device with an error, also what a process that has died had read and not answered.
@@ -266,9 +298,19 @@ fn work(job: &Job<'_>, of: Target<'_>, channel: BorrowedFd<'_>, monitor: i32) ->
     let mut files = answer(*connection, PATIENCE)?;
     files.retain(|file| *sys || !file.starts_with("sys/"));
     socket::send(channel, DEVICE, &[superblock.device()])?;
+    let copies = alone_with_mounts().and_then(|root| superblock.copies(root.as_fd(), &files))?;
+    enter_mounts(of)?;
     uncover(own.as_fd())?;
     let root = path::open_dir(Path::new("/"))?;
-    superblock.cover(root.as_fd(), &files)
+    put(root.as_fd(), &copies)
+}
+
+/// Has the process alone in a copy of the container's mount namespace, of which nothing spreads, and which ends with it. Returns its root.
+fn alone_with_mounts() -> Result<OwnedFd> {
+    namespace::leave(flags::NEWNS).doing("copying the container's mount namespace")?;
+    let root = path::open_dir(Path::new("/"))?;
+    mount::set_attributes(root.as_fd(), 0, 0, Some(Propagation::Private), Depth::Tree)?;
+    Ok(root)
 }
 
 /// Becomes root of a container, closed to others, with the fds in `kept` alone, and for as long as the monitor lives.

@@ -452,8 +452,9 @@ impl Serving {
     /// # Errors
     /// Nobody can be had to take them from there.
     pub(crate) fn begin_to_uncover(&self, of: Target<'_>) -> Result<()> {
+        self.begin_change(|| Inside::begin(Job::Uncover, of))?;
         self.given_up.set(false);
-        self.begin_change(|| Inside::begin(Job::Uncover, of))
+        Ok(())
     }
 
     fn begin_change(&self, work: impl FnOnce() -> Result<Inside>) -> Result<()> {
