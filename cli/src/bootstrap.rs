@@ -332,7 +332,7 @@ http://c.example/|nodistro|nodistro|main|. nodistro
         assert_eq!(before[5..], ["--architectures=arm64", "jammy"]);
         assert_eq!(after, ["deb http://d.example jammy main"]);
         let Call::System { before, after } = debootstrap(&jammy) else { panic!("it is a system") };
-        assert_eq!(before, ["--variant=minbase", packages, "--arch=arm64", "jammy"]);
+        assert_eq!(before, ["--variant=minbase", packages, "--arch=arm64", "--force-check-gpg", "jammy"]);
         assert_eq!(after, ["http://d.example"]);
     }
 
