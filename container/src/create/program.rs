@@ -3,7 +3,8 @@
 //! Such a program runs as container root, in a PID namespace that ends with it, on a [`Stage`]: what it may read of the host
 //! is what everybody may, and what it may write is the new root file system and a copy of the configuration. Of the lines
 //! that it adds there only those are taken that give the container nothing beyond that ([`taken`]): a hook, say, would run as
-//! the user.
+//! the user. With the caller's own id in the map (one id, `--me`) what is his is the program's too, but for what the stage
+//! covers; and it has his environment.
 //!
 //! LXC: takes the whole configuration.
 
