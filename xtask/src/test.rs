@@ -2,17 +2,22 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, IsTerminal};
+use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use tests::lab::SLOTS;
 use tests::subject::subject;
 use tests::{Lab, View};
 
 use crate::build::Speed;
 use crate::shell::{cargo, is_root, step};
 use crate::{install, lint, packages, vm};
+
+/// The variable by which libtest is told how many tests run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Whether the suites of the virtual machine are run too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +45,12 @@ struct Tally {
 pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed, machine: Machine) -> Result<bool> {
     packages::install()?;
     let mut tally = Tally::default();
+    let checks = suites.is_empty().then(|| thread::spawn(check_and_build));
     if !lxc {
         prepare_prefix(speed)?;
     }
-    if suites.is_empty() {
-        tally.add(lint::check_all());
+    if let Some(checks) = checks {
+        tally.add(checks.join().map_err(|_| anyhow!("the lint panicked"))?);
         let mut beside = cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]);
         tally.watch(with_helpers(&mut beside, speed, lxc))?;
     }
@@ -58,6 +64,15 @@ pub(crate) fn run(suites: &[String], lxc: bool, speed: Speed, machine: Machine) 
     }
     tally.summary();
     Ok(tally.failed.is_empty())
+}
+
+/// Runs the lint and builds the tests. It is done beside the build of what is installed, which has a directory of its own:
+/// each has long steps, such as the last one of a program, that keep one processor alone busy.
+fn check_and_build() -> lint::Results {
+    let results = lint::check_all();
+    // A build that fails fails again, and is told, where the tests are run.
+    let _ = cargo(&["test", "--workspace", "--no-run", "--quiet"]).stderr(Stdio::null()).status();
+    results
 }
 
 /// The suites of the lab whose every test is an attack.
@@ -115,8 +130,16 @@ fn with_helpers(command: &mut Command, speed: Speed, lxc: bool) -> &mut Command 
     }
 }
 
+/// How many tests of the lab run at once for each processor. Most of their time they wait: for a boot, an address, a
+/// timeout.
+const AT_ONCE: usize = 2;
+
 fn lab_tests(suites: &[String], lxc: bool) -> Command {
     let mut command = cargo(&["test", "--package", "tests", "--no-fail-fast"]);
+    if env::var_os(THREADS).is_none() {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, (AT_ONCE * processors).min(SLOTS).to_string());
+    }
     for suite in suites {
         command.args(["--test", suite]);
     }
