@@ -1,4 +1,4 @@
-//! One container: its superblock, and where what it may use and uses is read.
+//! One container: its superblocks, and where what it may use and uses is read.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use cgroup::CpuList;
 use cgroup::view::{Directory, Part, Usage, View};
 use sys::fuse::Next;
+use sys::socket;
 
 use crate::files::{FILES, Facts, History, Load, Need};
 use crate::fuse::{Answer, Contents, Has, Request, Session, Several, Tree};
@@ -32,11 +33,18 @@ pub struct Birth {
 /// One container that is served.
 #[derive(Debug)]
 pub struct Container {
-    device: Arc<OwnedFd>,
-    session: Session,
+    superblocks: Vec<Superblock>,
     seen: Seen,
     growing: Arc<AtomicUsize>,
     monitor: Option<OwnedFd>,
+}
+
+/// One of its superblocks. The first is that of its files; it may have another one, which can be written, for those of pressure: so
+/// the kernel asks of no other file for what it is ready, and of none for its status at each reading.
+#[derive(Debug)]
+struct Superblock {
+    device: Arc<OwnedFd>,
+    session: Session,
 }
 
 /// What is seen of a container, and remembered of it.
@@ -56,6 +64,9 @@ struct Rendered {
     at: Duration,
     text: String,
 }
+
+/// Which superblock is that in which somebody can wait for a trigger.
+const WAITS: usize = 1;
 
 /// How long a text may be the answer for others who ask for the same.
 const SAME: Duration = Duration::from_millis(10);
@@ -94,12 +105,16 @@ pub enum State {
 }
 
 impl Container {
-    /// Begins to serve a superblock.
-    pub fn new(device: OwnedFd, tree: Arc<Tree>, directories: Vec<Directory>, birth: Birth) -> Self {
+    /// Begins to serve superblocks, by their devices.
+    pub fn new(devices: Vec<OwnedFd>, tree: &Arc<Tree>, directories: Vec<Directory>, birth: Birth) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Self {
+        let time = now.map_or(0, |now| now.as_secs());
+        let superblock = |device| Superblock {
             device: Arc::new(device),
-            session: Session::new(tree, now.map_or(0, |now| now.as_secs()), first_handle()),
+            session: Session::new(Arc::clone(tree), time, first_handle()),
+        };
+        Self {
+            superblocks: devices.into_iter().map(superblock).collect(),
             seen: Seen::new(View::new(directories), birth),
             growing: Arc::default(),
             monitor: None,
@@ -107,10 +122,14 @@ impl Container {
     }
 
     /// Takes over from a process that has died. What that had read and not answered, the kernel asks once more; one before 6.9
-    /// does not, and who asked then waits until he is killed.
-    pub fn take_over(&mut self) {
-        let message = self.session.take_over();
-        self.send(&message);
+    /// does not, and who asked then waits until he is killed. `triggers` is what that has last had kept.
+    pub fn take_over(&mut self, shared: &Shared, triggers: &[String]) {
+        let Self { superblocks, seen, .. } = self;
+        for (which, Superblock { device, session }) in superblocks.iter_mut().enumerate() {
+            let own = if which == WAITS { triggers } else { &[] };
+            let message = session.take_over(own, &mut Shown { seen, shared });
+            send(device, &message);
+        }
     }
 
     /// Keeps the connection of its monitor, who is told of the end by it.
@@ -124,9 +143,9 @@ impl Container {
         self.monitor.as_ref()
     }
 
-    /// Returns the device by which requests come.
-    pub fn device(&self) -> &OwnedFd {
-        &self.device
+    /// Returns the devices by which requests come.
+    pub fn devices(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.superblocks.iter().map(|superblock| &*superblock.device)
     }
 
     /// Tells whether nothing that has been read is yet to be answered.
@@ -134,45 +153,59 @@ impl Container {
         self.growing.load(Ordering::Relaxed) == 0
     }
 
-    /// Answers the next request, if there is one.
-    pub fn serve(&mut self, shared: &Shared, buffer: &mut [u8]) -> State {
-        let length = match sys::fuse::next(self.device.as_fd(), buffer) {
+    /// Answers the next request in one of the superblocks, if there is one.
+    pub fn serve(&mut self, which: usize, shared: &Shared, buffer: &mut [u8]) -> State {
+        let Some(superblock) = self.superblocks.get_mut(which) else { return State::Gone };
+        let device = Arc::clone(&superblock.device);
+        let length = match sys::fuse::next(device.as_fd(), buffer) {
             Ok(Next::Message(length)) => length,
             Ok(Next::Nothing) => return State::Lives,
             // A device that cannot be read serves nobody; closed, it says so.
             Ok(Next::Gone) | Err(_) => return State::Gone,
         };
-        match self.answer(shared, &buffer[..length]) {
+        let answer = superblock.answer(&mut Shown { seen: &mut self.seen, shared }, &buffer[..length]);
+        // Who has been answered can rely on his trigger, whoever serves then.
+        if let Some(lines) = superblock.session.other_triggers() {
+            self.keep(&lines);
+        }
+        match answer {
             Answer::Nothing => {}
-            Answer::Reply(message) => self.send(&message),
-            Answer::Grow(store, message) => self.grow(store, message),
+            Answer::Reply(message) => send(&device, &message),
+            Answer::Grow(store, message) => self.grow(device, store, message),
             Answer::Gone => return State::Gone,
         }
         State::Lives
     }
 
-    fn answer(&mut self, shared: &Shared, bytes: &[u8]) -> Answer {
-        let request = match Request::parse(bytes) {
-            Ok(request) => request,
-            Err(broken) => return broken.unique.map_or(Answer::Nothing, Answer::failure),
-        };
-        let Self { session, seen, .. } = self;
-        let mut contents = Shown { seen, shared };
-        // Who reads gets an error then, and everybody else goes on.
-        let answered = catch_unwind(AssertUnwindSafe(|| session.answer(&request, &mut contents)));
-        answered.unwrap_or_else(|_| Answer::failure(request.unique))
+    /// Has the monitor keep the triggers, for the process that takes over from this one.
+    fn keep(&self, lines: &[String]) {
+        let text = types::KEEP.to_owned() + &lines.join("\n");
+        if let Some(monitor) = &self.monitor {
+            // One that is stopped hears nothing; the triggers live as long as this process then.
+            let _unheard = socket::send_now(monitor.as_fd(), text.as_bytes(), &[]);
+        }
     }
 
-    fn send(&self, message: &[u8]) {
-        // What the kernel does not take it has no use for.
-        let _unheard = sys::fuse::send(self.device.as_fd(), message);
+    /// Returns when its triggers are to be looked at next, since the boot.
+    pub fn due(&self) -> Option<Duration> {
+        self.superblocks.iter().filter_map(|superblock| superblock.session.due()).min()
+    }
+
+    /// Looks at its triggers, and wakes who waits for one that has come.
+    pub fn look(&mut self, shared: &Shared) {
+        let Self { superblocks, seen, .. } = self;
+        for Superblock { device, session } in superblocks {
+            let woken = session.look(&mut Shown { seen, shared });
+            woken.iter().for_each(|message| send(device, message));
+        }
     }
 
     /// Makes the kernel take note of a larger size, then answers the open. A thread does it: the kernel waits until nobody reads
     /// the page of the file, and who reads waits for an answer of this one.
-    fn grow(&self, store: Vec<u8>, message: Vec<u8>) {
+    fn grow(&self, device: Arc<OwnedFd>, store: Vec<u8>, message: Vec<u8>) {
         const STACK: usize = 64 << 10;
-        let (device, growing) = (Arc::clone(&self.device), Arc::clone(&self.growing));
+        let growing = Arc::clone(&self.growing);
+        let same = Arc::clone(&device);
         let answer = message.clone();
         let both = move || {
             let _unheard = sys::fuse::send(device.as_fd(), &store);
@@ -182,9 +215,26 @@ impl Container {
         let has_room = self.growing.fetch_add(1, Ordering::Relaxed) < GROWING;
         if !has_room || thread::Builder::new().stack_size(STACK).spawn(both).is_err() {
             self.growing.fetch_sub(1, Ordering::Relaxed);
-            self.send(&message);
+            send(&same, &message);
         }
     }
+}
+
+impl Superblock {
+    fn answer(&mut self, contents: &mut Shown<'_>, bytes: &[u8]) -> Answer {
+        let request = match Request::parse(bytes) {
+            Ok(request) => request,
+            Err(broken) => return broken.unique.map_or(Answer::Nothing, Answer::failure),
+        };
+        // Who reads gets an error then, and everybody else goes on.
+        let answered = catch_unwind(AssertUnwindSafe(|| self.session.answer(&request, contents)));
+        answered.unwrap_or_else(|_| Answer::failure(request.unique))
+    }
+}
+
+fn send(device: &OwnedFd, message: &[u8]) {
+    // What the kernel does not take it has no use for.
+    let _unheard = sys::fuse::send(device.as_fd(), message);
 }
 
 /// Returns a number from which opens are counted that no process before has come to: each opens fewer than one in a nanosecond.
@@ -211,6 +261,15 @@ impl Has for Shown<'_> {
 impl Contents for Shown<'_> {
     fn render(&mut self, file: usize, of: Option<u32>) -> sys::Result<String> {
         self.seen.render(file, of, self.shared)
+    }
+
+    fn pressure(&mut self, file: usize) -> sys::Result<Option<String>> {
+        let name = FILES.get(file).and_then(|file| file.pressure());
+        name.map_or(Ok(None), |name| self.seen.view.pressure(name))
+    }
+
+    fn now(&self) -> Duration {
+        sys::clock::since_boot()
     }
 }
 

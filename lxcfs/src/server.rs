@@ -4,7 +4,7 @@
 //! [`types::Serve`]. Whoever connects holds the lock on the socket's directory until he is answered. So when the last
 //! superblock is gone and the lock can be had, nobody is coming: the process removes the directory and ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +29,9 @@ const MESSAGE: usize = 16 << 10;
 /// By which number the listening socket is told of; others count on from there.
 const LISTENER: u64 = 0;
 
+/// What the number of a container's second superblock has besides the container's own.
+const SECOND: u64 = 1 << 63;
+
 /// How often who has nothing to serve tries whether it may end.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -49,6 +52,8 @@ pub struct Server {
     tree: Arc<Tree>,
     next: u64,
     containers: BTreeMap<u64, Container>,
+    /// When the triggers of containers are to be looked at, since the boot.
+    looks: BTreeMap<u64, Duration>,
     turns: Turns,
     /// Which container a monitor's connection is of. Its end is the container's, whoever else holds the superblock.
     monitors: BTreeMap<u64, u64>,
@@ -76,6 +81,7 @@ impl Server {
             tree: Arc::new(Tree::new()),
             next: LISTENER + 1,
             containers: BTreeMap::new(),
+            looks: BTreeMap::new(),
             turns: Turns::default(),
             monitors: BTreeMap::new(),
             rests: false,
@@ -93,21 +99,24 @@ impl Server {
         loop {
             let is_needless = self.containers.is_empty() && self.connections.is_empty();
             let idle = is_needless || self.makes_way.is_some() || self.rests;
-            let found = self.watch.wait(idle.then_some(IDLE))?;
+            let found = self.watch.wait(self.patience(idle))?;
             if std::mem::take(&mut self.rests) {
                 self.watch.add(self.listener.as_fd(), LISTENER)?;
             }
+            self.look();
             let (asking, others): (Vec<u64>, Vec<u64>) =
-                found.into_iter().partition(|number| self.containers.contains_key(number));
-            for number in self.turns.of(&asking) {
+                found.into_iter().partition(|number| self.containers.contains_key(&(number & !SECOND)));
+            let owners: BTreeSet<u64> = asking.iter().map(|number| number & !SECOND).collect();
+            let answered = self.turns.of(&owners.into_iter().collect::<Vec<_>>());
+            for number in asking.into_iter().filter(|number| answered.contains(&(number & !SECOND))) {
                 let began = Instant::now();
-                self.ready(number, &mut buffer);
-                if self.containers.contains_key(&number) {
-                    self.turns.took(number, began.elapsed());
+                self.serve(number, &mut buffer);
+                if self.containers.contains_key(&(number & !SECOND)) {
+                    self.turns.took(number & !SECOND, began.elapsed());
                 }
             }
             for number in others {
-                self.ready(number, &mut buffer);
+                self.ready(number);
             }
             if self.containers.is_empty() && self.connections.is_empty() && self.may_end() {
                 return Ok(());
@@ -119,14 +128,49 @@ impl Server {
         }
     }
 
-    fn ready(&mut self, number: u64, buffer: &mut [u8]) {
+    /// Answers a container, in the superblock whose number this is.
+    fn serve(&mut self, number: u64, buffer: &mut [u8]) {
+        let (owner, which) = (number & !SECOND, usize::from(number & SECOND != 0));
+        let Some(container) = self.containers.get_mut(&owner) else { return };
+        // One request at a time, so that no container waits for another's many.
+        match (container.serve(which, &self.shared, buffer), which) {
+            (State::Gone, 0) => return self.forget(owner),
+            // Root of the container may unmount the one and not the other.
+            (State::Gone, _) => {
+                let device = container.devices().nth(which);
+                let _closed_anyway = device.map(|device| self.watch.remove(device.as_fd()));
+            }
+            (State::Lives, _) => {}
+        }
+        match container.due() {
+            Some(due) => drop(self.looks.insert(owner, due)),
+            None => drop(self.looks.remove(&owner)),
+        }
+    }
+
+    /// Returns how long to wait for something to do.
+    fn patience(&self, is_idle: bool) -> Option<Duration> {
+        let look = self.looks.values().min().map(|due| due.saturating_sub(sys::clock::since_boot()));
+        [look, is_idle.then_some(IDLE)].into_iter().flatten().min()
+    }
+
+    /// Looks at the triggers whose time has come.
+    fn look(&mut self) {
+        if self.looks.is_empty() {
+            return;
+        }
+        let now = sys::clock::since_boot();
+        for (number, due) in self.looks.iter_mut().filter(|(_, due)| **due <= now) {
+            if let Some(container) = self.containers.get_mut(number) {
+                container.look(&self.shared);
+                *due = container.due().unwrap_or(now);
+            }
+        }
+    }
+
+    fn ready(&mut self, number: u64) {
         if number == LISTENER {
             self.accept();
-        } else if let Some(container) = self.containers.get_mut(&number) {
-            // One request at a time, so that no container waits for another's many.
-            if container.serve(&self.shared, buffer) == State::Gone {
-                self.forget(number);
-            }
         } else if let Some(container) = self.monitors.get(&number) {
             self.forget(*container);
         } else if let Some(connection) = self.connections.remove(&number) {
@@ -167,7 +211,10 @@ impl Server {
         let Some(container) = self.containers.remove(&number) else { return };
         self.monitors.retain(|_, of| *of != number);
         self.turns.forget(number);
-        let _closed_anyway = self.watch.remove(container.device().as_fd());
+        self.looks.remove(&number);
+        for device in container.devices() {
+            let _closed_anyway = self.watch.remove(device.as_fd());
+        }
         if let Some(monitor) = container.monitor() {
             let _closed_anyway = self.watch.remove(monitor.as_fd());
             self.bid_farewell(monitor);
@@ -197,16 +244,19 @@ impl Server {
     /// Begins to serve a container, and says so to its monitor, who then listens for the end.
     fn begin(&mut self, heard: Heard, monitor: &OwnedFd) -> std::result::Result<(), String> {
         let failed = |e: sys::Error| e.to_string();
-        let Heard { device, directories, birth, again } = heard;
+        let Heard { devices, directories, birth, again, triggers } = heard;
         let monitor = monitor.try_clone().map_err(|e| e.to_string())?;
-        sys::file::set_nonblocking(device.as_fd()).map_err(failed)?;
         let (number, connection) = (self.number(), self.number());
-        self.watch.add(device.as_fd(), number).map_err(failed)?;
+        for (device, of) in devices.iter().zip([number, number | SECOND]) {
+            sys::file::set_nonblocking(device.as_fd()).map_err(failed)?;
+            self.watch.add(device.as_fd(), of).map_err(failed)?;
+        }
         self.watch.add(monitor.as_fd(), connection).map_err(failed)?;
         self.monitors.insert(connection, number);
-        let mut container = Container::new(device, Arc::clone(&self.tree), directories, birth);
+        let mut container = Container::new(devices, &self.tree, directories, birth);
         if again {
-            container.take_over();
+            container.take_over(&self.shared, &triggers);
+            self.looks.extend(container.due().map(|due| (number, due)));
         }
         let files = Served::Files(self.tree.covers().map(str::to_owned).collect());
         // Who has gone meanwhile has closed the superblock too.
@@ -239,10 +289,11 @@ fn program() -> String {
 
 /// What a monitor has said.
 struct Heard {
-    device: OwnedFd,
+    devices: Vec<OwnedFd>,
     directories: Vec<Directory>,
     birth: Birth,
     again: bool,
+    triggers: Vec<String>,
 }
 
 /// Hears what a monitor says.
@@ -251,7 +302,10 @@ fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> 
     let text = String::from_utf8_lossy(&message.bytes);
     let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
     let mut fds = message.fds.into_iter();
-    let device = fds.next().ok_or("no device came along")?;
+    let devices: Vec<OwnedFd> = fds.by_ref().take(1 + usize::from(serve.waits)).collect();
+    if devices.is_empty() {
+        return Err("no device came along".to_owned());
+    }
     if fds.len() != serve.directories.len() {
         return Err("not every directory came along".to_owned());
     }
@@ -261,7 +315,7 @@ fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> 
     };
     let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
     let birth = Birth { born: serve.born, ahead: serve.ahead };
-    Ok(Heard { device, directories, birth, again: serve.again })
+    Ok(Heard { devices, directories, birth, again: serve.again, triggers: serve.triggers })
 }
 
 /// Leaves the caller's session.

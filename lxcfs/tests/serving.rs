@@ -58,9 +58,8 @@ impl Running {
         for (name, text) in files {
             fs::write(group.path().join(name), text).unwrap();
         }
-        let serve = Serve { born: 0, ahead: 0, again: false, directories: vec![Vec::new()] };
         let directory = path::open_dir(&group.keep()).unwrap();
-        self.say(&serve.text(), &[device.as_fd(), directory.as_fd()])
+        self.say(&told().text(), &[device.as_fd(), directory.as_fd()])
     }
 
     /// Waits until the server has ended, which nothing keeps any more.
@@ -73,6 +72,18 @@ impl Running {
         }
         self.thread.join().unwrap().unwrap();
         assert!(!self.dir.path().join("run").exists(), "its directory is left");
+    }
+}
+
+/// What is told of a container with one group of v2.
+fn told() -> Serve {
+    Serve {
+        born: 0,
+        ahead: 0,
+        again: false,
+        waits: false,
+        triggers: Vec::new(),
+        directories: vec![Vec::new()],
     }
 }
 
@@ -145,9 +156,8 @@ fn what_is_no_message_is_refused_and_the_others_go_on() {
     let (device, kernel) = socket::pair().unwrap();
     let _monitor = running.serve(device, 64 << 20);
     assert!(matches!(running.say("hello", &[]).0, Served::Refused(_)));
-    let serve = Serve { born: 0, ahead: 0, again: false, directories: vec![Vec::new()] };
-    assert!(matches!(running.say(&serve.text(), &[]).0, Served::Refused(_)));
-    assert!(matches!(running.say(&serve.text(), &[kernel.as_fd()]).0, Served::Refused(_)));
+    assert!(matches!(running.say(&told().text(), &[]).0, Served::Refused(_)));
+    assert!(matches!(running.say(&told().text(), &[kernel.as_fd()]).0, Served::Refused(_)));
     // A request that is none has no answer, and the next one has.
     socket::send(kernel.as_fd(), b"x", &[]).unwrap();
     assert!(cat(&kernel, "proc/uptime").contains('.'));
@@ -187,6 +197,113 @@ fn a_container_is_let_go_with_its_monitor_though_its_device_is_open() {
     assert!(!sys::process::has_ended(last.fds[0].as_fd()));
     assert_eq!(receive(kernel.as_fd()), b"");
     running.ended();
+}
+
+/// A group that has felt some pressure, for a container that can wait for more.
+fn pressed(running: &Running, total: u64) -> std::path::PathBuf {
+    let group = running.dir.path().join("pressed");
+    let _there_already = fs::create_dir(&group);
+    fs::write(group.join("cpu.pressure"), format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={total}\n"))
+        .unwrap();
+    fs::write(group.join("cgroup.procs"), "").unwrap();
+    group
+}
+
+/// What a container of that group asks of its files of pressure.
+struct Waiting {
+    /// Its other files, which are served as long as this end is open.
+    _files: OwnedFd,
+    pressure: OwnedFd,
+    monitor: OwnedFd,
+    node: u64,
+}
+
+impl Waiting {
+    fn of(running: &Running, again: bool, triggers: Vec<String>) -> Self {
+        const LOOKUP: u32 = 1;
+        let (files_device, files) = socket::pair().unwrap();
+        let (device, pressure) = socket::pair().unwrap();
+        let group = path::open_dir(&pressed(running, 5)).unwrap();
+        let told = Serve { waits: true, again, triggers, ..told() };
+        let fds = [files_device.as_fd(), device.as_fd(), group.as_fd()];
+        let (_files, monitor) = running.say(&told.text(), &fds);
+        if again {
+            // What has not been answered is asked for once more, in each superblock.
+            [&files, &pressure].iter().for_each(|kernel| assert_eq!(receive(kernel.as_fd()).len(), 16));
+        }
+        let find =
+            |parent, name: &str| number(&ask(&pressure, LOOKUP, parent, &[name.as_bytes(), &[0]].concat()));
+        let node = ["proc", "pressure", "cpu"].iter().fold(1, |parent, name| find(parent, name));
+        Self { _files: files, pressure, monitor, node }
+    }
+
+    fn open(&self) -> u64 {
+        const OPEN: u32 = 14;
+        number(&ask(&self.pressure, OPEN, self.node, &[2, 0, 0, 0, 0, 0, 0, 0]))
+    }
+
+    fn write(&self, handle: u64, text: &str) {
+        const WRITE: u32 = 16;
+        let mut body = [handle.to_ne_bytes(), [0; 8]].concat();
+        body.extend((text.len() as u32).to_ne_bytes());
+        body.extend([0; 20]);
+        body.extend(text.as_bytes());
+        ask(&self.pressure, WRITE, self.node, &body);
+    }
+
+    /// Waits as number 44, and returns for what the file is ready now.
+    fn poll(&self, handle: u64) -> u32 {
+        const POLL: u32 = 40;
+        let body = [handle.to_ne_bytes(), 44u64.to_ne_bytes(), 1u64.to_ne_bytes()].concat();
+        let ready = ask(&self.pressure, POLL, self.node, &body);
+        u32::from_ne_bytes(ready[..4].try_into().unwrap())
+    }
+
+    fn is_woken(&self) {
+        let woken = receive(self.pressure.as_fd());
+        assert_eq!((woken.len(), number(&woken[16..])), (24, 44));
+    }
+
+    fn kept(&self) -> Vec<String> {
+        let said = String::from_utf8(receive(self.monitor.as_fd())).unwrap();
+        said.strip_prefix(types::KEEP).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn who_waits_for_pressure_is_woken_also_by_the_next_process() {
+    const READY: u32 = 0x145;
+    const URGENT: u32 = 2;
+    if !fs::exists("/proc/pressure/cpu").unwrap() {
+        use std::io::Write;
+        let skip = "SKIP: lxcfs: who_waits_for_pressure: the kernel tells of no pressure\n";
+        return std::io::stderr().write_all(skip.as_bytes()).unwrap();
+    }
+    let running = Running::start();
+    let waiting = Waiting::of(&running, false, Vec::new());
+    let handle = waiting.open();
+    waiting.write(handle, "some 150000 500000");
+    assert_eq!(waiting.kept().len(), 1);
+    assert_eq!(waiting.poll(handle), READY);
+    let kept = waiting.kept();
+    // Nobody has waited long enough.
+    pressed(&running, 150_004);
+    assert!(!event::readable(waiting.pressure.as_fd(), Some(Duration::from_millis(300))).unwrap());
+    pressed(&running, 1_000_000);
+    waiting.is_woken();
+    assert_eq!([waiting.poll(handle), waiting.poll(handle)], [READY | URGENT, READY]);
+    let next = Running::start();
+    let later = Waiting::of(&next, true, kept);
+    pressed(&next, 2_000_000);
+    later.is_woken();
+    assert_eq!(later.poll(handle), READY | URGENT);
+    // Root of the container may unmount them, and its other files are there.
+    drop(later.pressure);
+    thread::sleep(Duration::from_millis(300));
+    assert!(!next.thread.is_finished());
+    drop((waiting, later._files, later.monitor));
+    running.ended();
+    next.ended();
 }
 
 #[test]

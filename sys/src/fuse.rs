@@ -58,8 +58,23 @@ pub fn is_asked_again() -> bool {
 /// Makes a read-only superblock whose files are those of whoever answers at `device`, as a detached mount of the type
 /// `fuse.SUBTYPE`. The kernel checks modes, and lets in everybody of this user namespace.
 pub fn new_superblock(device: BorrowedFd<'_>, source: &str, subtype: &str) -> Result<OwnedFd> {
+    superblock(device, source, subtype, &[("ro", "")], attr::RDONLY)
+}
+
+/// As [`new_superblock`], but one that can be written as far as whoever answers lets it be.
+pub fn new_writable_superblock(device: BorrowedFd<'_>, source: &str, subtype: &str) -> Result<OwnedFd> {
+    superblock(device, source, subtype, &[], 0)
+}
+
+fn superblock(
+    device: BorrowedFd<'_>,
+    source: &str,
+    subtype: &str,
+    more: &[(&str, &str)],
+    attributes: u64,
+) -> Result<OwnedFd> {
     let device = device.as_raw_fd().to_string();
-    let options = [
+    let usual = [
         ("source", source),
         ("subtype", subtype),
         ("fd", &device),
@@ -68,9 +83,9 @@ pub fn new_superblock(device: BorrowedFd<'_>, source: &str, subtype: &str) -> Re
         ("group_id", "0"),
         ("allow_other", ""),
         ("default_permissions", ""),
-        ("ro", ""),
     ];
-    mount::new_filesystem("fuse", &options, attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+    let options = [&usual[..], more].concat();
+    mount::new_filesystem("fuse", &options, attributes | attr::NOSUID | attr::NODEV | attr::NOEXEC)
 }
 
 /// What reading the device gives.

@@ -47,6 +47,7 @@ tests::claims! {
     the_directories_of_processors_are_the_containers: hybrid, needs Bryo, not cell INIT;
     the_load_is_that_of_the_containers_tasks: hybrid unified, needs Bryo, not cell INIT;
     pressure_and_disks_are_the_containers: hybrid, needs Bryo, not cell INIT;
+    who_waits_for_pressure_is_woken_whoever_serves: hybrid unified, needs Bryo, not cell INIT;
     a_shared_tree_shows_each_container_its_own: hybrid, needs Bryo, not cell INIT;
     a_shared_tree_is_a_users_own_in_his_namespace: hybrid unified, needs Bryo, not cell INIT;
     nobody_in_a_shared_tree_passes_for_another: hybrid, needs Bryo, not cell INIT;
@@ -1027,6 +1028,55 @@ fn pressure_and_disks_are_the_containers(lab: &Lab) {
     assert!(listed.iter().all(|disk| disks(&own, 2).contains(disk)), "{listed:?} of {own}");
     let slabs = inside(&ana, "web", "cat /proc/slabinfo");
     assert_eq!(slabs.lines().count(), 2, "{slabs}");
+    ana.destroy("web");
+}
+
+/// As somebody else than root: has triggers refused that are none, waits for one, and says what has come and in how many seconds.
+const WAITS: &str = r#"
+import os, select, sys
+os.setgid(1000)
+os.setuid(1000)
+def opened(): return os.open("/proc/pressure/cpu", os.O_RDWR | os.O_NONBLOCK)
+def written(fd, text):
+    try: return os.write(fd, text)
+    except OSError as e: return e.strerror
+def come(fd, seconds):
+    poll = select.poll()
+    poll.register(fd, select.POLLPRI)
+    return [event for _, event in poll.poll(seconds * 1000)]
+own = opened()
+print(come(own, 60) == [select.POLLERR | select.POLLPRI], written(own, b"x"), written(own, b"some 1 100"))
+print(written(own, b"some 60000 500000\0"), written(own, b"some 60000 500000\0"))
+many = [opened() for _ in range(40)]
+print(sum(written(fd, b"some 60000 500000\0") == 18 for fd in many), written(many[-1], b"some 60000 500000\0"))
+for fd in many: os.close(fd)
+other = opened()
+print(written(other, b"some 500000 500000\0"), come(other, 1), come(os.open("/proc/meminfo", os.O_RDONLY), 0))
+open("/tmp/waits", "w").close()
+print([come(own, 90) for _ in range(2)])
+"#;
+
+fn who_waits_for_pressure_is_woken_whoever_serves(lab: &Lab) {
+    if !fs::exists("/proc/pressure/cpu").unwrap_or(false) {
+        return tests::skip(
+            "who_waits_for_pressure_is_woken_whoever_serves",
+            "the kernel tells of no pressure",
+        );
+    }
+    let ana = wishing(lab, "ana");
+    with_tools(&ana, "web", "");
+    let waits = ana.bryo(["exec", "web", "--", "python3", "-c", WAITS]).seconds(240).background();
+    tests::within(60, "somebody waits", || inside(&ana, "web", "ls /tmp").contains("waits"));
+    // Who waits is woken by the process that comes after the one that he has told what for.
+    assert_eq!(kill_who_serves(&ana), 1);
+    let spins = "for i in 1 2 3 4 5 6; do (while [ ! -e /tmp/stop ]; do :; done) & done; wait";
+    let load = ana.bryo(["exec", "web", "--", "sh", "-c", spins]).seconds(240).background();
+    let said = waits.wait().exits(0).stdout.clone();
+    inside(&ana, "web", "touch /tmp/stop");
+    load.wait().exits(0);
+    let expected = "True Invalid argument Invalid argument\n18 Device or resource busy\n31 Cannot allocate memory\n\
+                    19 [] []\n[[2], [2]]\n";
+    assert_eq!(said, expected);
     ana.destroy("web");
 }
 

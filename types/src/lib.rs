@@ -23,7 +23,7 @@ pub use ifname::{IfName, IfNameError};
 pub use mountinfo::MountLine;
 pub use name::{ContainerName, NameError};
 pub use published::{Bind, Protocol, Published, PublishedError};
-pub use serve::{GONE, LAST, MAKE_WAY, Serve, Served, Unknown, WHICH, program};
+pub use serve::{GONE, KEEP, LAST, MAKE_WAY, Serve, Served, Unknown, WHICH, program};
 pub use signal::{Signal, SignalError};
 pub use state::{State, StateError};
 pub use text::is_shown;

@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::str::FromStr;
 
 /// The first line, which changes with what follows.
-const FIRST: &str = "bryo-lxcfs 1";
+const FIRST: &str = "bryo-lxcfs 2";
 
 /// The most directories that come with one message.
-const DIRECTORIES: usize = 15;
+const DIRECTORIES: usize = 14;
 
-/// A container whose files are to be served. With it come the fds of its superblock's device and of its cgroup directories,
-/// in this order.
+/// The most triggers that are kept of one container.
+const TRIGGERS: usize = 64;
+
+/// A container whose files are to be served. With it come the fds of its superblock's device, of that of its files of pressure where
+/// they have one, and of its cgroup directories, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// When its init began, in ticks since the boot.
@@ -19,6 +22,10 @@ pub struct Serve {
     pub ahead: i64,
     /// Another process has served it before, which died.
     pub again: bool,
+    /// Its files of pressure have a superblock of their own, so that somebody can wait for a trigger in them.
+    pub waits: bool,
+    /// Triggers that the process before has had kept ([`KEEP`]), a line each.
+    pub triggers: Vec<String>,
     /// The v1 controllers of each directory's hierarchy; none for v2.
     pub directories: Vec<Vec<String>>,
 }
@@ -38,6 +45,9 @@ pub const GONE: &str = "gone";
 /// See [`GONE`]. With it comes a pidfd of the process, which is about to end.
 pub const LAST: &str = "last";
 
+/// What is said to a monitor before lines that it keeps, in place of those before, for the process that takes over.
+pub const KEEP: &str = "keep\n";
+
 /// What is said by whoever wants the program that is installed now to serve: the process answers what it has been asked, and ends.
 pub const MAKE_WAY: &str = "make way";
 
@@ -56,8 +66,11 @@ pub struct Unknown;
 impl Serve {
     /// Writes it down.
     pub fn text(&self) -> String {
-        let Self { born, ahead, again, .. } = self;
-        let mut text = format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\n");
+        let Self { born, ahead, again, waits, .. } = self;
+        let mut text = format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\nwaits {waits}\n");
+        for trigger in &self.triggers {
+            let _to_a_string = writeln!(text, "trigger {trigger}");
+        }
         for controllers in &self.directories {
             let _to_a_string = writeln!(text, "directory {}", controllers.join(","));
         }
@@ -77,16 +90,20 @@ impl FromStr for Serve {
         let born = value("born").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let again = value("again").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let controllers = |line: &str| {
+        let waits = value("waits").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let lines: Vec<&str> = lines.collect();
+        let triggers: Vec<String> =
+            lines.iter().map_while(|line| line.strip_prefix("trigger ").map(str::to_owned)).collect();
+        let controllers = |line: &&str| {
             let names = line.strip_prefix("directory ")?;
             Some(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
         };
-        let directories: Vec<_> = lines.map(controllers).collect::<Option<_>>().ok_or(Unknown)?;
-        if directories.len() > DIRECTORIES {
-            Err(Unknown)
-        } else {
-            Ok(Self { born, ahead, again, directories })
+        let directories: Option<Vec<_>> = lines[triggers.len()..].iter().map(controllers).collect();
+        let directories = directories.filter(|all| all.len() <= DIRECTORIES).ok_or(Unknown)?;
+        if triggers.len() > TRIGGERS {
+            return Err(Unknown);
         }
+        Ok(Self { born, ahead, again, waits, triggers, directories })
     }
 }
 
@@ -126,13 +143,14 @@ mod tests {
 
     fn serve() -> Serve {
         let directories = vec![vec!["cpu".to_owned(), "cpuacct".to_owned()], Vec::new()];
-        Serve { born: 12_345, ahead: -5_000_000_000, again: true, directories }
+        let triggers = vec!["1 - 10 some 150000 1000000".to_owned(), "2 7 11 full 1 500000".to_owned()];
+        Serve { born: 12_345, ahead: -5_000_000_000, again: true, waits: true, triggers, directories }
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         assert_eq!(serve().text().parse(), Ok(serve()));
-        let bare = Serve { directories: Vec::new(), ..serve() };
+        let bare = Serve { directories: Vec::new(), triggers: Vec::new(), ..serve() };
         assert_eq!(bare.text().parse(), Ok(bare));
         for served in [
             Served::Files(vec!["proc/meminfo".to_owned(), "proc/stat".to_owned()]),
@@ -145,9 +163,11 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let other = serve().text().replace("bryo-lxcfs 1", "bryo-lxcfs 2");
-        let many = serve().text() + &"directory x\n".repeat(14);
-        for text in ["", "bryo-lxcfs 1", &other, &many, "bryo-lxcfs 1\nborn x\nahead 0\nagain false\n"] {
+        let other = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 1");
+        let many = serve().text() + &"directory x\n".repeat(13);
+        let later = serve().text() + "trigger 1 - 10 some 150000 1000000\n";
+        let wrong = serve().text().replace("born 1", "born x");
+        for text in ["", "bryo-lxcfs 2", &other, &many, &later, &wrong] {
             assert_eq!(text.parse::<Serve>(), Err(Unknown), "{text:?}");
         }
         for text in

@@ -43,7 +43,7 @@ use crate::cgroups::Payload;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::hooks::{self, TakenHooks, Told};
 use crate::logging;
-use crate::lxcfs::{self, Superblock};
+use crate::lxcfs::{self, Superblocks};
 use crate::network::inside;
 use crate::plan::{NetworkPlan, StartPlan, Stdio};
 use crate::rootfs::{self, Rootfs, Terminals};
@@ -258,17 +258,17 @@ fn set_up_network(
 /// Covers the files of /proc and /sys that know nothing of the container's limits. Returns what is in the way of that.
 fn cover_files(plan: &StartPlan, rootfs: &Rootfs, channel: &Channel) -> Result<Vec<String>> {
     let Some(lxcfs) = &plan.lxcfs else { return Ok(Vec::new()) };
-    let superblock = match Superblock::new() {
-        Ok(superblock) => superblock,
+    let superblocks = match Superblocks::new() {
+        Ok(superblocks) => superblocks,
         Err(e) => {
             channel.send(&FromChild::Files, &[])?;
             return Ok(vec![lxcfs::missing(&e)]);
         }
     };
-    channel.send(&FromChild::Files, &[superblock.device()])?;
+    channel.send(&FromChild::Files, &superblocks.devices().fds())?;
     let mut files = channel.files()?;
     files.retain(|file| lxcfs.sys || !file.starts_with("sys/"));
-    let covered = superblock.cover(rootfs.fd(), &files);
+    let covered = superblocks.cover(rootfs.fd(), &files);
     Ok(covered.err().iter().map(lxcfs::missing).collect())
 }
 

@@ -14,7 +14,7 @@ use sys::mount::{self, Depth, Propagation};
 use sys::path::{self, Links};
 use sys::process::{self, Cloned, flags};
 use sys::{Errno, cred, event, namespace, socket};
-use types::{MountLine, Signal};
+use types::{MountLine, Serve, Signal};
 
 use super::summon::answer;
 use super::{INSIDE, PATIENCE, Target};
@@ -24,27 +24,89 @@ use crate::logging;
 /// What the mount table says of where the files come from.
 const SOURCE: &str = "bryo-lxcfs";
 
-/// A superblock, made by root of the container.
+/// The directory of files of which somebody can be woken.
+const PRESSURE: &str = "proc/pressure";
+
+/// A container's superblocks, made by root of the container: of its files, which are read alone, and of those in which somebody may
+/// write what he wants to be woken for. In the one the kernel asks of no file for what it is ready, or for its status after each
+/// reading; in the other it has to.
 #[derive(Debug)]
-pub(crate) struct Superblock {
-    mount: OwnedFd,
-    device: OwnedFd,
+pub(crate) struct Superblocks {
+    mounts: Vec<OwnedFd>,
+    devices: Devices,
 }
 
-impl Superblock {
-    /// Makes it, as root of the container.
+/// The devices of a container's superblocks.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    files: OwnedFd,
+    /// There is none where the kernel tells of no pressure.
+    pressure: Option<OwnedFd>,
+}
+
+impl Devices {
+    /// Opens some of which superblocks are made.
+    fn open() -> Result<Self> {
+        let tells = Path::new("/").join(PRESSURE).exists();
+        Ok(Self { files: fuse::open()?, pressure: tells.then(fuse::open).transpose()? })
+    }
+
+    /// Takes those that were sent; none where none was.
+    ///
+    /// # Errors
+    /// Something else was.
+    pub(crate) fn sent(fds: Vec<OwnedFd>) -> Result<Option<Self>> {
+        // They come from a process that is root of the container by now.
+        if !fds.iter().all(|fd| fuse::is_device(fd.as_fd())) {
+            return Err(Error::new(Kind::Build, "what the container's init sent is no device of FUSE"));
+        }
+        let mut fds = fds.into_iter();
+        Ok(fds.next().map(|files| Self { files, pressure: fds.next() }))
+    }
+
+    /// Returns them, to be sent.
+    pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.files].into_iter().chain(&self.pressure).map(AsFd::as_fd).collect()
+    }
+
+    /// Tells whether somebody can wait in files of pressure.
+    pub(super) fn waits(&self) -> bool {
+        self.pressure.is_some()
+    }
+
+    fn map(&self, mut each: impl FnMut(BorrowedFd<'_>) -> Result<OwnedFd>) -> Result<Self> {
+        let files = each(self.files.as_fd())?;
+        Ok(Self { files, pressure: self.pressure.as_ref().map(|fd| each(fd.as_fd())).transpose()? })
+    }
+
+    /// Returns other devices of the superblocks, see [`clone_device`].
+    pub(super) fn cloned(&self, of: Target<'_>) -> Result<Self> {
+        self.map(|device| clone_device(device, of))
+    }
+
+    /// Answers all that was asked by them with an error.
+    pub(super) fn refuse_all(&self) {
+        self.fds().into_iter().for_each(refuse_all);
+    }
+}
+
+impl Superblocks {
+    /// Makes them, as root of the container.
     pub(crate) fn new() -> Result<Self> {
-        Self::at(fuse::open()?)
+        Self::at(Devices::open()?)
     }
 
-    fn at(device: OwnedFd) -> Result<Self> {
-        let mount = fuse::new_superblock(device.as_fd(), SOURCE, "lxcfs")?;
-        Ok(Self { mount, device })
+    fn at(devices: Devices) -> Result<Self> {
+        let mut mounts = vec![fuse::new_superblock(devices.files.as_fd(), SOURCE, "lxcfs")?];
+        if let Some(device) = &devices.pressure {
+            mounts.push(fuse::new_writable_superblock(device.as_fd(), SOURCE, "lxcfs")?);
+        }
+        Ok(Self { mounts, devices })
     }
 
-    /// Returns the device, to be sent up.
-    pub(crate) fn device(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+    /// Returns the devices, to be sent up.
+    pub(crate) fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Puts the files over those below `root` that are there. A file that the kernel has not, the container has not either, and what
@@ -59,23 +121,37 @@ impl Superblock {
     /// Returns copies of the files, each a mount of its own. The superblock covers a directory below `root` meanwhile, so nobody else may be
     /// in this mount namespace.
     fn copies<'a>(self, root: BorrowedFd<'_>, files: &'a [String]) -> Result<Vec<(&'a str, OwnedFd)>> {
-        // With a copy here the superblock would wait for an answer for ever when nobody else has one.
-        drop(self.device);
+        // With a copy here a superblock would wait for an answer for ever when nobody else has one.
+        drop(self.devices);
+        let (waiting, others): (Vec<&'a str>, Vec<&'a str>) = files
+            .iter()
+            .map(String::as_str)
+            .partition(|file| self.mounts.len() > 1 && Path::new(file).starts_with(PRESSURE));
         let mut copies = Vec::new();
-        let Some(_attached) = Attached::below(root, self.mount.as_fd()).doing("mounting the files")? else {
-            return Ok(copies);
-        };
-        for file in files {
-            match mount::copy(self.mount.as_fd(), Path::new(file), Depth::One) {
-                // The host has not got it.
-                Err(e) if e.errno() == Errno::ENOENT => {}
-                copy => {
-                    copies.push((file.as_str(), copy.doing_with(|| format!("copying the mount of /{file}"))?))
-                }
-            }
+        for (mount, files) in self.mounts.iter().zip([others, waiting]) {
+            copies.extend(copies_of(mount.as_fd(), root, files)?);
         }
         Ok(copies)
     }
+}
+
+fn copies_of<'a>(
+    superblock: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    files: Vec<&'a str>,
+) -> Result<Vec<(&'a str, OwnedFd)>> {
+    let mut copies = Vec::new();
+    let Some(_attached) = Attached::below(root, superblock).doing("mounting the files")? else {
+        return Ok(copies);
+    };
+    for file in files {
+        match mount::copy(superblock, Path::new(file), Depth::One) {
+            // The host has not got it.
+            Err(e) if e.errno() == Errno::ENOENT => {}
+            copy => copies.push((file, copy.doing_with(|| format!("copying the mount of /{file}"))?)),
+        }
+    }
+    Ok(copies)
 }
 
 /// Puts copies of files in their places below `root`.
@@ -152,7 +228,7 @@ fn unescaped(point: &str) -> String {
 }
 
 /// Answers all that was asked by a device with an error, also what a process that has died had read and not answered.
-pub(super) fn refuse_all(device: BorrowedFd<'_>) {
+fn refuse_all(device: BorrowedFd<'_>) {
     /// So many at most: there may be somebody who asks on and on.
     const MOST: usize = 10_000;
     const RESEND: i32 = 7;
@@ -181,11 +257,11 @@ fn refusal(question: &[u8]) -> Option<Vec<u8>> {
 /// What is to be done inside.
 #[derive(Debug)]
 pub(super) enum Job<'a> {
-    /// Put the files of a new superblock in their places, once whoever is at the other end of `connection` serves them.
+    /// Put the files of new superblocks in their places, once whoever is at the other end of `connection` serves them.
     Cover {
         connection: BorrowedFd<'a>,
-        /// What he is told of the container, beside its device.
-        text: String,
+        /// What he is told of the container, beside its devices.
+        told: Serve,
         directories: Vec<Directory>,
         /// Files of /sys are covered, too.
         sys: bool,
@@ -202,8 +278,8 @@ pub(super) struct Inside {
     process: OwnedFd,
     /// When it has taken too long.
     pub(super) until: Instant,
-    /// The device of the superblock that it has made.
-    pub(super) device: Option<OwnedFd>,
+    /// The devices of the superblocks that it has made.
+    pub(super) devices: Option<Devices>,
     /// To whoever serves that.
     pub(super) connection: Option<OwnedFd>,
 }
@@ -216,7 +292,7 @@ pub(super) enum Heard {
     Ended(Result<()>),
 }
 
-/// The word that comes with a device, and the last one where all went well. Else it is an error.
+/// The word that comes with devices, and the last one where all went well. Else it is an error.
 const DEVICE: &[u8] = b"device";
 const DONE: &[u8] = b"done";
 
@@ -234,7 +310,7 @@ impl Inside {
                 process::exit_now(i32::from(told.is_err()))
             }
             Cloned::Parent { pidfd: process, .. } => {
-                Ok(Self { channel, process, until: Instant::now() + INSIDE, device: None, connection: None })
+                Ok(Self { channel, process, until: Instant::now() + INSIDE, devices: None, connection: None })
             }
         }
     }
@@ -247,10 +323,13 @@ impl Inside {
             Err(e) => return Heard::Ended(Err(e.into())),
         };
         match &message.bytes[..] {
-            DEVICE => {
-                self.device = message.fds.into_iter().next();
-                Heard::Goes
-            }
+            DEVICE => match Devices::sent(message.fds) {
+                Ok(devices) => {
+                    self.devices = devices;
+                    Heard::Goes
+                }
+                Err(e) => Heard::Ended(Err(e)),
+            },
             DONE => Heard::Ended(Ok(())),
             said => Heard::Ended(Err(postcard::from_bytes(said).unwrap_or_else(|_| died()))),
         }
@@ -275,30 +354,29 @@ fn work(job: &Job<'_>, of: Target<'_>, channel: BorrowedFd<'_>, monitor: i32) ->
     }
     become_root_of(of, &kept, monitor)?;
     let own = path::open_dir(Path::new("/proc/self"))?;
-    let Job::Cover { connection, text, directories, sys } = job else {
+    let Job::Cover { connection, told, directories, sys } = job else {
         enter_mounts(of)?;
         return uncover(own.as_fd());
     };
     // They are the host's, and so have to be opened before.
-    let device = fuse::open()?;
-    let spare = if fuse::is_asked_again() { None } else { Some(fuse::open()?) };
+    let devices = Devices::open()?;
+    let spare = if fuse::is_asked_again() { None } else { Some(devices.map(|_| Ok(fuse::open()?))?) };
     enter_mounts(of)?;
-    let superblock = Superblock::at(device)?;
-    let handed = match &spare {
-        Some(spare) => {
-            fuse::make_clone(spare.as_fd(), superblock.device())?;
-            spare.as_fd()
+    let superblocks = Superblocks::at(devices)?;
+    if let Some(spare) = &spare {
+        for (another, device) in spare.fds().into_iter().zip(superblocks.devices().fds()) {
+            fuse::make_clone(another, device)?;
         }
-        None => superblock.device(),
-    };
-    let fds: Vec<BorrowedFd<'_>> =
-        [handed].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
-    socket::send_now(*connection, text.as_bytes(), &fds)?;
+    }
+    let mut fds = spare.as_ref().unwrap_or(superblocks.devices()).fds();
+    fds.extend(directories.iter().map(|directory| directory.dir.as_fd()));
+    let told = Serve { waits: superblocks.devices().waits(), ..told.clone() };
+    socket::send_now(*connection, told.text().as_bytes(), &fds)?;
     drop(spare);
     let mut files = answer(*connection, PATIENCE)?;
     files.retain(|file| *sys || !file.starts_with("sys/"));
-    socket::send(channel, DEVICE, &[superblock.device()])?;
-    let copies = alone_with_mounts().and_then(|root| superblock.copies(root.as_fd(), &files))?;
+    socket::send(channel, DEVICE, &superblocks.devices().fds())?;
+    let copies = alone_with_mounts().and_then(|root| superblocks.copies(root.as_fd(), &files))?;
     enter_mounts(of)?;
     uncover(own.as_fd())?;
     let root = path::open_dir(Path::new("/"))?;
@@ -329,7 +407,7 @@ fn enter_mounts(of: Target<'_>) -> Result<()> {
 }
 
 /// Returns another device of a superblock, by a process that is root of the container: the kernel wants it opened in its user namespace.
-pub(super) fn clone_device(device: BorrowedFd<'_>, of: Target<'_>) -> Result<OwnedFd> {
+fn clone_device(device: BorrowedFd<'_>, of: Target<'_>) -> Result<OwnedFd> {
     let (ours, theirs) = socket::pair()?;
     let monitor = process::own_pid();
     let Cloned::Parent { pidfd, .. } = process::fork()? else {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use sys::{event, process, socket};
 use types::Serve;
 
-pub(crate) use inside::Superblock;
-use inside::{Heard, Inside, Job};
+pub(crate) use inside::Superblocks;
+use inside::{Devices, Heard, Inside, Job};
 use summon::{ANSWER, Last, LastWord, answer, last_word, unanswered};
 pub use summon::{Server, renew};
 pub(crate) use summon::{Summoned, end_hung_of, tidy, tidy_all};
@@ -96,7 +96,9 @@ pub struct Serving {
     ahead: i64,
     /// The files that there are.
     pub(crate) files: Vec<String>,
-    device: RefCell<Option<OwnedFd>>,
+    devices: RefCell<Option<Devices>>,
+    /// What the process that serves has had kept for the next one.
+    kept: RefCell<Vec<String>>,
     state: RefCell<State>,
     /// The process has said that it serves nobody any more.
     last: RefCell<Option<Last>>,
@@ -143,25 +145,28 @@ impl State {
 }
 
 impl Serving {
-    /// Hands the device of a superblock that process `init` has made to the process that serves.
+    /// Hands the devices of superblocks that process `init` has made to the process that serves.
     ///
     /// # Errors
-    /// It does not answer, nor does one that is started in its place.
+    /// They are none; it does not answer, nor does one that is started in its place.
     pub(crate) fn begin(
         plan: &LxcfsPlan,
         summoned: Summoned,
-        device: OwnedFd,
+        sent: Vec<OwnedFd>,
         init: i32,
         of: Target<'_>,
     ) -> Result<Self> {
-        // It comes from a process that is root of the container by now.
-        if !sys::fuse::is_device(device.as_fd()) {
-            summoned.end(of.cgroups);
-            return Err(Error::new(Kind::Build, "what the container's init sent is no device of FUSE"));
-        }
+        let none = || Error::new(Kind::Build, "no device came along");
+        let devices = match Devices::sent(sent).and_then(|devices| devices.ok_or_else(none)) {
+            Ok(devices) => devices,
+            Err(e) => {
+                summoned.end(of.cgroups);
+                return Err(e);
+            }
+        };
         let mut serving = Self::of_none(plan, init);
         let begun = |summoned: Summoned, again: bool| {
-            serving.ask(&summoned, device.as_fd(), again, of)?;
+            serving.ask(&summoned, &devices, again, of)?;
             answer(summoned.0.as_fd(), PATIENCE).map(|files| (files, summoned.0))
         };
         let (files, connection) = match begun(summoned, false) {
@@ -174,7 +179,7 @@ impl Serving {
             begun => begun?,
         };
         serving.files = files;
-        serving.device.replace(Some(device));
+        serving.devices.replace(Some(devices));
         serving.state.replace(State::Serves(connection));
         Ok(serving)
     }
@@ -186,7 +191,8 @@ impl Serving {
             born: process::start_time(init).unwrap_or_else(|| in_ticks(sys::clock::since_boot())),
             ahead: ahead(init),
             files: Vec::new(),
-            device: RefCell::default(),
+            devices: RefCell::default(),
+            kept: RefCell::default(),
             state: RefCell::default(),
             last: RefCell::default(),
             renewed: Cell::new((Instant::now(), Duration::ZERO)),
@@ -198,26 +204,27 @@ impl Serving {
         }
     }
 
-    /// Asks a process to serve the superblock.
-    fn ask(&self, summoned: &Summoned, device: BorrowedFd<'_>, again: bool, of: Target<'_>) -> Result<()> {
+    /// Asks a process to serve the superblocks.
+    fn ask(&self, summoned: &Summoned, devices: &Devices, again: bool, of: Target<'_>) -> Result<()> {
         let cloned = match sys::fuse::is_asked_again() {
             true => None,
-            false => {
-                inside::clone_device(device, of).inspect_err(|e| log::warn!("cloning /dev/fuse: {e}")).ok()
-            }
+            false => devices.cloned(of).inspect_err(|e| log::warn!("cloning /dev/fuse: {e}")).ok(),
         };
-        let handed = cloned.as_ref().map_or(device, AsFd::as_fd);
         let directories = of.payload.directories_to_view()?;
-        let text = self.request(&directories, again);
-        let fds: Vec<BorrowedFd<'_>> =
-            [handed].into_iter().chain(directories.iter().map(|directory| directory.dir.as_fd())).collect();
-        socket::send_now(summoned.0.as_fd(), text.as_bytes(), &fds)
+        let mut told = self.request(&directories);
+        (told.again, told.waits) = (again, devices.waits());
+        told.triggers.clone_from(&self.kept.borrow());
+        let mut fds = cloned.as_ref().unwrap_or(devices).fds();
+        fds.extend(directories.iter().map(|directory| directory.dir.as_fd()));
+        socket::send_now(summoned.0.as_fd(), told.text().as_bytes(), &fds)
             .map_err(|e| Error::from(e).of_kind(Kind::Died))
     }
 
-    fn request(&self, directories: &[cgroup::view::Directory], again: bool) -> String {
+    /// Returns what a process is told of the container, for superblocks that nobody has served yet.
+    fn request(&self, directories: &[cgroup::view::Directory]) -> Serve {
         let directories = directories.iter().map(|directory| directory.controllers.clone()).collect();
-        Serve { born: self.born, ahead: self.ahead, again, directories }.text()
+        let Self { born, ahead, .. } = *self;
+        Serve { born, ahead, again: false, waits: false, triggers: Vec::new(), directories }
     }
 
     /// Returns what is to be waited for: the connection, or who works inside.
@@ -243,7 +250,7 @@ impl Serving {
 
     /// Tells whether the container has the superblock that shows it its own limits.
     pub(crate) fn is_had(&self) -> bool {
-        self.device.borrow().is_some()
+        self.devices.borrow().is_some()
     }
 
     /// Hears what comes by the connection: that the superblock is gone, that it is served again, or without a word that the process
@@ -251,6 +258,10 @@ impl Serving {
     pub(crate) fn hear(&self, of: Target<'_>) {
         match self.state.take() {
             State::Serves(connection) => match socket::receive(connection.as_fd(), ANSWER) {
+                Ok(word) if let Some(kept) = kept(&word.bytes) => {
+                    self.kept.replace(kept);
+                    self.state.replace(State::Serves(connection));
+                }
                 Ok(word) if !word.bytes.is_empty() => {
                     self.close();
                     self.notices.take();
@@ -326,7 +337,7 @@ impl Serving {
         self.state.replace(State::Serves(connection));
     }
 
-    /// Takes the state, without the process that works inside, which has the device as well.
+    /// Takes the state, without the process that works inside, which has the devices as well.
     fn stop_changing(&self) -> State {
         match self.state.take() {
             State::Changes(work, before) => {
@@ -371,11 +382,11 @@ impl Serving {
         let _heard_of = summon::end_hung(&self.plan.directory, fd, |time| summon::has_come(init, time));
     }
 
-    /// Closes the device, by which nobody answers any more. What has been asked is refused: a process that has died may have left a thread
-    /// that the kernel does not end before a reader is answered, and that thread has the device as well.
+    /// Closes the devices, by which nobody answers any more. What has been asked is refused: a process that has died may have left a
+    /// thread that the kernel does not end before a reader is answered, and that thread has them as well.
     fn close(&self) {
-        if let Some(device) = self.device.take() {
-            inside::refuse_all(device.as_fd());
+        if let Some(devices) = self.devices.take() {
+            devices.refuse_all();
         }
     }
 
@@ -385,7 +396,7 @@ impl Serving {
         if self.ends.get() {
             return self.close();
         }
-        if self.device.borrow().is_none() {
+        if self.devices.borrow().is_none() {
             return;
         }
         let now = Instant::now();
@@ -395,11 +406,11 @@ impl Serving {
     }
 
     fn ask_another(&self, of: Target<'_>) -> Result<OwnedFd> {
-        let device = self.device.borrow();
-        let Some(device) = &*device else { return Err(Error::new(Kind::Died, "the superblock is gone")) };
+        let devices = self.devices.borrow();
+        let Some(devices) = &*devices else { return Err(Error::new(Kind::Died, "the superblock is gone")) };
         let summoned =
             Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
-        self.ask(&summoned, device.as_fd(), true, of)?;
+        self.ask(&summoned, devices, true, of)?;
         Ok(summoned.0)
     }
 
@@ -474,8 +485,8 @@ impl Serving {
         let summoned =
             Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
         let directories = of.payload.directories_to_view()?;
-        let text = self.request(&directories, false);
-        let job = Job::Cover { connection: summoned.0.as_fd(), text, directories, sys: self.plan.sys };
+        let told = self.request(&directories);
+        let job = Job::Cover { connection: summoned.0.as_fd(), told, directories, sys: self.plan.sys };
         let mut work = Inside::begin(job, of)?;
         work.connection = Some(summoned.0);
         Ok(work)
@@ -483,19 +494,20 @@ impl Serving {
 
     /// Work inside is done, or has failed.
     fn changed(&self, work: Inside, before: Option<OwnedFd>, result: Result<()>) {
-        let Inside { device, connection, .. } = work;
+        let Inside { devices, connection, .. } = work;
         match (&result, connection) {
             (Ok(()), Some(connection)) => {
                 before.iter().for_each(|before| drop(socket::end_sending(before.as_fd())));
                 log::info!("the container sees its own limits");
-                self.device.replace(device);
+                self.devices.replace(devices);
+                self.kept.take();
                 self.serves(connection);
             }
             (Ok(()), None) if self.given_up.get() => {
                 self.is_bare(&Error::new(Kind::Died, "nobody serves them"))
             }
             (Ok(()), None) => {
-                self.device.take();
+                self.devices.take();
                 if let Some(before) = before {
                     let _gone_anyway = socket::end_sending(before.as_fd());
                     self.state.replace(State::Serves(before));
@@ -533,6 +545,12 @@ impl Serving {
             last.wait(cgroups);
         }
     }
+}
+
+/// Returns the lines that a process wants kept, if that is what it says.
+fn kept(word: &[u8]) -> Option<Vec<String>> {
+    let kept = word.strip_prefix(types::KEEP.as_bytes())?;
+    Some(String::from_utf8_lossy(kept).lines().map(str::to_owned).collect())
 }
 
 /// Returns a time in the ticks that /proc counts: what is known of the start of an init that /proc does not show (hidepid), since it

@@ -95,10 +95,14 @@ pub(super) enum LastWord {
 
 /// Waits for the process's last word to this monitor.
 pub(super) fn last_word(connection: BorrowedFd<'_>) -> LastWord {
-    match event::readable(connection, Some(NOTICED)) {
-        Ok(true) => LastWord::Said(socket::receive(connection, ANSWER).ok().and_then(Last::said)),
-        _ => LastWord::Unsaid,
+    while event::readable(connection, Some(NOTICED)).unwrap_or(false) {
+        match socket::receive(connection, ANSWER) {
+            // Nobody takes over any more.
+            Ok(word) if word.bytes.starts_with(types::KEEP.as_bytes()) => {}
+            word => return LastWord::Said(word.ok().and_then(Last::said)),
+        }
     }
+    LastWord::Unsaid
 }
 
 /// Has the process that serves by a directory go on, since it does not do what it is asked: it may be stopped. Where `is_done` does not

@@ -5,7 +5,7 @@
 //!                           <- IdsWritten  the id map stands
 //! Network + fd ->                          its namespace, where something is made in it from outside
 //!                           <- DevicesMade the devices are there, or OtherwiseMade: what takes their place
-//! Files + fd ->                            the device of a superblock, where it sees its own limits; no fd: none
+//! Files + fds ->                           the devices of superblocks, where it sees its own limits; no fd: none
 //!                           <- Files       the files in it; none: nobody serves them
 //! RootMounted + fds ->                     devpts, console; then Ttys + fds until all are there
 //!                           <- Wired       limits, network and start-host hooks are done
@@ -31,7 +31,7 @@ const CAP: usize = 16 * 1024;
 pub enum FromChild {
     /// It is root of the container now; comes with its network namespace.
     Network,
-    /// A superblock for the files that show the container its limits; comes with its device, or without: there is none.
+    /// Superblocks for the files that show the container its limits; comes with their devices, or without: there are none.
     Files,
     /// The root file system stands; comes with the fds it names, in this order.
     RootMounted {

@@ -376,13 +376,12 @@ impl Mapped<'_> {
         let Spawned { prepared, child, channel, .. } = &self.spawned;
         let target = self.spawned.target();
         // Without one the child says why, and waits for nothing.
-        let Some(device) = fds.into_iter().next() else {
+        if fds.is_empty() {
             summoned.into_iter().flatten().for_each(|summoned| summoned.end(prepared.cgroups));
             return Ok(None);
-        };
+        }
         let Some(summoned) = summoned else { return Ok(None) };
-        let serving =
-            summoned.and_then(|summoned| Serving::begin(lxcfs, summoned, device, child.pid, target));
+        let serving = summoned.and_then(|summoned| Serving::begin(lxcfs, summoned, fds, child.pid, target));
         let files = serving.as_ref().map(|serving| serving.files.clone()).unwrap_or_default();
         channel.send(&FromMonitor::Files(files), &[])?;
         let unserved = serving.as_ref().err().map(lxcfs::missing);

@@ -27,6 +27,7 @@ use cgroup::CpuList;
 use cgroup::view::{Limits, Usage};
 
 pub use loadavg::{Averages, Load};
+pub use pressure::{Share, Trigger, waited};
 pub use times::{History, Times};
 
 /// What a file shows depends on.
@@ -131,6 +132,16 @@ pub struct File {
     pub needs: &'static [Need],
     /// What it shows.
     pub render: Render,
+}
+
+impl File {
+    /// Returns the group's file that tells of the same pressure, where somebody can be woken by this one.
+    pub fn pressure(&self) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| match need {
+            Need::Pressure(name) => Some(*name),
+            _ => None,
+        })
+    }
 }
 
 /// Directories that are the container's as a whole: what is not in the table is not there.

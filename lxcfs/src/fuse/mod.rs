@@ -8,6 +8,7 @@ mod reply;
 mod request;
 mod session;
 mod tree;
+mod triggers;
 
 pub use request::{Broken, Operation, Request};
 pub use session::{Answer, Contents, Session};

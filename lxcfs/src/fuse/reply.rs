@@ -1,6 +1,7 @@
 //! What is answered, as bytes.
 
 use super::tree::Kind;
+use crate::files::FILES;
 
 /// Bytes being written.
 #[derive(Default)]
@@ -67,6 +68,8 @@ impl Status {
     fn write(self, bytes: Bytes) -> Bytes {
         let (mode, links) = match self.kind {
             Kind::Directory => (0o040_555, 2),
+            // Whoever may read of a pressure may wait for it, as on the host.
+            Kind::File(at) if FILES.get(at).is_some_and(|file| file.pressure().is_some()) => (0o100_666, 1),
             Kind::File(_) => (0o100_444, 1),
         };
         let block = 4096;

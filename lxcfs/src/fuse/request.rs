@@ -42,6 +42,25 @@ pub enum Operation<'a> {
         /// How long it is at most.
         size: u32,
     },
+    /// Something is written into a file.
+    Write {
+        /// What the open got.
+        handle: u64,
+        /// What is written, wherever in the file.
+        text: &'a [u8],
+    },
+    /// A file's status is to be another one.
+    SetAttr {
+        /// What of it, a bit each.
+        what: u32,
+    },
+    /// Somebody asks for what an open file is ready, or waits for that.
+    Poll {
+        /// What the open got.
+        handle: u64,
+        /// By which number he is woken, if he waits.
+        waiter: Option<u64>,
+    },
     /// The last fd of an open is closed.
     Release {
         /// What the open got.
@@ -82,9 +101,11 @@ mod opcode {
     pub(super) const LOOKUP: u32 = 1;
     pub(super) const FORGET: u32 = 2;
     pub(super) const GETATTR: u32 = 3;
+    pub(super) const SETATTR: u32 = 4;
     pub(super) const READLINK: u32 = 5;
     pub(super) const OPEN: u32 = 14;
     pub(super) const READ: u32 = 15;
+    pub(super) const WRITE: u32 = 16;
     pub(super) const STATFS: u32 = 17;
     pub(super) const RELEASE: u32 = 18;
     pub(super) const INIT: u32 = 26;
@@ -93,6 +114,7 @@ mod opcode {
     pub(super) const RELEASEDIR: u32 = 29;
     pub(super) const INTERRUPT: u32 = 36;
     pub(super) const DESTROY: u32 = 38;
+    pub(super) const POLL: u32 = 40;
     pub(super) const NOTIFY_REPLY: u32 = 41;
     pub(super) const BATCH_FORGET: u32 = 42;
 }
@@ -152,6 +174,18 @@ impl<'a> Operation<'a> {
             opcode::READ => {
                 Self::Read { handle: numbers.u64()?, offset: numbers.u64()?, size: numbers.u32()? }
             }
+            opcode::WRITE => {
+                let (handle, _offset, size) = (numbers.u64()?, numbers.u64()?, numbers.u32()?);
+                // Flags, the owner of a lock, flags of the open, nothing.
+                let (_flags, _owner, _open) = (numbers.u32()?, numbers.u64()?, numbers.u64()?);
+                Self::Write { handle, text: Some(numbers.0).filter(|text| text.len() == size as usize)? }
+            }
+            opcode::SETATTR => Self::SetAttr { what: numbers.u32()? },
+            opcode::POLL => {
+                const WAITS: u32 = 1;
+                let (handle, number, flags) = (numbers.u64()?, numbers.u64()?, numbers.u32()?);
+                Self::Poll { handle, waiter: Some(number).filter(|_| flags & WAITS != 0) }
+            }
             opcode::RELEASE => Self::Release { handle: numbers.u64()? },
             opcode::OPENDIR => Self::OpenDir,
             opcode::READDIR => {
@@ -205,6 +239,25 @@ pub(super) mod tests {
         assert_eq!(Request::parse(&written(opcode::INIT, 0, &body)).unwrap().operation, init);
         let old = Operation::Init { version: (7, 45), flags: 1 << 30, readahead: 131_072 };
         assert_eq!(Request::parse(&written(opcode::INIT, 0, &body[..16])).unwrap().operation, old);
+    }
+
+    #[test]
+    fn what_is_written_and_waited_for_is_read() {
+        let mut body = [3u64, 0].iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<_>>();
+        body.extend(4u32.to_ne_bytes());
+        body.extend([0; 20]);
+        body.extend(b"some");
+        let write = Operation::Write { handle: 3, text: b"some" };
+        assert_eq!(Request::parse(&written(opcode::WRITE, 5, &body)).unwrap().operation, write);
+        for wrong in [&body[..40], &body[..43], &[&body[..], b"x"].concat()] {
+            assert!(Request::parse(&written(opcode::WRITE, 5, wrong)).is_err(), "{wrong:?}");
+        }
+        for (flags, waiter) in [(1u32, Some(8)), (0, None)] {
+            let numbers = [3u64, 8].iter().flat_map(|n| n.to_ne_bytes());
+            let body: Vec<u8> = numbers.chain(flags.to_ne_bytes()).chain([0; 4]).collect();
+            let asked = written(opcode::POLL, 5, &body);
+            assert_eq!(Request::parse(&asked).unwrap().operation, Operation::Poll { handle: 3, waiter });
+        }
     }
 
     #[test]

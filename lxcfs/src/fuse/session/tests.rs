@@ -5,6 +5,7 @@ use cgroup::CpuList;
 
 use crate::fuse::opens::OPEN;
 use crate::fuse::tree::tests::Some12;
+use crate::fuse::triggers::MOST;
 use crate::fuse::{ROOT, Several};
 
 /// The text of a file that cannot be rendered now.
@@ -33,6 +34,13 @@ impl Contents for Same<'_> {
             return Err(sys::Error::new("openat(memory.max)".to_owned(), sys::Errno::EMFILE));
         }
         Ok(of.map_or_else(|| self.text.to_owned(), |of| of.to_string()))
+    }
+
+    fn pressure(&mut self, _file: usize) -> sys::Result<Option<String>> {
+        match self.text {
+            UNREADABLE => Err(sys::Error::new("openat(cpu.pressure)".to_owned(), sys::Errno::EMFILE)),
+            text => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        }
     }
 }
 
@@ -124,7 +132,8 @@ fn an_open_that_another_process_answered_is_read_all_the_same() {
 #[test]
 fn who_takes_over_asks_for_what_was_not_answered_and_trusts_no_size() {
     let mut told = Told::new("abc");
-    let resend = told.session.take_over();
+    let (text, rendered) = (&told.text, &mut told.rendered);
+    let resend = told.session.take_over(&[], &mut Same { text, rendered });
     assert_eq!((resend.len(), error(&resend), &resend[8..]), (16, -7, &[0; 8][..]));
     let node = told.node(MEMINFO);
     assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Grow(..)));
@@ -242,7 +251,10 @@ fn what_is_not_there_or_not_done_is_refused() {
         (file, Operation::OpenDir, errno::NOTDIR),
         (file, Operation::ReadDir { offset: 0, size: 100 }, errno::NOTDIR),
         (file, Operation::ReadLink, errno::INVAL),
-        (file, Operation::Other(16), errno::NOSYS),
+        (file, Operation::Other(20), errno::NOSYS),
+        (file, Operation::Write { handle: 1, text: b"some 150000 1000000" }, errno::ROFS),
+        (file, Operation::SetAttr { what: 1 }, errno::ROFS),
+        (file, Operation::Poll { handle: 1, waiter: None }, errno::NOSYS),
         (0, Operation::Init { version: (6, 1), flags: 0, readahead: 0 }, errno::PROTO),
     ];
     for (node, operation, expected) in cases {
@@ -251,6 +263,116 @@ fn what_is_not_there_or_not_done_is_refused() {
     }
     assert_eq!(told.ask(ROOT, Operation::Unanswered), Answer::Nothing);
     assert_eq!(told.ask(ROOT, Operation::Destroy), Answer::Gone);
+}
+
+const PRESSURE: &str = "proc/pressure/cpu";
+const SOME: &[u8] = b"some 150000 1000000\0";
+
+impl Told {
+    /// Asks something of an open file of pressure, and returns the number of the error.
+    fn fails(&mut self, operation: Operation<'_>) -> i32 {
+        error(&replied(self.ask(self.node(PRESSURE), operation)))
+    }
+
+    fn ready(&mut self, handle: u64, waiter: Option<u64>) -> u32 {
+        let answer = replied(self.ask(self.node(PRESSURE), Operation::Poll { handle, waiter }));
+        u32::from_ne_bytes(body(&answer)[..4].try_into().unwrap())
+    }
+
+    fn look(&mut self) -> Vec<Vec<u8>> {
+        let (text, rendered) = (&self.text, &mut self.rendered);
+        self.session.look(&mut Same { text, rendered })
+    }
+}
+
+#[test]
+fn a_trigger_is_written_into_a_file_of_pressure_and_waited_for() {
+    const READY: u32 = 0x145;
+    const URGENT: u32 = 2;
+    const ERROR: u32 = 8;
+    let mut told = Told::new("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+    let node = told.node(PRESSURE);
+    assert!(matches!(told.ask(node, Operation::Open { flags: 2 }), Answer::Reply(_)));
+    let handle = told.open(PRESSURE);
+    assert_eq!(told.session.due(), None);
+    // As on the host: who waits for nothing is told so at once.
+    assert_eq!(told.ready(handle, None), READY | URGENT | ERROR);
+    let written = replied(told.ask(node, Operation::Write { handle, text: SOME }));
+    assert_eq!(u32::from_ne_bytes(body(&written)[..4].try_into().unwrap()), SOME.len() as u32);
+    assert!(told.session.due().is_some());
+    assert_eq!(told.ready(handle, Some(99)), READY);
+    assert_eq!(told.look(), Vec::<Vec<u8>>::new());
+    told.text = told.text.replace("total=5", "total=200000");
+    let woken = told.look();
+    let number = |at: usize| u64::from_ne_bytes(woken[0][at..at + 8].try_into().unwrap());
+    assert_eq!((woken.len(), error(&woken[0]), number(8), number(16)), (1, -1, 0, 99));
+    assert_eq!([told.ready(handle, Some(99)), told.ready(handle, Some(99))], [READY | URGENT, READY]);
+    told.ask(node, Operation::Release { handle });
+    assert_eq!(told.session.due(), None);
+}
+
+#[test]
+fn what_is_no_trigger_or_cannot_be_had_is_refused_as_the_kernel_does() {
+    let mut told = Told::new("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+    let handle = told.open(PRESSURE);
+    let texts: [&[u8]; 8] = [
+        b"",
+        b"some",
+        b"some 1 499999",
+        b"some 1 10000001",
+        b"some 0 1000000",
+        b"some 1000001 1000000",
+        b"any 150000 1000000",
+        b"some 150000 1000000 150000 1000000",
+    ];
+    for text in texts {
+        assert_eq!(told.fails(Operation::Write { handle, text }), errno::INVAL, "{text:?}");
+    }
+    // The group tells nothing of all tasks.
+    let full: &[u8] = b"full 150000 1000000";
+    assert_eq!(told.fails(Operation::Write { handle, text: full }), errno::INVAL);
+    told.text = String::new();
+    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::OPNOTSUPP);
+    told.text = UNREADABLE.to_owned();
+    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::IO);
+    told.text = "some total=5\n".to_owned();
+    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), 0);
+    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::BUSY);
+    for more in 1..MOST as u64 {
+        assert_eq!(told.fails(Operation::Write { handle: handle + more, text: SOME }), 0);
+    }
+    assert_eq!(told.fails(Operation::Write { handle: 0, text: SOME }), errno::NOMEM);
+}
+
+#[test]
+fn a_file_of_pressure_may_be_cut_and_keeps_its_mode() {
+    let mut told = Told::new("some total=5\n");
+    let mode = |told: &mut Told, path: &str| {
+        let status = replied(told.ask(told.node(path), Operation::GetAttr));
+        u32::from_ne_bytes(body(&status)[76..80].try_into().unwrap())
+    };
+    assert_eq!((mode(&mut told, PRESSURE), mode(&mut told, MEMINFO)), (0o100_666, 0o100_444));
+    for (what, expected) in
+        [(1, errno::PERM), (2, errno::PERM), (4, errno::PERM), (1 << 3, 0), (1 << 3 | 1, 1)]
+    {
+        assert_eq!(told.fails(Operation::SetAttr { what }), expected, "{what}");
+    }
+}
+
+#[test]
+fn triggers_go_on_with_who_takes_over() {
+    let mut told = Told::new("some total=5\n");
+    let handle = told.open(PRESSURE);
+    assert_eq!(told.session.other_triggers(), None);
+    told.fails(Operation::Write { handle, text: SOME });
+    told.ready(handle, Some(99));
+    let kept = told.session.other_triggers().unwrap();
+    let mut next = Told::new("some total=1000000\n");
+    let mut contents = Same { text: &next.text, rendered: &mut next.rendered };
+    next.session.take_over(&kept, &mut contents);
+    assert!(next.look().is_empty());
+    next.text = "some total=1150000\n".to_owned();
+    assert_eq!((next.look().len(), next.ready(handle, None) & 2), (1, 2));
 }
 
 #[test]
@@ -263,6 +385,7 @@ fn messages_have_the_lengths_that_the_kernel_expects() {
         (Operation::GetAttr, file, 104),
         (Operation::Open { flags: 0 }, file, 16),
         (Operation::OpenDir, ROOT, 16),
+        (Operation::Poll { handle: 1, waiter: None }, told.node(PRESSURE), 8),
         (Operation::StatFs, ROOT, 80),
     ];
     for (operation, node, expected) in lengths {
