@@ -4,6 +4,7 @@
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use cgroup::CpuList;
 use libfuzzer_sys::fuzz_target;
@@ -30,12 +31,22 @@ impl Contents for Growing {
         let text = "x".repeat(self.0 % 9000);
         if self.0 % 7 == 0 { Err(sys::Error::new(text, sys::Errno::EMFILE)) } else { Ok(text) }
     }
+
+    fn pressure(&mut self, _file: usize) -> sys::Result<Option<String>> {
+        self.0 += 100_000;
+        Ok(Some(format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={}\n", self.0)))
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0 as u64)
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let mut session = Session::new(Arc::clone(&TREE), 5, 1);
     let mut contents = Growing(0);
     let mut rest = bytes;
+    let mut lines = Vec::new();
     // Each request is behind the other, as long as it says itself.
     while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
         let (message, later) = rest.split_at(length.clamp(4, rest.len()));
@@ -50,7 +61,13 @@ fuzz_target!(|bytes: &[u8]| {
                 check(&answer, request.unique);
             }
         }
+        lines = session.other_triggers().unwrap_or(lines);
+        session.look(&mut contents).iter().for_each(|woken| check(woken, 0));
     }
+    // Who takes over knows them all.
+    let mut next = Session::new(Arc::clone(&TREE), 5, 1);
+    next.take_over(&lines, &mut contents);
+    assert_eq!(next.other_triggers().unwrap_or_default(), lines);
 });
 
 fn check(answer: &[u8], unique: u64) {
