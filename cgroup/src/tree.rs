@@ -43,16 +43,28 @@ pub(crate) fn is_gone(error: &sys::Error) -> bool {
 /// Calls `visit` for a group and every group below it, parents first.
 ///
 /// Only two fds are open at any time, however deep the tree: who lives in a container decides on its depth.
-pub(crate) fn walk(top: BorrowedFd<'_>, mut visit: impl FnMut(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn walk(top: BorrowedFd<'_>, visit: impl FnMut(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
+    walk_some(top, usize::MAX, visit)
+}
+
+/// Does so for so many groups at most: who lives in a container makes as many in it as he likes.
+pub(crate) fn walk_some(
+    top: BorrowedFd<'_>,
+    most: usize,
+    mut visit: impl FnMut(BorrowedFd<'_>) -> Result<()>,
+) -> Result<()> {
     visit(top)?;
     let mut at = open(top, ".")?;
-    let mut pending: Vec<Vec<OsString>> = vec![children(top)?];
+    let mut left = most.saturating_sub(1);
+    let mut pending: Vec<Vec<OsString>> = vec![some_children(top, left)?];
     while let Some(names) = pending.last_mut() {
         match names.pop() {
             Some(name) => match open(at.as_fd(), &name) {
+                Ok(_) if left == 0 => return Ok(()),
                 Ok(child) => {
+                    left -= 1;
                     visit(child.as_fd())?;
-                    pending.push(children(child.as_fd())?);
+                    pending.push(some_children(child.as_fd(), left)?);
                     at = child;
                 }
                 Err(e) if is_gone(&e) => {}
@@ -71,7 +83,11 @@ pub(crate) fn walk(top: BorrowedFd<'_>, mut visit: impl FnMut(BorrowedFd<'_>) ->
 
 /// Returns the names of the groups right below one; none when it has been removed meanwhile.
 pub(crate) fn children(dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
-    match path::dir_names(dir) {
+    some_children(dir, usize::MAX)
+}
+
+fn some_children(dir: BorrowedFd<'_>, most: usize) -> Result<Vec<OsString>> {
+    match path::some_dir_names(dir, most) {
         Err(e) if is_gone(&e) => Ok(Vec::new()),
         done => done,
     }

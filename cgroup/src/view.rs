@@ -119,17 +119,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Returns their numbers, as the caller's PID namespace counts them, but not more than `most`; none when the group is gone.
-    pub fn list(&self, most: usize) -> Vec<i32> {
-        let (mut found, mut groups) = (Vec::new(), 0);
-        let walked = tree::walk(self.dir.as_fd(), |group| {
-            groups += 1;
-            // Who lives in a container makes as many groups in it as he likes.
-            if found.len() >= most || groups > most {
-                return Err(sys::Error::new(
-                    "more groups or tasks than are counted".to_owned(),
-                    Errno::E2BIG,
-                ));
+    /// Returns their numbers, as the caller's PID namespace counts them, but not more than `most`, of so many groups; none when the
+    /// group is gone.
+    pub fn list(&self, most: usize, groups: usize) -> Vec<i32> {
+        let mut found = Vec::new();
+        let walked = tree::walk_some(self.dir.as_fd(), groups, |group| {
+            if found.len() >= most {
+                return Err(sys::Error::new("more tasks than are counted".to_owned(), Errno::E2BIG));
             }
             if let Ok(text) = tree::text_of(group, self.file) {
                 found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|tid| *tid > 0));

@@ -12,6 +12,9 @@ use crate::files::{Averages, Load};
 /// The most tasks of one container that are looked at. Of more the load is at least what is seen.
 const TASKS: usize = 10_000;
 
+/// The most groups inside of one in which they are looked for: each costs some system calls, and at the first look everybody else waits.
+const GROUPS: usize = 500;
+
 /// How long somebody is taken to be interested who has read a load.
 const INTEREST: Duration = Duration::from_secs(900);
 
@@ -113,7 +116,7 @@ impl Counted {
 
 /// Looks at each task once. Source: proc_pid_stat(5), field 3.
 fn look(tasks: &Tasks) -> Load {
-    let all = tasks.list(TASKS);
+    let all = tasks.list(TASKS, GROUPS);
     let mut load = Load { tasks: all.len() as u64, ..Load::default() };
     for task in &all {
         match sys::process::state_of(*task) {

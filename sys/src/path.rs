@@ -526,6 +526,11 @@ pub fn wait_change(file: BorrowedFd<'_>, timeout: std::time::Duration) -> Result
 
 /// Returns the names of the directories in a directory. The fd must be open for reading; it is read from the start.
 pub fn dir_names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::OsString>> {
+    some_dir_names(dir, usize::MAX)
+}
+
+/// Returns the names of directories in one, but not of more than `most`.
+pub fn some_dir_names(dir: BorrowedFd<'_>, most: usize) -> Result<Vec<std::ffi::OsString>> {
     let call = || format!("getdents64({})", dir.as_raw_fd());
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir).call(call)? {
@@ -533,6 +538,9 @@ pub fn dir_names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::OsString>> {
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if entry.file_type() == FileType::Directory && name != "." && name != ".." {
             names.push(name.to_owned());
+        }
+        if names.len() >= most {
+            break;
         }
     }
     Ok(names)
