@@ -42,5 +42,5 @@ pub use layout::{Base, Hierarchy, Kind, Layout, Version};
 pub use limit::{Applied, Limit, Missing, Outcome, Reason, Refusal};
 pub use names::{Names, NamesError, Settings};
 pub use remove::RemoveError;
-pub use scope::{ScopeError, enter as enter_scope};
+pub use scope::{PATIENCE as SCOPE_PATIENCE, ScopeError, enter as enter_scope};
 pub use usage::{IoBytes, Usage};

@@ -110,7 +110,8 @@ impl CgroupPlan {
     /// the plan is that for the cgroup in which it is, and the sentence returned says why.
     pub fn enter_scope(&mut self, name: &ContainerName) -> Option<String> {
         let socket = self.scope.as_ref()?;
-        match cgroup::enter_scope(socket, &format!("bryo-{name}"), &format!("Container {name}")) {
+        let (unit, what) = (format!("bryo-{name}"), format!("Container {name}"));
+        match cgroup::enter_scope(socket, &unit, &what, cgroup::SCOPE_PATIENCE) {
             Ok(host) => {
                 self.host = host;
                 None
@@ -301,8 +302,10 @@ impl Cgroups {
     /// Moves the calling process, which shows containers their limits, into a scope of its own, where this container is in one,
     /// which the process outlives. Returns whether that is so.
     pub(crate) fn enter_scope_of_lxcfs(&self) -> bool {
+        // A start waits for the process longer than that.
+        const PATIENCE: Duration = Duration::from_secs(10);
         let Some(socket) = &self.scope else { return false };
-        let entered = cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits");
+        let entered = cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits", PATIENCE);
         entered.inspect_err(|e| log::info!("bryo-lxcfs has no scope of its own: {e}")).is_ok()
     }
 

@@ -27,17 +27,22 @@ impl Ready {
 /// Waits until at least one fd is ready or the time is over, and tells for each what it is ready for.
 /// A signal ends the wait early, with nothing ready.
 pub fn wait(watched: &[(BorrowedFd<'_>, Ready)], timeout: Option<Duration>) -> Result<Vec<Ready>> {
-    let limit = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+    let limit = timeout.map(limit);
     told(watched, |polled| rustix::event::poll(polled, limit.as_ref()))
 }
 
-/// Waits as [`wait`] does, without end, and gives back the pages of the program's code before: what is needed of them to hear of
+/// Waits as [`wait`] does, for long, and gives back the pages of the program's code before: what is needed of them to hear of
 /// something to do is little, and comes back with it.
-pub fn rest(watched: &[(BorrowedFd<'_>, Ready)]) -> Result<Vec<Ready>> {
+pub fn rest(watched: &[(BorrowedFd<'_>, Ready)], timeout: Option<Duration>) -> Result<Vec<Ready>> {
+    let limit = timeout.map(limit);
     told(watched, |polled| {
         memory::drop_code();
-        rustix::event::poll(polled, None)
+        rustix::event::poll(polled, limit.as_ref())
     })
+}
+
+fn limit(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
 }
 
 fn told<'fd>(
@@ -97,8 +102,7 @@ impl Watch {
     /// Waits until at least one is ready or the time is over, and returns their numbers. A signal ends the wait early.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Vec<u64>> {
         let mut events = Vec::with_capacity(64);
-        let limit =
-            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+        let limit = timeout.map(limit);
         let space = rustix::buffer::spare_capacity(&mut events);
         match rustix::event::epoll::wait(&self.epoll, space, limit.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),

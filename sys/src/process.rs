@@ -170,6 +170,13 @@ pub fn is_before_exec(pid: i32) -> Option<bool> {
     stat_field(pid, 9).map(|flags| flags & PF_FORKNOEXEC != 0)
 }
 
+/// Tells whether a process has begun to end: it runs nothing any more, and waits for what ends with it. Source: proc_pid_stat(5), field 9,
+/// and the kernel's include/linux/sched.h.
+pub fn is_ending(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    stat_field(pid, 9).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 /// Returns when a process started, in clock ticks since boot. Source: proc_pid_stat(5), field 22.
 pub fn start_time(pid: i32) -> Option<u64> {
     stat_field(pid, 22)

@@ -26,9 +26,13 @@ tests::claims! {
     who_serves_ends_with_the_container_though_somebody_holds_its_files: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_serves_it_is_stopped: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_has_its_question_is_stopped: hybrid unified, needs Bryo, not cell INIT;
+    a_container_ends_by_itself_though_who_has_its_question_is_stopped: hybrid unified, needs Bryo, not cell INIT;
+    a_container_reboots_by_itself_though_who_has_its_question_is_stopped: hybrid, needs Bryo, not cell INIT;
     a_container_ends_though_who_had_its_question_has_died: hybrid unified, needs Bryo, not cell INIT;
     a_container_is_cleaned_up_though_who_has_its_question_is_stopped: hybrid, needs Bryo, not cell INIT;
     a_container_starts_though_who_serves_is_stopped: hybrid, needs Bryo, not cell INIT;
+    a_container_starts_though_who_serves_is_slow: hybrid, needs Bryo, not cell INIT;
+    who_holds_up_what_changes_the_files_holds_up_one_process: hybrid, needs Bryo, not cell INIT;
     without_a_second_question_only_who_has_asked_gets_an_error: hybrid unified, needs Bryo, not cell INIT;
     a_container_sees_the_host_while_nobody_can_serve_and_then_itself: hybrid, needs Bryo, not cell INIT;
     doctor_finds_what_is_wrong_with_who_serves: hybrid, needs Bryo, not cell INIT;
@@ -419,6 +423,32 @@ fn a_container_ends_though_who_has_its_question_is_stopped(lab: &Lab) {
     ana.destroy("web");
 }
 
+fn a_container_ends_by_itself_though_who_has_its_question_is_stopped(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    let readers = stop_amid_a_question(&ana, "web");
+    // Nobody outside asks for its end.
+    ana.lxc("attach", ["-n", "web", "--", "poweroff", "-f"]).seconds(120).output();
+    tests::within(60, "its end", || ana.bryo(["info", "web"]).output().stdout.contains("STOPPED"));
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    eventually("the process ends", || serving(&ana) == 0);
+    ana.destroy("web");
+}
+
+fn a_container_reboots_by_itself_though_who_has_its_question_is_stopped(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    let first = ana.init_of("web");
+    let readers = stop_amid_a_question(&ana, "web");
+    ana.lxc("attach", ["-n", "web", "--", "reboot", "-f"]).seconds(120).output();
+    let has_another = || ana.lxc("info", ["-n", "web", "-pH"]).output().stdout.trim() != first.to_string();
+    tests::within(60, "a new init that sees its limits", || {
+        has_another() && memory_of(&ana, "web") == Some(96 * 1024)
+    });
+    readers.into_iter().for_each(|reader| drop(reader.wait()));
+    ana.destroy("web");
+}
+
 fn a_container_ends_though_who_had_its_question_has_died(lab: &Lab) {
     let ana = wishing(lab, "ana");
     with(&ana, "");
@@ -453,9 +483,62 @@ fn a_container_starts_though_who_serves_is_stopped(lab: &Lab) {
     let stopped = ana.processes().into_iter().find(|process| process.command.contains("bryo/bryo-lxcfs"));
     stopped.iter().for_each(Process::stop);
     ana.lxc("start", ["-n", "db"]).seconds(60).succeeds();
+    // It has gone on, and nobody was killed for it.
+    assert_eq!(who_serves(&ana), stopped.map(|process| process.pid));
     assert_eq!(kilobytes(&inside(&ana, "db", "cat /proc/meminfo"), "MemTotal"), 64 * 1024);
     assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
     ana.destroy("db");
+    ana.destroy("web");
+}
+
+fn a_container_starts_though_who_serves_is_slow(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with(&ana, "");
+    ana.busybox("db");
+    ana.append(".local/share/lxc/db/config", "lxc.cgroup.memory.limit_in_bytes = 64M\n");
+    let slow = who_serves(&ana);
+    let group = format!("$(grep :freezer: /proc/{}/cgroup | cut -d: -f3)", slow.unwrap_or(0));
+    let state = format!("/sys/fs/cgroup/freezer{group}/freezer.state");
+    let freezes =
+        format!("state={state}; echo FROZEN >$state; echo frozen >~/frozen; sleep 9; echo THAWED >$state");
+    let freezes = ana.sh(&freezes).background();
+    eventually("it is frozen", || ana.home().join("frozen").exists());
+    ana.lxc("start", ["-n", "db"]).seconds(60).succeeds();
+    freezes.wait().exits(0);
+    assert_eq!(who_serves(&ana), slow);
+    assert_eq!(memory_of(&ana, "db"), Some(64 * 1024));
+    ana.destroy("db");
+    ana.destroy("web");
+}
+
+/// As root of a container, puts a file system over its /proc that answers nothing.
+const HOLDS_UP: &str = r#"
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = b"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % fd
+if libc.mount(b"held", b"/proc", b"fuse", 0, options): raise OSError(ctypes.get_errno(), "mount")
+first = os.read(fd, 1 << 17)
+answer = struct.pack("=IIIIHHIIHHI7I", 7, 31, 0, 0, 1, 1, 4096, 1, 0, 0, 0, *[0] * 7)
+os.write(fd, struct.pack("=Ii", 16 + len(answer), 0) + first[8:16] + answer)
+open("/tmp/held", "w").close()
+while True: os.read(fd, 1 << 17)
+"#;
+
+fn who_holds_up_what_changes_the_files_holds_up_one_process(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    with_tools(&ana, "web", "lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0\n");
+    let holds = ana.bryo(["exec", "web", "--", "python3", "-c", HOLDS_UP]).seconds(240).background();
+    let held = format!("/proc/{}/root/tmp/held", ana.init_of("web"));
+    eventually("it holds", || std::path::Path::new(&held).exists());
+    ana.bryo(["lxcfs", "attach", "web"]).seconds(90).exits(1).stderr_contains("no answer within");
+    // What it saw it still sees, for all that is known.
+    ana.bryo(["info", "web"]).succeeds().stdout_contains("with its own limits");
+    for change in ["attach", "detach"] {
+        ana.bryo(["lxcfs", change, "web"]).seconds(20).exits(1).stderr_contains("holds up a process");
+    }
+    ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
+    drop(holds.wait());
     ana.destroy("web");
 }
 

@@ -23,7 +23,7 @@ use crate::layout::{Base, Layout, Version};
 use message::{Call, FIXED, Message, Values};
 
 /// How long systemd may take, as its own tools wait for it.
-const PATIENCE: Duration = Duration::from_secs(25);
+pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The longest name of a unit, less the room for a pid and `.scope`. Source: systemd.unit(5).
 const NAME_ROOM: usize = 255 - 20;
@@ -52,7 +52,7 @@ pub enum ScopeError {
     #[error("the job of systemd ended as {0}")]
     Job(String),
     /// No answer in time.
-    #[error("no answer within {} seconds", PATIENCE.as_secs())]
+    #[error("no answer in time")]
     Silent,
     /// The scope is there, and the process cannot make groups in it.
     #[error("the scope is of no use: {0}")]
@@ -73,9 +73,9 @@ impl From<io::Error> for ScopeError {
 /// last process. Returns what may be done in it.
 ///
 /// # Errors
-/// There is none, and the process is where it was.
-pub fn enter(socket: &Path, name: &str, description: &str) -> Result<Host, ScopeError> {
-    let unit = ask(socket, name, description)?;
+/// There is none within `patience`, and the process is where it was.
+pub fn enter(socket: &Path, name: &str, description: &str, patience: Duration) -> Result<Host, ScopeError> {
+    let unit = ask(socket, name, description, patience)?;
     let layout = Layout::of(Base::Own).map_err(|e| ScopeError::Useless(e.to_string()))?;
     let mut host = Host::probe(&layout);
     host.is_scope = true;
@@ -91,8 +91,8 @@ pub fn enter(socket: &Path, name: &str, description: &str) -> Result<Host, Scope
 
 /// Has the calling process moved into a scope, and returns its name. Whoever else has the name keeps it: the pid is then
 /// added.
-fn ask(socket: &Path, name: &str, description: &str) -> Result<String, ScopeError> {
-    let mut manager = Manager::connect(socket)?;
+fn ask(socket: &Path, name: &str, description: &str, patience: Duration) -> Result<String, ScopeError> {
+    let mut manager = Manager::connect(socket, patience)?;
     let name = unit_name(name);
     let unit = format!("{name}.scope");
     match manager.start(&unit, description) {
@@ -125,7 +125,7 @@ struct Manager {
 }
 
 impl Manager {
-    fn connect(path: &Path) -> Result<Self, ScopeError> {
+    fn connect(path: &Path, patience: Duration) -> Result<Self, ScopeError> {
         let stream = UnixStream::connect(path)?;
         let own = sys::cred::real_uid();
         match socket::peer_uid(stream.as_fd()) {
@@ -133,8 +133,8 @@ impl Manager {
             Ok(uid) => return Err(ScopeError::Stranger(uid)),
             Err(e) => return Err(ScopeError::Connection(e.to_string())),
         }
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut manager = Self { stream, end: Instant::now() + PATIENCE, serial: 0 };
+        stream.set_write_timeout(Some(patience))?;
+        let mut manager = Self { stream, end: Instant::now() + patience, serial: 0 };
         manager.greet(own.0)?;
         Ok(manager)
     }
@@ -259,7 +259,7 @@ mod tests {
             let _until_it_is_closed = stream.read_to_end(&mut heard);
             heard
         });
-        let done = ask(&path, "bryo-web", "web");
+        let done = ask(&path, "bryo-web", "web", PATIENCE);
         (done, other.join().unwrap())
     }
 
@@ -275,12 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn a_systemd_that_does_not_answer_is_waited_for_no_longer_than_wished() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("private");
+        let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let began = Instant::now();
+        assert_eq!(ask(&path, "bryo-web", "web", Duration::from_millis(100)), Err(ScopeError::Silent));
+        assert!(began.elapsed() < PATIENCE / 2);
+    }
+
+    #[test]
     fn who_is_refused_or_hears_nonsense_has_no_scope() {
         let (done, _) = answered(b"REJECTED EXTERNAL\r\n");
         assert_eq!(done, Err(ScopeError::Connection("REJECTED EXTERNAL".to_owned())));
         let (done, _) = answered(b"OK 0123\r\nthis is no message of D-Bus at all");
         assert_eq!(done, Err(ScopeError::Garbled));
-        let nobody = ask(Path::new("/nonexistent/private"), "bryo-web", "web");
+        let nobody = ask(Path::new("/nonexistent/private"), "bryo-web", "web", PATIENCE);
         assert!(matches!(nobody, Err(ScopeError::Connection(_))), "{nobody:?}");
     }
 }

@@ -275,7 +275,7 @@ pub(super) enum Job<'a> {
 pub(super) struct Inside {
     /// By which it tells how it goes.
     pub(super) channel: OwnedFd,
-    process: OwnedFd,
+    process: Option<OwnedFd>,
     /// When it has taken too long.
     pub(super) until: Instant,
     /// The devices of the superblocks that it has made.
@@ -309,7 +309,8 @@ impl Inside {
                 let told = socket::send(theirs.as_fd(), &said, &[]);
                 process::exit_now(i32::from(told.is_err()))
             }
-            Cloned::Parent { pidfd: process, .. } => {
+            Cloned::Parent { pidfd, .. } => {
+                let process = Some(pidfd);
                 Ok(Self { channel, process, until: Instant::now() + INSIDE, devices: None, connection: None })
             }
         }
@@ -335,9 +336,11 @@ impl Inside {
         }
     }
 
-    /// Ends it before it is done. The monitor reaps it.
-    pub(super) fn end(&self) {
-        let _ended_already = process::send_signal(self.process.as_fd(), Signal::KILL);
+    /// Ends it before it is done, and returns a pidfd of it. The monitor reaps it.
+    pub(super) fn end(&mut self) -> Option<OwnedFd> {
+        let process = self.process.take()?;
+        let _ended_already = process::send_signal(process.as_fd(), Signal::KILL);
+        Some(process)
     }
 }
 

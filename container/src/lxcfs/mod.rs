@@ -10,6 +10,7 @@ mod summon;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sys::{event, process, socket};
@@ -33,6 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it may take to notice that a container is gone. A mount namespace that somebody holds keeps the superblock.
 const NOTICED: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether init has begun to end by itself: that does not end while the process has a question of one of its
+/// container's that it does not answer, and nobody is told of it.
+const LOOKS: Duration = Duration::from_secs(15);
 
 /// How long who takes over may have to answer. All containers of the user's ask him at once then, and he may have no processor.
 const TAKES_OVER: Duration = Duration::from_secs(20);
@@ -109,6 +114,10 @@ pub struct Serving {
     /// The container's end has begun, and until when the process must have noticed that.
     ends: Cell<bool>,
     notices: Cell<Option<Instant>>,
+    /// When it was last looked whether init has begun to end.
+    looked: Cell<Instant>,
+    /// What worked inside last and was not done in time: it may be held up for as long as the container runs.
+    held_up: RefCell<Option<OwnedFd>>,
     /// Nobody could be had, and so the container sees the kernel's files.
     given_up: Cell<bool>,
     /// What work inside has come to, for who has asked for it.
@@ -167,13 +176,10 @@ impl Serving {
         let mut serving = Self::of_none(plan, init);
         let begun = |summoned: Summoned, again: bool| {
             serving.ask(&summoned, &devices, again, of)?;
-            answer(summoned.0.as_fd(), PATIENCE).map(|files| (files, summoned.0))
+            first_answer(&plan.directory, summoned.0.as_fd()).map(|files| (files, summoned.0))
         };
         let (files, connection) = match begun(summoned, false) {
             Err(e) if matches!(e.kind(), Kind::Died | Kind::TimedOut) => {
-                if e.kind() == Kind::TimedOut {
-                    summon::end_hung(&plan.directory, None, |_| false);
-                }
                 begun(Summoned::summon(plan, of.cgroups)?, true)?
             }
             begun => begun?,
@@ -199,6 +205,8 @@ impl Serving {
             deadline: Cell::default(),
             ends: Cell::default(),
             notices: Cell::default(),
+            looked: Cell::new(Instant::now()),
+            held_up: RefCell::default(),
             given_up: Cell::default(),
             outcome: RefCell::default(),
         }
@@ -241,6 +249,22 @@ impl Serving {
     pub(crate) fn patience(&self) -> Option<Duration> {
         let due = [self.state.borrow().due(), self.notices.get()].into_iter().flatten().min();
         due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns how long to rest at most, where there is nothing to do, before [`Serving::look_at`].
+    pub(crate) fn looks(&self) -> Option<Duration> {
+        let is_served = matches!(*self.state.borrow(), State::Serves(_)) && !self.ends.get();
+        is_served.then_some(LOOKS)
+    }
+
+    /// Looks, from time to time, whether the container's init has begun to end by itself.
+    pub(crate) fn look_at(&self, init: i32) {
+        if !self.ends.get() && self.looked.get().elapsed() >= LOOKS {
+            self.looked.set(Instant::now());
+            if process::is_ending(init) {
+                self.let_go();
+            }
+        }
     }
 
     /// Tells whether the container sees the kernel's files since nobody could be had to serve its own.
@@ -316,8 +340,8 @@ impl Serving {
                 Ok(work) => drop(self.state.replace(State::Changes(work, None))),
                 Err(e) => self.is_bare(&e),
             },
-            State::Changes(work, before) => {
-                work.end();
+            State::Changes(mut work, before) => {
+                self.held_up.replace(work.end());
                 self.changed(work, before, Err(unanswered(INSIDE)));
             }
             state => drop(self.state.replace(state)),
@@ -340,8 +364,8 @@ impl Serving {
     /// Takes the state, without the process that works inside, which has the devices as well.
     fn stop_changing(&self) -> State {
         match self.state.take() {
-            State::Changes(work, before) => {
-                work.end();
+            State::Changes(mut work, before) => {
+                drop(work.end());
                 before.or(work.connection).map_or(State::Over, State::Serves)
             }
             state => state,
@@ -431,7 +455,7 @@ impl Serving {
         log::error!(
             "bryo-lxcfs cannot be had, and the container sees the host's memory and processors: {why}"
         );
-        match Inside::begin(Job::Uncover, of) {
+        match self.work(Job::Uncover, of) {
             Ok(work) => drop(self.state.replace(State::Changes(work, None))),
             Err(e) => self.is_bare(&e),
         }
@@ -463,7 +487,7 @@ impl Serving {
     /// # Errors
     /// Nobody can be had to take them from there.
     pub(crate) fn begin_to_uncover(&self, of: Target<'_>) -> Result<()> {
-        self.begin_change(|| Inside::begin(Job::Uncover, of))?;
+        self.begin_change(|| self.work(Job::Uncover, of))?;
         self.given_up.set(false);
         Ok(())
     }
@@ -487,9 +511,21 @@ impl Serving {
         let directories = of.payload.directories_to_view()?;
         let told = self.request(&directories);
         let job = Job::Cover { connection: summoned.0.as_fd(), told, directories, sys: self.plan.sys };
-        let mut work = Inside::begin(job, of)?;
+        let mut work = self.work(job, of)?;
         work.connection = Some(summoned.0);
         Ok(work)
+    }
+
+    /// Starts a process that works inside, unless the one before is still held up there: each of them can be held up by what
+    /// the container's root has mounted, and is there then until the container ends.
+    fn work(&self, job: Job<'_>, of: Target<'_>) -> Result<Inside> {
+        let mut held_up = self.held_up.borrow_mut();
+        if held_up.as_ref().is_some_and(|before| !process::has_ended(before.as_fd())) {
+            let cause = "what is mounted over /proc or /sys in the container holds up a process that was to change it";
+            return Err(Error::new(Kind::Busy, cause));
+        }
+        *held_up = None;
+        Inside::begin(job, of)
     }
 
     /// Work inside is done, or has failed.
@@ -544,6 +580,22 @@ impl Serving {
         if let Some(last) = self.last.take() {
             last.wait(cgroups);
         }
+    }
+}
+
+/// Waits for a process's answer to a start. One that is stopped goes on after a moment; one that is slow, or is not there yet since the
+/// user's systemd is, has as long as who takes over; and one that does not answer then is killed.
+fn first_answer(directory: &Path, connection: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let until = Instant::now() + TAKES_OVER;
+    let early = answer(connection, PATIENCE);
+    if !early.as_ref().is_err_and(|e| e.kind() == Kind::TimedOut) {
+        return early;
+    }
+    let left = || until.saturating_duration_since(Instant::now());
+    let killed = summon::end_hung(directory, Some(connection), |_| summon::has_come(connection, left()));
+    match killed {
+        Some(_) => early,
+        None => answer(connection, left()),
     }
 }
 

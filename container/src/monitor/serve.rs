@@ -155,6 +155,7 @@ impl Server {
                 }
             }
             let target = running.target(plan, cgroups);
+            running.serving.iter().for_each(|serving| serving.look_at(running.pid));
             running.serving.iter().for_each(|serving| serving.go_on(target));
             self.tell_of_files(plan, running);
             self.lead_again(plan, running);
@@ -215,12 +216,13 @@ impl Server {
             (true, false) => running.network.waits_to_lead().then_some(publish::PAUSE),
         };
         let serves_again = running.serving.as_ref().and_then(Serving::patience);
+        let looks = running.serving.as_ref().and_then(Serving::looks);
         let patience = [patience, serves_again].into_iter().flatten().min();
         loop {
             let polled: Vec<_> = watched.iter().map(|(_, fd)| (*fd, Ready::READ)).collect();
             let waited = match patience {
                 Some(_) => event::wait(&polled, patience),
-                None => event::rest(&polled),
+                None => event::rest(&polled, looks),
             };
             let ready = match waited {
                 // The container outlives the hour in which the machine has no memory for a list of fds.
@@ -238,7 +240,7 @@ impl Server {
                 .collect();
             match found.is_empty() {
                 false => return Ok(found),
-                true if patience.is_some() => return Ok(vec![Source::Nothing]),
+                true if patience.is_some() || looks.is_some() => return Ok(vec![Source::Nothing]),
                 true => {}
             }
         }
@@ -422,7 +424,8 @@ impl Server {
     /// Tells what has become of the files that show the container its limits: who has asked, and whoever looks at it.
     fn tell_of_files(&mut self, plan: &StartPlan, running: &mut Running) {
         let Some(outcome) = running.serving.as_ref().and_then(Serving::outcome) else { return };
-        running.sees_limits = outcome.is_ok();
+        // What could not be changed is as it was.
+        running.sees_limits |= outcome.is_ok();
         self.rungs = rungs(plan, Some(running), &self.ports);
         if let Some(id) = self.asked_for_files.take() {
             let reply = outcome.map_or_else(Reply::Failed, |()| Reply::Done);
