@@ -99,6 +99,7 @@ pub(crate) fn plan(context: &Context, wanted: Wanted) -> Result<Planned> {
         network_by_default: wanted.network_by_default,
         publish,
         lxcfs: context.settings().shows_limits(),
+        lxcfs_quota: context.settings().counts_quota(),
     };
     let facts = context.facts()?;
     let networks = match wanted.network {

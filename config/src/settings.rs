@@ -46,6 +46,7 @@ pub struct Create {
 #[allow(missing_docs)]
 pub struct Start {
     pub lxcfs: Option<bool>,
+    pub lxcfs_quota: Option<bool>,
 }
 
 /// Where images come from.
@@ -123,7 +124,7 @@ pub struct Setting {
 }
 
 /// All settings.
-pub static SETTINGS: [Setting; 12] = [
+pub static SETTINGS: [Setting; 13] = [
     Setting {
         name: "lxcpath",
         example: "\"~/containers\"",
@@ -163,6 +164,14 @@ pub static SETTINGS: [Setting; 12] = [
         default: "true, where /dev/fuse can be opened",
         over: "",
         show: |settings| settings.start.lxcfs.map(|wanted| wanted.to_string()),
+    },
+    Setting {
+        name: "start.lxcfs_quota",
+        example: "true",
+        doc: "Whether a quota of processor time (`lxc.cgroup2.cpu.max`) counts there as so many processors, as with lxcfs' --enable-cfs.",
+        default: "false",
+        over: "",
+        show: |settings| settings.start.lxcfs_quota.map(|wanted| wanted.to_string()),
     },
     Setting {
         name: "image.server",
@@ -264,6 +273,11 @@ impl Settings {
         self.start.lxcfs.unwrap_or(true)
     }
 
+    /// Tells whether a quota of processor time is to count as processors there.
+    pub fn counts_quota(&self) -> bool {
+        self.start.lxcfs_quota.unwrap_or(false)
+    }
+
     /// Takes from `other` what is not set here.
     fn or(self, other: Self) -> Self {
         Self {
@@ -271,7 +285,10 @@ impl Settings {
             default_config: self.default_config.or(other.default_config),
             color: self.color.or(other.color),
             create: Create { image: self.create.image.or(other.create.image) },
-            start: Start { lxcfs: self.start.lxcfs.or(other.start.lxcfs) },
+            start: Start {
+                lxcfs: self.start.lxcfs.or(other.start.lxcfs),
+                lxcfs_quota: self.start.lxcfs_quota.or(other.start.lxcfs_quota),
+            },
             image: Image {
                 server: self.image.server.or(other.image.server),
                 ca_file: self.image.ca_file.or(other.image.ca_file),

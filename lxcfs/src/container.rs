@@ -52,6 +52,7 @@ struct Superblock {
 pub struct Seen {
     view: View,
     birth: Birth,
+    counts_quota: bool,
     history: History,
     counted: Option<Arc<Counted>>,
     latest: Option<Rendered>,
@@ -130,6 +131,11 @@ impl Container {
             let message = session.take_over(own, &mut Shown { seen, shared });
             send(device, &message);
         }
+    }
+
+    /// Has a quota of processor time count as so many processors.
+    pub fn count_quota(&mut self) {
+        self.seen.counts_quota = true;
     }
 
     /// Keeps the connection of its monitor, who is told of the end by it.
@@ -276,7 +282,8 @@ impl Contents for Shown<'_> {
 impl Seen {
     /// Begins to look at a container.
     pub fn new(view: View, birth: Birth) -> Self {
-        Self { view, birth, history: History::default(), counted: None, latest: None }
+        let history = History::default();
+        Self { view, birth, counts_quota: false, history, counted: None, latest: None }
     }
 
     /// Returns the numbers of the processors or nodes that it has.
@@ -326,7 +333,7 @@ impl Seen {
 
     /// Gathers something that a file depends on.
     fn gather(&mut self, need: Need, facts: &mut Facts, shared: &Shared) -> sys::Result<()> {
-        let Self { view, .. } = self;
+        let Self { view, counts_quota, .. } = self;
         let Facts { limits, usage, .. } = facts;
         match need {
             Need::Memory => {
@@ -337,7 +344,7 @@ impl Seen {
             Need::Cpus => {
                 facts.online = shared.host.online()?;
                 limits.cpus = view.cpus()?;
-                limits.quota = if shared.options.quota { view.quota()? } else { None };
+                limits.quota = if shared.options.quota || *counts_quota { view.quota()? } else { None };
             }
             Need::CpuTime => {
                 usage.cpu = view.cpu_time()?;

@@ -244,7 +244,7 @@ impl Server {
     /// Begins to serve a container, and says so to its monitor, who then listens for the end.
     fn begin(&mut self, heard: Heard, monitor: &OwnedFd) -> std::result::Result<(), String> {
         let failed = |e: sys::Error| e.to_string();
-        let Heard { devices, directories, birth, again, triggers } = heard;
+        let Heard { devices, directories, birth, again, quota, triggers } = heard;
         let monitor = monitor.try_clone().map_err(|e| e.to_string())?;
         let (number, connection) = (self.number(), self.number());
         for (device, of) in devices.iter().zip([number, number | SECOND]) {
@@ -254,6 +254,9 @@ impl Server {
         self.watch.add(monitor.as_fd(), connection).map_err(failed)?;
         self.monitors.insert(connection, number);
         let mut container = Container::new(devices, &self.tree, directories, birth);
+        if quota {
+            container.count_quota();
+        }
         if again {
             container.take_over(&self.shared, &triggers);
             self.looks.extend(container.due().map(|due| (number, due)));
@@ -293,6 +296,7 @@ struct Heard {
     directories: Vec<Directory>,
     birth: Birth,
     again: bool,
+    quota: bool,
     triggers: Vec<String>,
 }
 
@@ -315,7 +319,8 @@ fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> 
     };
     let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
     let birth = Birth { born: serve.born, ahead: serve.ahead };
-    Ok(Heard { devices, directories, birth, again: serve.again, triggers: serve.triggers })
+    let Serve { again, quota, triggers, .. } = serve;
+    Ok(Heard { devices, directories, birth, again, quota, triggers })
 }
 
 /// Leaves the caller's session.

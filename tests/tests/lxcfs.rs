@@ -9,6 +9,7 @@ use tests::{Lab, Process, User, eventually};
 tests::claims! {
     a_container_sees_its_own_memory: hybrid, needs Bryo, not cell INIT;
     a_container_sees_its_own_processors: hybrid, needs Bryo, not cell INIT;
+    a_quota_counts_as_processors_where_that_is_wished: hybrid, needs Bryo, not cell INIT;
     a_container_is_as_old_as_it_is: hybrid unified, needs Bryo, not cell INIT;
     two_containers_see_each_their_own: hybrid, needs Bryo, not cell INIT;
     every_way_to_read_gets_the_same_bytes: hybrid unified, needs Bryo, not cell INIT;
@@ -108,6 +109,25 @@ fn a_container_sees_its_own_processors(lab: &Lab) {
     assert_eq!(inside(&ana, "web", "grep -c ^processor /proc/cpuinfo"), "1\n");
     assert_eq!(inside(&ana, "web", "grep -c '^cpu[0-9]' /proc/stat"), "1\n");
     assert_eq!(inside(&ana, "web", "nproc"), "1\n");
+    ana.destroy("web");
+}
+
+fn a_quota_counts_as_processors_where_that_is_wished(lab: &Lab) {
+    let ana = lab.user("ana");
+    let wishes = |quota: bool| {
+        ana.write(".config/bryo/config.toml", &format!("[start]\nlxcfs_quota = {quota}\n"));
+    };
+    let processors =
+        || inside(&ana, "web", "grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online");
+    wishes(true);
+    with(&ana, "lxc.cgroup.cpu.cfs_period_us = 100000\nlxc.cgroup.cpu.cfs_quota_us = 100000\n");
+    assert_eq!(processors(), "1\n0\n");
+    // Whoever serves next knows it too.
+    assert_eq!(kill_who_serves(&ana), 1);
+    assert_eq!(processors(), "1\n0\n");
+    wishes(false);
+    ana.bryo(["lxcfs", "attach", "web"]).succeeds();
+    assert_ne!(processors(), "1\n0\n");
     ana.destroy("web");
 }
 

@@ -24,6 +24,8 @@ pub struct Serve {
     pub again: bool,
     /// Its files of pressure have a superblock of their own, so that somebody can wait for a trigger in them.
     pub waits: bool,
+    /// A quota of processor time counts as so many processors.
+    pub quota: bool,
     /// Triggers that the process before has had kept ([`KEEP`]), a line each.
     pub triggers: Vec<String>,
     /// The v1 controllers of each directory's hierarchy; none for v2.
@@ -66,8 +68,9 @@ pub struct Unknown;
 impl Serve {
     /// Writes it down.
     pub fn text(&self) -> String {
-        let Self { born, ahead, again, waits, .. } = self;
-        let mut text = format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\nwaits {waits}\n");
+        let Self { born, ahead, again, waits, quota, .. } = self;
+        let mut text =
+            format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\nwaits {waits}\nquota {quota}\n");
         for trigger in &self.triggers {
             let _to_a_string = writeln!(text, "trigger {trigger}");
         }
@@ -91,6 +94,7 @@ impl FromStr for Serve {
         let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let again = value("again").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let waits = value("waits").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let quota = value("quota").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let lines: Vec<&str> = lines.collect();
         let triggers: Vec<String> =
             lines.iter().map_while(|line| line.strip_prefix("trigger ").map(str::to_owned)).collect();
@@ -103,7 +107,7 @@ impl FromStr for Serve {
         if triggers.len() > TRIGGERS {
             return Err(Unknown);
         }
-        Ok(Self { born, ahead, again, waits, triggers, directories })
+        Ok(Self { born, ahead, again, waits, quota, triggers, directories })
     }
 }
 
@@ -144,13 +148,21 @@ mod tests {
     fn serve() -> Serve {
         let directories = vec![vec!["cpu".to_owned(), "cpuacct".to_owned()], Vec::new()];
         let triggers = vec!["1 - 10 some 150000 1000000".to_owned(), "2 7 11 full 1 500000".to_owned()];
-        Serve { born: 12_345, ahead: -5_000_000_000, again: true, waits: true, triggers, directories }
+        Serve {
+            born: 12_345,
+            ahead: -5_000_000_000,
+            again: true,
+            waits: true,
+            quota: true,
+            triggers,
+            directories,
+        }
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         assert_eq!(serve().text().parse(), Ok(serve()));
-        let bare = Serve { directories: Vec::new(), triggers: Vec::new(), ..serve() };
+        let bare = Serve { directories: Vec::new(), triggers: Vec::new(), quota: false, ..serve() };
         assert_eq!(bare.text().parse(), Ok(bare));
         for served in [
             Served::Files(vec!["proc/meminfo".to_owned(), "proc/stat".to_owned()]),

@@ -222,6 +222,7 @@ mod tests {
             network_by_default: false,
             publish: Vec::new(),
             lxcfs: false,
+            lxcfs_quota: false,
         };
         plan(request, &config, &ana(), &NetworkFacts::default()).unwrap()
     }

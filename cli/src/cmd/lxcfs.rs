@@ -57,7 +57,9 @@ fn attach(context: &Context, name: &ContainerName) -> container::Result<()> {
         let why = why.map_or("bryo-lxcfs is not installed".to_owned(), |finding| finding.fact.clone());
         return Err(Error::new(Kind::Config, why));
     };
-    lxcfs::cover(&place, found).map_err(of_older)
+    let mut lxcfs = found.clone();
+    lxcfs.quota = context.settings().counts_quota();
+    lxcfs::cover(&place, &lxcfs).map_err(of_older)
 }
 
 fn detach(context: &Context, name: &ContainerName) -> container::Result<()> {

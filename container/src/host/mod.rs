@@ -154,12 +154,15 @@ pub struct Lxcfs {
     pub program: PathBuf,
     /// The session's directory for sockets, where there is one that is the caller's alone.
     pub runtime: Option<PathBuf>,
+    /// A quota of processor time is to count as so many processors.
+    pub quota: bool,
 }
 
 impl Lxcfs {
     fn look(programs: &Programs, caller: &Caller) -> Option<Self> {
         let is_there = programs.lxcfs.is_file() && sys::path::open_device(Path::new("/dev/fuse")).is_ok();
-        is_there.then(|| Self { program: programs.lxcfs.clone(), runtime: runtime_dir(caller) })
+        let program = || programs.lxcfs.clone();
+        is_there.then(|| Self { program: program(), runtime: runtime_dir(caller), quota: false })
     }
 }
 

@@ -232,7 +232,8 @@ impl Serving {
     fn request(&self, directories: &[cgroup::view::Directory]) -> Serve {
         let directories = directories.iter().map(|directory| directory.controllers.clone()).collect();
         let Self { born, ahead, .. } = *self;
-        Serve { born, ahead, again: false, waits: false, triggers: Vec::new(), directories }
+        let quota = self.plan.quota;
+        Serve { born, ahead, again: false, waits: false, quota, triggers: Vec::new(), directories }
     }
 
     /// Returns what is to be waited for: the connection, or who works inside.

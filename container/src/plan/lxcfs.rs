@@ -19,6 +19,8 @@ pub struct LxcfsPlan {
     pub directory: PathBuf,
     /// Files of /sys are covered, too.
     pub sys: bool,
+    /// A quota of processor time counts as so many processors.
+    pub quota: bool,
 }
 
 /// The directory's name, in that of the session; in an lxcpath, where no container has a name of this form.
@@ -34,6 +36,7 @@ pub(super) fn decide(coverable: Coverable, lxcfs: Option<&Lxcfs>, place: &Place)
         program: lxcfs.program.clone(),
         directory: directory(&place.lxcpath, lxcfs.runtime.as_deref()),
         sys: coverable.sys,
+        quota: lxcfs.quota,
     })
 }
 
@@ -107,7 +110,8 @@ mod tests {
     }
 
     fn lxcfs(runtime: Option<&str>) -> Option<Lxcfs> {
-        Some(Lxcfs { program: "/p/bryo-lxcfs".into(), runtime: runtime.map(PathBuf::from) })
+        let program = "/p/bryo-lxcfs".into();
+        Some(Lxcfs { program, runtime: runtime.map(PathBuf::from), quota: false })
     }
 
     const MIXED: Option<ProcMount> = Some(ProcMount::Mixed);

@@ -63,6 +63,8 @@ pub struct StartRequest {
     pub publish: Vec<Published>,
     /// It is to see its own limits in /proc and /sys.
     pub lxcfs: bool,
+    /// A quota of processor time is to count there as so many processors.
+    pub lxcfs_quota: bool,
 }
 
 /// What runs in the container.
@@ -349,7 +351,8 @@ pub fn plan(
         cores_are_piped: facts.cores_are_piped,
         apparmor: facts.apparmor,
     };
-    let lxcfs = facts.lxcfs.as_ref().filter(|_| request.lxcfs);
+    let lxcfs = facts.lxcfs.clone().filter(|_| request.lxcfs);
+    let lxcfs = lxcfs.map(|lxcfs| Lxcfs { quota: request.lxcfs_quota, ..lxcfs });
     let covers_files = lxcfs.is_some() && kernel_files.proc == KernelFiles::Own;
     let entries = mounts::entries(config, &request.place, covers_files)?;
     let coverable = Coverable::of(&config.mount_auto, kernel_files.proc, &entries);
@@ -373,7 +376,7 @@ pub fn plan(
         proc: kernel_files.proc,
         scoped_signals: kernel_files.scoped_signals,
         sys: kernel_files.sys,
-        lxcfs: lxcfs::decide(coverable, lxcfs, &request.place),
+        lxcfs: lxcfs::decide(coverable, lxcfs.as_ref(), &request.place),
         entries,
         resolv_conf,
         hooks: hooks(config)?,

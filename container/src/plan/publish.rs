@@ -125,6 +125,7 @@ mod tests {
             network_by_default: false,
             publish: published(texts),
             lxcfs: false,
+            lxcfs_quota: false,
         };
         decide(&request, network)
     }

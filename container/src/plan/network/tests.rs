@@ -57,6 +57,7 @@ fn decide_for(caller: Caller, asked: Asked, facts: &NetworkFacts) -> Result<(Net
         network_by_default: asked.by_default,
         publish: Vec::new(),
         lxcfs: false,
+        lxcfs_quota: false,
     };
     let mut notes = Vec::new();
     let decision = Decision { request: &request, config: &config, caller: &caller, facts };
