@@ -1,6 +1,6 @@
 //! One container: its superblocks, and where what it may use and uses is read.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +44,8 @@ pub struct Container {
 #[derive(Debug)]
 struct Superblock {
     device: Arc<OwnedFd>,
+    /// Another device of it, by which the kernel is told of sizes, where the one is a clone.
+    telling: Option<Arc<OwnedFd>>,
     session: Session,
 }
 
@@ -106,12 +108,20 @@ pub enum State {
 }
 
 impl Container {
-    /// Begins to serve superblocks, by their devices.
-    pub fn new(devices: Vec<OwnedFd>, tree: &Arc<Tree>, directories: Vec<Directory>, birth: Birth) -> Self {
+    /// Begins to serve superblocks, by their devices. `telling` is empty, or has another device of each.
+    pub fn new(
+        devices: Vec<OwnedFd>,
+        telling: Vec<OwnedFd>,
+        tree: &Arc<Tree>,
+        directories: Vec<Directory>,
+        birth: Birth,
+    ) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let time = now.map_or(0, |now| now.as_secs());
+        let mut telling = telling.into_iter().map(Arc::new);
         let superblock = |device| Superblock {
             device: Arc::new(device),
+            telling: telling.next(),
             session: Session::new(Arc::clone(tree), time, first_handle()),
         };
         Self {
@@ -126,7 +136,7 @@ impl Container {
     /// does not, and who asked then waits until he is killed. `triggers` is what that has last had kept.
     pub fn take_over(&mut self, shared: &Shared, triggers: &[String]) {
         let Self { superblocks, seen, .. } = self;
-        for (which, Superblock { device, session }) in superblocks.iter_mut().enumerate() {
+        for (which, Superblock { device, session, .. }) in superblocks.iter_mut().enumerate() {
             let own = if which == WAITS { triggers } else { &[] };
             let message = session.take_over(own, &mut Shown { seen, shared });
             send(device, &message);
@@ -162,7 +172,7 @@ impl Container {
     /// Answers the next request in one of the superblocks, if there is one.
     pub fn serve(&mut self, which: usize, shared: &Shared, buffer: &mut [u8]) -> State {
         let Some(superblock) = self.superblocks.get_mut(which) else { return State::Gone };
-        let device = Arc::clone(&superblock.device);
+        let (device, telling) = (Arc::clone(&superblock.device), superblock.telling.clone());
         let length = match sys::fuse::next(device.as_fd(), buffer) {
             Ok(Next::Message(length)) => length,
             Ok(Next::Nothing) => return State::Lives,
@@ -177,7 +187,7 @@ impl Container {
         match answer {
             Answer::Nothing => {}
             Answer::Reply(message) => send(&device, &message),
-            Answer::Grow(store, message) => self.grow(device, store, message),
+            Answer::Grow(store, message) => self.grow(device, telling, store, message),
             Answer::Gone => return State::Gone,
         }
         State::Lives
@@ -200,7 +210,7 @@ impl Container {
     /// Looks at its triggers, and wakes who waits for one that has come.
     pub fn look(&mut self, shared: &Shared) {
         let Self { superblocks, seen, .. } = self;
-        for Superblock { device, session } in superblocks {
+        for Superblock { device, session, .. } in superblocks {
             let woken = session.look(&mut Shown { seen, shared });
             woken.iter().for_each(|message| send(device, message));
         }
@@ -208,14 +218,16 @@ impl Container {
 
     /// Makes the kernel take note of a larger size, then answers the open. A thread does it: the kernel waits until nobody reads
     /// the page of the file, and who reads waits for an answer of this one.
-    fn grow(&self, device: Arc<OwnedFd>, store: Vec<u8>, message: Vec<u8>) {
-        const STACK: usize = 64 << 10;
+    fn grow(&self, device: Arc<OwnedFd>, telling: Option<Arc<OwnedFd>>, store: Vec<u8>, message: Vec<u8>) {
         let growing = Arc::clone(&self.growing);
         let same = Arc::clone(&device);
         let answer = message.clone();
         let both = move || {
-            let _unheard = sys::fuse::send(device.as_fd(), &store);
-            let _unheard = sys::fuse::send(device.as_fd(), &answer);
+            match telling {
+                Some(telling) => tell_apart(telling.as_fd(), &store),
+                None => send(&device, &store),
+            }
+            send(&device, &answer);
             growing.fetch_sub(1, Ordering::Relaxed);
         };
         let has_room = self.growing.fetch_add(1, Ordering::Relaxed) < GROWING;
@@ -236,6 +248,22 @@ impl Superblock {
         let answered = catch_unwind(AssertUnwindSafe(|| self.session.answer(&request, contents)));
         answered.unwrap_or_else(|_| Answer::failure(request.unique))
     }
+}
+
+/// How much a thread of these has of a stack.
+const STACK: usize = 64 << 10;
+
+/// Tells the kernel something, for which it may wait until somebody is answered. A thread does it that has no other file: when this process
+/// is killed meanwhile, its clones of devices are closed, and with them the kernel refuses what was read by them, so that the wait ends.
+fn tell_apart(device: BorrowedFd<'_>, message: &[u8]) {
+    let tell = || {
+        let _before_linux_5_9 = sys::process::share_no_file_but(device);
+        let _unheard = sys::fuse::send(device, message);
+    };
+    thread::scope(|threads| {
+        // Without one the size stays as it is.
+        let _told = thread::Builder::new().stack_size(STACK).spawn_scoped(threads, tell);
+    });
 }
 
 fn send(device: &OwnedFd, message: &[u8]) {

@@ -244,7 +244,7 @@ impl Server {
     /// Begins to serve a container, and says so to its monitor, who then listens for the end.
     fn begin(&mut self, heard: Heard, monitor: &OwnedFd) -> std::result::Result<(), String> {
         let failed = |e: sys::Error| e.to_string();
-        let Heard { devices, directories, birth, again, quota, triggers } = heard;
+        let Heard { devices, telling, directories, birth, again, quota, triggers } = heard;
         let monitor = monitor.try_clone().map_err(|e| e.to_string())?;
         let (number, connection) = (self.number(), self.number());
         for (device, of) in devices.iter().zip([number, number | SECOND]) {
@@ -253,7 +253,7 @@ impl Server {
         }
         self.watch.add(monitor.as_fd(), connection).map_err(failed)?;
         self.monitors.insert(connection, number);
-        let mut container = Container::new(devices, &self.tree, directories, birth);
+        let mut container = Container::new(devices, telling, &self.tree, directories, birth);
         if quota {
             container.count_quota();
         }
@@ -293,6 +293,8 @@ fn program() -> String {
 /// What a monitor has said.
 struct Heard {
     devices: Vec<OwnedFd>,
+    /// Others of the same superblocks.
+    telling: Vec<OwnedFd>,
     directories: Vec<Directory>,
     birth: Birth,
     again: bool,
@@ -306,8 +308,10 @@ fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> 
     let text = String::from_utf8_lossy(&message.bytes);
     let serve: Serve = text.parse().map_err(|_| "it is of another version".to_owned())?;
     let mut fds = message.fds.into_iter();
-    let devices: Vec<OwnedFd> = fds.by_ref().take(1 + usize::from(serve.waits)).collect();
-    if devices.is_empty() {
+    let count = 1 + usize::from(serve.waits);
+    let devices: Vec<OwnedFd> = fds.by_ref().take(count).collect();
+    let telling: Vec<OwnedFd> = fds.by_ref().take(if serve.cloned { count } else { 0 }).collect();
+    if devices.len() < count {
         return Err("no device came along".to_owned());
     }
     if fds.len() != serve.directories.len() {
@@ -320,7 +324,7 @@ fn hear(message: Result<socket::Message>) -> std::result::Result<Heard, String> 
     let directories = serve.directories.into_iter().zip(fds).map(directory).collect();
     let birth = Birth { born: serve.born, ahead: serve.ahead };
     let Serve { again, quota, triggers, .. } = serve;
-    Ok(Heard { devices, directories, birth, again, quota, triggers })
+    Ok(Heard { devices, telling, directories, birth, again, quota, triggers })
 }
 
 /// Leaves the caller's session.

@@ -36,6 +36,8 @@ const CALLS: &[Sysno] = &[
     Sysno::writev,
     Sysno::lseek,
     Sysno::close,
+    // A thread that has files of its own.
+    Sysno::close_range,
     Sysno::fcntl,
     Sysno::ioctl,
     Sysno::fstat,

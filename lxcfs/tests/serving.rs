@@ -82,6 +82,7 @@ fn told() -> Serve {
         ahead: 0,
         again: false,
         waits: false,
+        cloned: false,
         quota: false,
         triggers: Vec::new(),
         directories: vec![Vec::new()],

@@ -456,6 +456,26 @@ pub fn close_inherited_except(keep: &[RawFd]) -> Result<()> {
     Ok(())
 }
 
+/// Gives the calling thread files of its own, with `fd` alone: what the other threads have open is closed with them, also while this one
+/// waits in the kernel. The thread must own no other fd.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub fn share_no_file_but(fd: BorrowedFd<'_>) -> Result<()> {
+    const CLOSE_RANGE_UNSHARE: u32 = 2;
+    let number = fd.as_raw_fd().unsigned_abs();
+    // Nothing is closed for the other threads, since the first call is also that which makes these files the thread's own.
+    for (first, last) in [(number + 1, u32::MAX), (0, number.saturating_sub(1))] {
+        if first == 0 && number == 0 {
+            break;
+        }
+        // SAFETY: the numbers are closed in this thread's own table, and by the contract above it owns none of them.
+        let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, CLOSE_RANGE_UNSHARE) };
+        cvt(done, || format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"))?;
+    }
+    Ok(())
+}
+
 /// Takes over an fd that was inherited under a number known by agreement.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ tests::claims! {
     a_container_starts_though_who_serves_is_slow: hybrid, needs Bryo, not cell INIT;
     who_holds_up_what_changes_the_files_holds_up_one_process: hybrid, needs Bryo, not cell INIT;
     without_a_second_question_only_who_has_asked_gets_an_error: hybrid unified, needs Bryo, not cell INIT;
+    without_a_second_question_who_is_killed_while_a_file_grows_ends: hybrid, needs Bryo, not cell INIT;
     a_container_sees_the_host_while_nobody_can_serve_and_then_itself: hybrid, needs Bryo, not cell INIT;
     doctor_finds_what_is_wrong_with_who_serves: hybrid, needs Bryo, not cell INIT;
     a_container_that_runs_is_shown_its_limits_and_the_hosts: hybrid unified, needs Bryo, not cell INIT;
@@ -594,6 +595,43 @@ fn without_a_second_question_only_who_has_asked_gets_an_error(lab: &Lab) {
     let readers = stop_amid_a_question(&ana, "web");
     ana.lxc("stop", ["-n", "web", "-k"]).seconds(60).succeeds();
     readers.into_iter().for_each(|reader| drop(reader.wait()));
+    ana.destroy("web");
+}
+
+fn without_a_second_question_who_is_killed_while_a_file_grows_ends(lab: &Lab) {
+    let ana = wishing(lab, "ana");
+    ana.busybox("web");
+    ana.append(CONFIG, "lxc.cgroup.cpuset.cpus = 0-1\n");
+    ana.run("setarch", ["--uname-2.6", "bryo", "start", "web"]).succeeds();
+    // busybox' cat reads by sendfile, and so by the page that the kernel has to have for itself to take note of a larger size.
+    let reads = "while [ ! -e /tmp/stop ]; do cat /proc/cpuinfo >/dev/null 2>&1; done; echo done";
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let args = ["-n", "web", "--clear-env", "--", "sh", "-c", reads];
+            ana.lxc("attach", args).seconds(240).background()
+        })
+        .collect();
+    let init = ana.init_of("web");
+    let own = format!("$(grep :cpuset: /proc/{init}/cgroup | cut -d: -f3)");
+    let grows = format!(
+        "file=/sys/fs/cgroup/cpuset{own}/cpuset.cpus; \
+         while [ ! -e ~/stop ]; do echo 0 >$file; sleep 0.01; echo 0-1 >$file; sleep 0.01; done"
+    );
+    let grows = ana.sh(&grows).seconds(240).background();
+    for _ in 0..times(25, 300) {
+        let Some(server) = who_serves(&ana) else { continue };
+        kill_who_serves(&ana);
+        // The last of its threads, too.
+        eventually("it ends", || !std::path::Path::new(&format!("/proc/{server}")).exists());
+        tests::within(30, "another one serves", || who_serves(&ana).is_some());
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    ana.sh("touch ~/stop").succeeds();
+    grows.wait().exits(0);
+    inside(&ana, "web", "touch /tmp/stop");
+    for reader in readers {
+        reader.wait().exits(0).stdout_is("done\n");
+    }
     ana.destroy("web");
 }
 

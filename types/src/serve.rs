@@ -7,13 +7,14 @@ use std::str::FromStr;
 const FIRST: &str = "bryo-lxcfs 2";
 
 /// The most directories that come with one message.
-const DIRECTORIES: usize = 14;
+const DIRECTORIES: usize = 12;
 
 /// The most triggers that are kept of one container.
 const TRIGGERS: usize = 64;
 
 /// A container whose files are to be served. With it come the fds of its superblock's device, of that of its files of pressure where
-/// they have one, and of its cgroup directories, in this order.
+/// they have one, of others of the same superblocks where the process tells the kernel of sizes by those, and of its cgroup directories,
+/// in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// When its init began, in ticks since the boot.
@@ -24,6 +25,8 @@ pub struct Serve {
     pub again: bool,
     /// Its files of pressure have a superblock of their own, so that somebody can wait for a trigger in them.
     pub waits: bool,
+    /// The devices are clones, and others of the same superblocks come along.
+    pub cloned: bool,
     /// A quota of processor time counts as so many processors.
     pub quota: bool,
     /// Triggers that the process before has had kept ([`KEEP`]), a line each.
@@ -68,9 +71,10 @@ pub struct Unknown;
 impl Serve {
     /// Writes it down.
     pub fn text(&self) -> String {
-        let Self { born, ahead, again, waits, quota, .. } = self;
-        let mut text =
-            format!("{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\nwaits {waits}\nquota {quota}\n");
+        let Self { born, ahead, again, waits, cloned, quota, .. } = self;
+        let mut text = format!(
+            "{FIRST}\nborn {born}\nahead {ahead}\nagain {again}\nwaits {waits}\ncloned {cloned}\nquota {quota}\n"
+        );
         for trigger in &self.triggers {
             let _to_a_string = writeln!(text, "trigger {trigger}");
         }
@@ -94,6 +98,7 @@ impl FromStr for Serve {
         let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let again = value("again").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let waits = value("waits").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
+        let cloned = value("cloned").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let quota = value("quota").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
         let lines: Vec<&str> = lines.collect();
         let triggers: Vec<String> =
@@ -107,7 +112,7 @@ impl FromStr for Serve {
         if triggers.len() > TRIGGERS {
             return Err(Unknown);
         }
-        Ok(Self { born, ahead, again, waits, quota, triggers, directories })
+        Ok(Self { born, ahead, again, waits, cloned, quota, triggers, directories })
     }
 }
 
@@ -153,6 +158,7 @@ mod tests {
             ahead: -5_000_000_000,
             again: true,
             waits: true,
+            cloned: true,
             quota: true,
             triggers,
             directories,
@@ -176,7 +182,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let other = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 1");
-        let many = serve().text() + &"directory x\n".repeat(13);
+        let many = serve().text() + &"directory x\n".repeat(11);
         let later = serve().text() + "trigger 1 - 10 some 150000 1000000\n";
         let wrong = serve().text().replace("born 1", "born x");
         for text in ["", "bryo-lxcfs 2", &other, &many, &later, &wrong] {

@@ -371,9 +371,10 @@ fn work(job: &Job<'_>, of: Target<'_>, channel: BorrowedFd<'_>, monitor: i32) ->
             fuse::make_clone(another, device)?;
         }
     }
-    let mut fds = spare.as_ref().unwrap_or(superblocks.devices()).fds();
+    let mut fds: Vec<BorrowedFd<'_>> =
+        spare.iter().chain([superblocks.devices()]).flat_map(Devices::fds).collect();
     fds.extend(directories.iter().map(|directory| directory.dir.as_fd()));
-    let told = Serve { waits: superblocks.devices().waits(), ..told.clone() };
+    let told = Serve { waits: superblocks.devices().waits(), cloned: spare.is_some(), ..told.clone() };
     socket::send_now(*connection, told.text().as_bytes(), &fds)?;
     drop(spare);
     let mut files = answer(*connection, PATIENCE)?;

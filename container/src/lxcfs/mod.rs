@@ -220,9 +220,9 @@ impl Serving {
         };
         let directories = of.payload.directories_to_view()?;
         let mut told = self.request(&directories);
-        (told.again, told.waits) = (again, devices.waits());
+        (told.again, told.waits, told.cloned) = (again, devices.waits(), cloned.is_some());
         told.triggers.clone_from(&self.kept.borrow());
-        let mut fds = cloned.as_ref().unwrap_or(devices).fds();
+        let mut fds: Vec<BorrowedFd<'_>> = cloned.iter().chain([devices]).flat_map(Devices::fds).collect();
         fds.extend(directories.iter().map(|directory| directory.dir.as_fd()));
         socket::send_now(summoned.0.as_fd(), told.text().as_bytes(), &fds)
             .map_err(|e| Error::from(e).of_kind(Kind::Died))
@@ -233,7 +233,8 @@ impl Serving {
         let directories = directories.iter().map(|directory| directory.controllers.clone()).collect();
         let Self { born, ahead, .. } = *self;
         let quota = self.plan.quota;
-        Serve { born, ahead, again: false, waits: false, quota, triggers: Vec::new(), directories }
+        let (again, waits, cloned) = (false, false, false);
+        Serve { born, ahead, again, waits, cloned, quota, triggers: Vec::new(), directories }
     }
 
     /// Returns what is to be waited for: the connection, or who works inside.
