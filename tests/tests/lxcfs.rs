@@ -1377,25 +1377,31 @@ fn nobody_in_a_shared_tree_passes_for_another(lab: &Lab) {
 }
 
 fn containers_that_come_and_go_leave_nothing_of_them(lab: &Lab) {
+    const NAMES: [&str; 4] = ["c1", "c2", "c3", "c4"];
     let ana = wishing(lab, "ana");
     with(&ana, "");
-    ana.busybox("db");
-    let come_and_go = |rounds: usize| {
-        for _ in 0..rounds {
-            ana.bryo(["start", "db"]).succeeds();
-            assert!(inside(&ana, "db", "cat /proc/meminfo /proc/stat").starts_with("MemTotal:"));
-            ana.lxc("stop", ["-n", "db", "-k"]).succeeds();
+    NAMES.iter().for_each(|name| drop(ana.busybox(name)));
+    let round = format!(
+        "for name in {}; do (bryo start $name && bryo exec $name -- cat /proc/meminfo /proc/stat | grep -q ^MemTotal && \
+         bryo stop --kill $name || echo failed) & done; wait",
+        NAMES.join(" ")
+    );
+    let come_and_go = |containers: usize| {
+        for _ in 0..containers / NAMES.len() {
+            ana.sh(&round).seconds(120).succeeds().stdout_is("");
         }
     };
-    come_and_go(3);
+    come_and_go(12);
     let first = holds(&ana);
     let server = who_serves(&ana);
-    come_and_go(times(12, 200));
+    let count = times(16, 1000);
+    come_and_go(count);
     assert_eq!(who_serves(&ana), server);
     let last = || holds(&ana);
     eventually("no more files", || last().0 == first.0);
+    println!("files and kB of memory: {first:?}, after {count} containers {:?}", last());
     assert!(last().1 <= first.1 + 256, "{first:?} {:?}", last());
-    ana.destroy("db");
+    NAMES.iter().for_each(|name| drop(ana.destroy(name)));
     ana.destroy("web");
 }
 
