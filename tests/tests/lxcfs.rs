@@ -56,6 +56,7 @@ tests::claims! {
     who_waits_for_pressure_is_woken_whoever_serves: hybrid unified, needs Bryo, not cell INIT;
     a_shared_tree_shows_each_container_its_own: hybrid, needs Bryo, not cell INIT;
     a_shared_tree_is_a_users_own_in_his_namespace: hybrid unified, needs Bryo, not cell INIT;
+    podman_shows_its_containers_their_own_by_a_users_tree: unified, needs Bryo, not cell INIT;
     nobody_in_a_shared_tree_passes_for_another: hybrid, needs Bryo, not cell INIT;
     containers_that_come_and_go_leave_nothing_of_them: hybrid, needs Bryo, not cell INIT;
     a_container_that_reboots_sees_its_limits_again: hybrid, needs Bryo, not cell INIT;
@@ -1298,6 +1299,47 @@ fn a_shared_tree_shows_each_container_its_own(lab: &Lab) {
     assert_eq!(written, "refused\n");
     ana.destroy("db");
     ana.destroy("web");
+}
+
+/// Serves a user's tree in podman's user namespace, and reads by it in one of podman's containers.
+const IN_PODMAN: &str = r#"
+set -e
+tree=$XDG_RUNTIME_DIR/lxcfs
+mkdir -p root/bin root/proc root/sys root/dev root/etc root/tmp root/run
+cp "$(command -v busybox)" root/bin/busybox
+ln -s busybox root/bin/cat
+podman() { command podman --cgroup-manager cgroupfs --events-backend none "$@"; }
+podman unshare SERVER --system -p "$XDG_RUNTIME_DIR/pid" &
+i=0
+while [ ! -s "$XDG_RUNTIME_DIR/pid" ] && [ $i -lt 200 ]; do sleep 0.1; i=$((i+1)); done
+sleep 0.5
+binds=$(for file in meminfo uptime stat loadavg; do echo "-v $tree/proc/$file:/proc/$file:ro"; done)
+podman run --rm --network none --cgroups disabled $binds --rootfs "$HOME/root" /bin/cat /proc/meminfo /proc/uptime
+kill "$(cat "$XDG_RUNTIME_DIR/pid")"
+wait
+podman system migrate
+podman unshare rm -r .local/share/containers
+command podman system migrate
+rmdir "$tree"
+cd "$XDG_RUNTIME_DIR"
+rm -r containers crun libpod "/dev/shm/libpod_rootless_lock_$(id -u)"
+"#;
+
+fn podman_shows_its_containers_their_own_by_a_users_tree(lab: &Lab) {
+    if !std::path::Path::new("/usr/bin/podman").exists() {
+        return tests::skip("podman_shows_its_containers_their_own_by_a_users_tree", "there is no podman");
+    }
+    let ana = lab.user("ana");
+    let script = IN_PODMAN.replace("SERVER", SERVER);
+    let said = ana.sh(&script).in_session().seconds(180).succeeds().stdout;
+    // Here no cgroup has a limit; but who asks is found, and how old his container is.
+    assert!(said.starts_with("MemTotal:"), "{said}");
+    let age = |text: &str| -> f64 {
+        let line = text.lines().last().and_then(|line| line.split(' ').next());
+        line.and_then(|age| age.parse().ok()).unwrap_or(f64::NAN)
+    };
+    let host = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    assert!(age(&said) < 120.0_f64.min(age(&host) / 2.0), "{said} of {host}");
 }
 
 /// Asks for its memory by threads, with a leader that is gone, by a process that is gone when it is read, in PID namespaces inside, and as
