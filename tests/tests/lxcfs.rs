@@ -50,6 +50,7 @@ tests::claims! {
     a_file_that_is_held_open_shows_the_present: hybrid, needs Bryo, not cell INIT;
     two_containers_that_read_at_once_see_each_their_own: hybrid, needs Bryo, not cell INIT;
     the_tools_agree_with_the_limits_and_with_each_other: hybrid, needs Bryo, not cell INIT;
+    node_and_java_agree_with_the_limits: hybrid, needs Bryo, not cell INIT;
     the_directories_of_processors_are_the_containers: hybrid, needs Bryo, not cell INIT;
     the_load_is_that_of_the_containers_tasks: hybrid unified, needs Bryo, not cell INIT;
     pressure_and_disks_are_the_containers: hybrid, needs Bryo, not cell INIT;
@@ -1091,6 +1092,31 @@ fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
     // Its lines of devices are those of /sys/block, the machine's.
     let iostat = run("LC_ALL=C iostat -c");
     assert!(iostat.contains("(1 CPU)"), "{iostat}");
+    ana.destroy("web");
+}
+
+fn node_and_java_agree_with_the_limits(lab: &Lab) {
+    const NODE: &str = "const os = require('os'); [os.totalmem() / 1024, os.freemem() < os.totalmem(), os.cpus().length, \
+                        os.uptime() < 300].join(' ')";
+    let ana = wishing(lab, "ana");
+    with_tools(&ana, "web", "lxc.cgroup.memory.limit_in_bytes = 256M\nlxc.cgroup.cpuset.cpus = 1\n");
+    let is_there = |program: &str| {
+        let is_there = std::path::Path::new("/usr/bin").join(program).exists();
+        if !is_there {
+            tests::skip("node_and_java_agree_with_the_limits", &format!("there is no {program}"));
+        }
+        is_there
+    };
+    if is_there("node") {
+        let said = ana.bryo(["exec", "web", "--", "node", "-p", NODE]).seconds(60).succeeds();
+        said.stdout_is("262144 true 1 true\n");
+    }
+    if is_there("java") {
+        let said = inside(&ana, "web", "java -XshowSettings:system -version 2>&1");
+        for line in ["Effective CPU Count: 1\n", "Memory Limit: 256.00M\n"] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
     ana.destroy("web");
 }
 
