@@ -42,7 +42,7 @@ pub use document::{Change, Document, Held};
 pub use environment::EnvVar;
 pub use hook::Hook;
 pub use line::lines;
-pub use load::{Given, Loaded, load, parse, read_text, trace};
+pub use load::{Given, Loaded, load, parse, read_text, trace, trace_text};
 pub use log::LogLevel;
 pub use mount::{
     CgroupKind, CgroupMode, CgroupMount, MountAuto, MountEntry, ProcMount, SharedMounts, SysMount, fstab,

@@ -105,6 +105,13 @@ pub fn trace(path: &Path) -> Result<Vec<Given>, Problems> {
     Ok(reader.given.unwrap_or_default())
 }
 
+/// The same of a text; `origin` is the file that it counts as.
+pub fn trace_text(text: &str, origin: &Path) -> Vec<Given> {
+    let mut reader = Reader { bytes: text.len(), given: Some(Vec::new()), ..Reader::default() };
+    reader.file(text.as_bytes(), origin);
+    reader.given.unwrap_or_default()
+}
+
 fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Loaded, Problems> {
     if bytes.len() > MOST_BYTES {
         return Err(Problems(vec![Problem::of_file(origin, Fault::TooLong { limit: MOST_BYTES })]));

@@ -16,9 +16,10 @@ use crate::unpack::Archived;
 
 /// How `bryo-image` is called.
 pub const USAGE: &str =
-    "usage: bryo-image unpack --archive FD --root FD [--digest HEX] [--exclude-dev|--layer] [--exclude PATTERN]... [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+    "usage: bryo-image unpack --archive FD --root FD [--digest HEX] [--layer] [--exclude PATTERN]... [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
        bryo-image metadata --archive FD --root FD [--digest HEX]
-       bryo-image copy --source FD --root FD [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+       bryo-image copy --source FD --root FD [--exclude PATTERN]... [--ids as-is|flatten|own:UID:GID|give:UID:GID:UID:GID]
+       bryo-image prune --root FD [--exclude PATTERN]...
        bryo-image remove --root FD --name NAME
        bryo-image describe --archive FD
        bryo-image verify --store DIR
@@ -51,6 +52,15 @@ pub enum Command {
         root: RawFd,
         /// Who owns the files.
         ids: Ids,
+        /// What is left out.
+        excludes: Excludes,
+    },
+    /// Remove from a directory what is to be left out.
+    Prune {
+        /// The directory.
+        root: RawFd,
+        /// What that is.
+        excludes: Excludes,
     },
     /// Remove something from a directory, with all that is in it.
     Remove {
@@ -117,6 +127,9 @@ pub enum UsageError {
     /// A needed option.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// More than any image leaves out.
+    #[error("{0}")]
+    TooManyExcludes(#[from] crate::exclude::TooManyExcludes),
 }
 
 impl Command {
@@ -132,6 +145,7 @@ impl Command {
             Some("unpack") => Self::unpack(&mut options)?,
             Some("metadata") => Self::metadata(&mut options)?,
             Some("copy") => Self::copy(&mut options)?,
+            Some("prune") => Self::prune(&mut options)?,
             Some("remove") => Self::remove(&mut options)?,
             Some("describe") => Self::Describe { archive: options.fd("--archive")? },
             Some("verify") => Self::Verify { store: options.needed("--store")?.into() },
@@ -143,13 +157,9 @@ impl Command {
     }
 
     fn unpack(options: &mut Options) -> Result<Self, UsageError> {
-        let what = match (options.flag(EXCLUDE_DEV), options.flag(LAYER)) {
-            (true, _) => Archived::RootFilesystemWithoutDev,
-            (false, true) => Archived::Layer,
-            (false, false) => Archived::RootFilesystem,
-        };
+        let what = if options.flag(LAYER) { Archived::Layer } else { Archived::RootFilesystem };
         let (ids, digest) = (options.ids()?, options.digest()?);
-        let excludes = Excludes::new(options.all("--exclude")?);
+        let excludes = Excludes::new(options.all("--exclude")?)?;
         let (archive, root) = (options.fd("--archive")?, options.fd("--root")?);
         Ok(Self::Unpack { archive, root, what, ids, excludes, digest })
     }
@@ -162,8 +172,13 @@ impl Command {
     }
 
     fn copy(options: &mut Options) -> Result<Self, UsageError> {
-        let ids = options.ids()?;
-        Ok(Self::Copy { source: options.fd("--source")?, root: options.fd("--root")?, ids })
+        let (ids, excludes) = (options.ids()?, Excludes::new(options.all("--exclude")?)?);
+        Ok(Self::Copy { source: options.fd("--source")?, root: options.fd("--root")?, ids, excludes })
+    }
+
+    fn prune(options: &mut Options) -> Result<Self, UsageError> {
+        let excludes = Excludes::new(options.all("--exclude")?)?;
+        Ok(Self::Prune { root: options.fd("--root")?, excludes })
     }
 
     fn remove(options: &mut Options) -> Result<Self, UsageError> {
@@ -208,9 +223,8 @@ impl Command {
 }
 
 /// The options without a value.
-const EXCLUDE_DEV: &str = "--exclude-dev";
 const LAYER: &str = "--layer";
-const FLAGS: [&str; 3] = [EXCLUDE_DEV, LAYER, "--progress"];
+const FLAGS: [&str; 2] = [LAYER, "--progress"];
 
 /// The options, with their values, that nobody has taken yet.
 #[derive(Debug)]
@@ -315,11 +329,7 @@ mod tests {
         let excluding =
             |what, ids, excludes| Command::Unpack { archive: 3, root: 4, what, ids, excludes, digest: None };
         let unpack = |what, ids| excluding(what, ids, Excludes::default());
-        let without_dev = Archived::RootFilesystemWithoutDev;
-        assert_eq!(
-            parse("unpack --root 4 --exclude-dev --archive 3").unwrap(),
-            unpack(without_dev, Ids::AsIs)
-        );
+        assert_eq!(parse("unpack --root 4 --layer --archive 3").unwrap(), unpack(Archived::Layer, Ids::AsIs));
         assert_eq!(
             parse("unpack --archive 3 --root 4 --ids flatten").unwrap(),
             unpack(Archived::RootFilesystem, Ids::Flatten)
@@ -329,14 +339,21 @@ mod tests {
             excluding(
                 Archived::RootFilesystem,
                 Ids::AsIs,
-                Excludes::new([b"dev/*".to_vec(), b"--root".to_vec()])
+                Excludes::new([b"dev/*".to_vec(), b"--root".to_vec()]).unwrap()
             )
         );
         assert_eq!(parse("metadata --archive 3 --root 4").unwrap(), unpack(Archived::Metadata, Ids::Flatten));
         assert_eq!(
             parse("copy --source 3 --root 4 --ids own:1:2").unwrap(),
-            Command::Copy { source: 3, root: 4, ids: Ids::Given { from: (1, 2), to: (0, 0) } }
+            Command::Copy {
+                source: 3,
+                root: 4,
+                ids: Ids::Given { from: (1, 2), to: (0, 0) },
+                excludes: Excludes::default()
+            }
         );
+        let excludes = Excludes::new([b"dev/*".to_vec()]).unwrap();
+        assert_eq!(parse("prune --exclude dev/* --root 4").unwrap(), Command::Prune { root: 4, excludes });
         assert_eq!(
             parse("remove --root 4 --name web").unwrap(),
             Command::Remove { root: 4, name: "web".into() }
@@ -361,6 +378,7 @@ mod tests {
             "unpack --archive 3 --root 4 --root 4",
             "metadata --archive 3 --root 4 --ids as-is",
             "copy --source 3 --root 4 --ids both",
+            "prune --exclude x",
             "remove --root 4",
             "remove --root 4 --name",
         ] {

@@ -13,21 +13,28 @@ use sys::{Errno, path};
 
 use crate::entry_path::EntryPath;
 use crate::error::{At, Error, Problem};
+use crate::exclude::Excludes;
 use crate::ids::Ids;
 use crate::tree::{Attributes, Report, Tree};
 use crate::xattr::{self, Fate};
 
 /// Copies a directory into an empty one, with owners (changed by `ids`), modes, times, hard links, extended
-/// attributes and holes. Mount points below it are not entered; devices and sockets are left out.
+/// attributes and holes, but for what is to be left out. Mount points below it are not entered; devices and sockets are left out.
 ///
 /// # Errors
 /// The first thing that fails, with its file; the new directory is then to be removed.
-pub fn copy(source: BorrowedFd<'_>, root: BorrowedFd<'_>, ids: Ids) -> Result<Report, Error> {
+pub fn copy(
+    source: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    ids: Ids,
+    excludes: Excludes,
+) -> Result<Report, Error> {
     let mut copying = Copying {
         source,
         tree: Tree::new(root, ids).map_err(Error::Whole)?,
         linked: HashMap::new(),
         waiting: vec![EntryPath::root()],
+        excludes,
         sharing: true,
     };
     while let Some(directory) = copying.waiting.pop() {
@@ -42,6 +49,7 @@ struct Copying<'a> {
     /// The first name of each file that has several, by device and inode.
     linked: HashMap<(u64, u64), EntryPath>,
     waiting: Vec<EntryPath>,
+    excludes: Excludes,
     /// The two file systems may be able to share data.
     sharing: bool,
 }
@@ -58,7 +66,9 @@ impl Copying<'_> {
         self.tree.make_directory(at, kept).at(at.as_path())?;
         for name in path::names(fd.as_fd()).at(at.as_path())? {
             let inside = at.join(&name).at(&at.as_path().join(&name))?;
-            self.entry(fd.as_fd(), &inside, &name).at(inside.as_path())?;
+            if !self.excludes.leave_out(&inside) {
+                self.entry(fd.as_fd(), &inside, &name).at(inside.as_path())?;
+            }
         }
         Ok(())
     }

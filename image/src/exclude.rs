@@ -4,51 +4,74 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::entry_path::EntryPath;
 
+/// How many patterns there may be, and how many bytes they may have together: an image has a few dozen, and each is compared with the
+/// path of each entry.
+pub(crate) const MOST: usize = 200;
+const MOST_BYTES: usize = 8 << 10;
+
 /// Patterns of paths; who matches one is left out with all that is below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excludes(Vec<Vec<u8>>);
 
+/// Why patterns are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MOST} patterns, or {MOST_BYTES} bytes of them, of what an archive leaves out")]
+pub struct TooManyExcludes;
+
 impl Excludes {
     /// Reads patterns, as tar does: `*` and `?` stand for slashes too.
-    pub fn new(patterns: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn new(patterns: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, TooManyExcludes> {
         let plain = |pattern: Vec<u8>| {
             let inner = pattern.strip_prefix(b"./").unwrap_or(&pattern);
             inner.strip_suffix(b"/").unwrap_or(inner).to_vec()
         };
-        Self(patterns.into_iter().map(plain).filter(|pattern| !pattern.is_empty()).collect())
+        let all: Vec<Vec<u8>> =
+            patterns.into_iter().map(plain).filter(|pattern| !pattern.is_empty()).take(MOST + 1).collect();
+        match all.len() > MOST || all.iter().map(Vec::len).sum::<usize>() > MOST_BYTES {
+            true => Err(TooManyExcludes),
+            false => Ok(Self(all)),
+        }
     }
 
     pub(crate) fn leave_out(&self, path: &EntryPath) -> bool {
         let path = path.as_path().as_os_str().as_bytes();
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let ends: Vec<usize> = ends.chain([path.len()]).collect();
-        !path.is_empty()
-            && self.0.iter().any(|pattern| ends.iter().any(|end| matches(pattern, &path[..*end])))
+        !path.is_empty() && self.0.iter().any(|pattern| matches_start(pattern, path))
     }
 }
 
-/// Matches a whole text, in at most as many steps as both are long multiplied: a later `*` never has an earlier one tried again.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut read) = (0, 0);
-    // Where the last `*` stands, and how much of the text it has taken.
-    let mut star: Option<(usize, usize)> = None;
-    while read < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, read));
-                at += 1;
+/// Matches a path, or a directory on its way. The path is gone through once, with the places of the pattern that may come next.
+fn matches_start(pattern: &[u8], path: &[u8]) -> bool {
+    let mut at = vec![false; pattern.len() + 1];
+    at[0] = true;
+    let pass_stars = |at: &mut [bool]| {
+        for (place, byte) in pattern.iter().enumerate() {
+            at[place + 1] |= at[place] && *byte == b'*';
+        }
+    };
+    pass_stars(&mut at);
+    let mut next = vec![false; pattern.len() + 1];
+    for byte in path {
+        if *byte == b'/' && at[pattern.len()] {
+            return true;
+        }
+        next.fill(false);
+        for (place, wanted) in pattern.iter().enumerate().filter(|(place, _)| at[*place]) {
+            match wanted {
+                // A star stays where it is.
+                b'*' => next[place] = true,
+                wanted => next[place + 1] |= *wanted == b'?' || wanted == byte,
             }
-            Some(&wanted) if wanted == b'?' || wanted == text[read] => (at, read) = (at + 1, read + 1),
-            _ => match star {
-                Some((place, taken)) => {
-                    star = Some((place, taken + 1));
-                    (at, read) = (place + 1, taken + 1);
-                }
-                None => return false,
-            },
+        }
+        std::mem::swap(&mut at, &mut next);
+        pass_stars(&mut at);
+        if !at.contains(&true) {
+            return false;
         }
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    at[pattern.len()]
 }
 
 #[cfg(test)]
@@ -59,7 +82,7 @@ mod tests {
     fn patterns_match_as_those_of_tar() {
         let leaves_out = |pattern: &str, path: &str| {
             let path = EntryPath::parse(path.as_bytes()).unwrap();
-            Excludes::new([pattern.as_bytes().to_vec()]).leave_out(&path)
+            Excludes::new([pattern.as_bytes().to_vec()]).unwrap().leave_out(&path)
         };
         for (pattern, path) in [
             ("dev/null", "dev/null"),
@@ -71,6 +94,9 @@ mod tests {
             ("dev/tty?", "dev/tty1"),
             ("*", "x"),
             ("*a*b", "aab/c"),
+            ("a*c", "abc/d"),
+            ("a*c", "ab/x*c/d"),
+            ("a?c", "a/c"),
         ] {
             assert!(leaves_out(pattern, path), "{pattern} {path}");
         }
@@ -85,14 +111,22 @@ mod tests {
             assert!(!leaves_out(pattern, path), "{pattern} {path}");
         }
         let root = EntryPath::parse(b"./").unwrap();
-        assert!(!Excludes::new([b"*".to_vec()]).leave_out(&root), "the root stays");
+        assert!(!Excludes::new([b"*".to_vec()]).unwrap().leave_out(&root), "the root stays");
     }
 
     #[test]
-    fn no_pattern_takes_long() {
-        let long = vec![b'a'; 4000];
-        let pattern = b"*a".repeat(2000);
-        assert!(matches(&pattern, &long));
-        assert!(!matches(&[&pattern[..], b"b"].concat(), &long));
+    fn patterns_are_few_and_none_takes_long() {
+        let begun = std::time::Instant::now();
+        let path = "aaa/".repeat(250);
+        let path = EntryPath::parse(path.trim_end_matches('/').as_bytes()).unwrap();
+        let worst = |count: usize, length: usize| {
+            let pattern = [b"*a".repeat(length / 2), b"b".to_vec()].concat();
+            Excludes::new(vec![pattern; count])
+        };
+        assert!(!worst(1, 8000).unwrap().leave_out(&path));
+        assert!(!worst(MOST, 36).unwrap().leave_out(&path));
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+        assert_eq!(worst(MOST + 1, 2), Err(TooManyExcludes));
+        assert_eq!(worst(2, 8000), Err(TooManyExcludes));
     }
 }

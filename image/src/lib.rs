@@ -6,7 +6,8 @@
 //!
 //! From the outside in: `command` reads the request; `stream` decompresses in a thread of its own; `archive` turns
 //! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
-//! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory.
+//! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory, and
+//! `prune` takes out of one what is left out.
 //!
 //! What an image is: [`index`] reads what a server says that it has, [`metadata`] what an image says of itself, [`store`]
 //! keeps it. What speaks with servers is a crate and a program of its own, `fetch`, and no TLS is linked here.
@@ -28,6 +29,7 @@ mod layer;
 pub mod metadata;
 pub mod oci;
 mod pax;
+mod prune;
 mod saved;
 mod sparse;
 pub mod store;
@@ -41,8 +43,9 @@ pub use confine::{Confined, confine, confine_to, confine_to_files};
 pub use copy::copy;
 pub use describe::{Described, describe};
 pub use error::{Error, Problem};
-pub use exclude::Excludes;
+pub use exclude::{Excludes, TooManyExcludes};
 pub use ids::Ids;
+pub use prune::prune;
 pub use saved::{Saved, SavedError, import as import_saved};
 pub use tree::Report;
 pub use unpack::{Archived, unpack};

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use sys::file;
 use types::Digest;
@@ -23,8 +22,6 @@ use crate::tree::{Report, Tree};
 pub enum Archived {
     /// A root file system.
     RootFilesystem,
-    /// A root file system; what is below its /dev is left out.
-    RootFilesystemWithoutDev,
     /// A change of a root file system, as registries have it: it may replace and remove what is there.
     Layer,
     /// The small files that describe one: regular files and directories, which belong to whoever unpacks them.
@@ -44,12 +41,6 @@ impl Archived {
             Self::Metadata => 10_000,
             _ => 10_000_000,
         }
-    }
-
-    fn leaves_out(self, path: &EntryPath) -> bool {
-        self == Self::RootFilesystemWithoutDev
-            && path.as_path().starts_with("dev")
-            && path.as_path() != Path::new("dev")
     }
 
     /// A link in metadata could make its reader open a file of the host.
@@ -88,7 +79,7 @@ pub fn unpack(
         unpacking.tree.give_all_owners();
     }
     while let Some(entry) = unpacking.archive.next()? {
-        if !what.leaves_out(&entry.path) && !excludes.leave_out(&entry.path) {
+        if !excludes.leave_out(&entry.path) {
             what.check(&entry.content).at(entry.path.as_path())?;
             unpacking.add(&entry).at(entry.path.as_path())?;
         }

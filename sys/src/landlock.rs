@@ -31,6 +31,17 @@ pub fn keep_signals_inside() -> Result<()> {
     restrict(&create(&attr, "scoped=LANDLOCK_SCOPE_SIGNAL")?)
 }
 
+/// Keeps this process, and all that it starts, from the processes and the abstract sockets of others, and its signals among themselves.
+/// Without a word about files it may mount as before.
+///
+/// # Errors
+/// As [`keep_signals_inside`].
+pub fn keep_to_itself() -> Result<()> {
+    const LANDLOCK_SCOPES: u64 = 1 | 2;
+    let attr = Ruleset { handled_access_fs: 0, handled_access_net: 0, scoped: LANDLOCK_SCOPES };
+    restrict(&create(&attr, "scoped=LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET|LANDLOCK_SCOPE_SIGNAL")?)
+}
+
 /// Lets this thread, and all that it starts, connect by TCP to these ports alone, of whatever address and network namespace.
 ///
 /// # Errors

@@ -36,6 +36,13 @@ tests::claims! {
     a_template_is_given_what_lxc_gives_it: hybrid cell, needs Bryo;
     a_hostile_template_gets_nothing_of_the_user_and_leaves_nothing: hybrid cell, needs Bryo;
     a_template_that_fails_leaves_nothing: hybrid cell, needs Bryo;
+    a_template_with_the_callers_own_id_reaches_nothing_of_the_callers: hybrid, needs Bryo;
+    a_template_in_a_closed_directory_runs: hybrid cell, needs Bryo;
+    what_the_default_config_limits_no_template_and_no_image_lifts: hybrid, needs Bryo;
+    a_fifo_of_an_image_is_nothing_to_wait_for: hybrid, needs Bryo;
+    a_squashfs_of_the_callers_alone_is_unpacked: hybrid, needs Bryo Squashfs;
+    what_metadata_leaves_out_stays_out_of_every_form: hybrid, needs Bryo Squashfs;
+    metadata_of_too_many_lines_is_refused: hybrid, needs Bryo;
 }
 
 /// What `stat` and its kin say of the files that the busybox root file system has for this, in busybox' words.
@@ -579,4 +586,183 @@ fn a_template_that_fails_leaves_nothing(lab: &Lab) {
     ana.has_no_process("whoever waited for the template has died");
     ana.bryo(["ls"]).succeeds();
     assert!(!ana.lxcpath().join("web").exists());
+}
+
+/// Tries every way from a template to what is the caller's alone, and tells those that work in the new root file system.
+fn reach(ana: &User<'_>) -> String {
+    let (home, uid) = (ana.home().display(), ana.account().uid);
+    format!(
+        r#"root=${{3#--rootfs=}}
+reached() {{ echo "$1" >>$root/reached; }}
+for file in {home}/precious {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /proc/[0-9]*/root{home}/precious; do
+    if cat "$file" >/dev/null 2>&1; then reached "$file"; fi
+done
+if ls /run/bryo-lab/runtime/{uid} | grep -q .; then reached runtime; fi
+for at in /proc/[0-9]*; do
+    if tr '\0' '\n' <$at/environ 2>/dev/null | grep -q ^SECRET=; then reached $at/environ; fi
+    if tr '\0' ' ' <$at/cmdline 2>/dev/null | grep -q "sleep 86422"; then reached $at; fi
+done
+if [ -n "${{SECRET+set}}$SSH_AUTH_SOCK" ]; then reached environment; fi
+if umount {home} 2>/dev/null || umount /proc 2>/dev/null; then reached umount; fi
+echo changed >{home}/precious || true
+echo "$LANG $HOME $http_proxy"
+"#
+    )
+}
+
+fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) {
+    let ana = lab.user("ana");
+    let (uid, number) = (ana.account().uid, std::process::id());
+    ana.write("precious", "kept");
+    ana.write(".ssh/key", "secret");
+    ana.sh(&format!(
+        "chmod 755 .; mkdir -m 700 /tmp/of-ana-{number}; echo key >/tmp/of-ana-{number}/key; \
+         echo socket >/run/bryo-lab/runtime/{uid}/bus"
+    ))
+    .succeeds();
+    let mut other = ana.sh("exec sleep 86422").env("SECRET", "1").background();
+    let there = |process: &tests::Process| process.command == "sleep 86422";
+    tests::within(60, "the other process runs", || ana.processes().iter().any(there));
+    writes_template(&ana, "reach", &reach(&ana).replace("$A", &number.to_string()));
+    for create in [
+        "bryo create web -t reach",
+        "bryo create web --me -t reach",
+        "setpriv --no-new-privs bryo create web -t reach",
+    ] {
+        let created = ana
+            .sh(create)
+            .in_session()
+            .env("SECRET", "1")
+            .env("SSH_AUTH_SOCK", "/tmp/agent")
+            .env("LANG", "C.UTF-8")
+            .env("http_proxy", "http://proxy.example")
+            .succeeds();
+        created.stdout_contains(&format!("C.UTF-8 {} http://proxy.example\n", ana.home().display()));
+        ana.sh("cat precious; cat .local/share/lxc/web/rootfs/reached 2>&1 | grep -v 'No such file'")
+            .exits(1)
+            .stdout_is("kept");
+        ana.sh(&create
+            .replace("create web --me -t reach", "destroy web")
+            .replace("create web -t reach", "destroy web"))
+            .succeeds();
+    }
+    other.kill();
+    other.wait();
+    ana.sh(&format!("rm -r /tmp/of-ana-{number} /run/bryo-lab/runtime/{uid}/bus; chmod 700 .")).succeeds();
+}
+
+/// What is in such a directory the container's root could not so much as run.
+fn a_template_in_a_closed_directory_runs(lab: &Lab) {
+    let ana = lab.user("ana");
+    let number = std::process::id();
+    let dir = format!("/tmp/closed-{number}");
+    ana.sh(&format!(
+        "mkdir -m 700 {dir}; echo secret >{dir}/beside; printf '#!/bin/sh -e\nls {dir} >${{3#--rootfs=}}/seen\n' >{dir}/mine; chmod 755 {dir}/mine"
+    ))
+    .succeeds();
+    for create in ["bryo create web", "setpriv --no-new-privs bryo create web"] {
+        ana.sh(&format!("{create} -t {dir}/mine")).succeeds();
+        ana.sh("cat .local/share/lxc/web/rootfs/seen").succeeds().stdout_is("mine\n");
+        ana.sh(&create.replace("create", "destroy")).succeeds();
+    }
+    ana.sh(&format!("rm -r {dir}")).succeeds();
+}
+
+fn what_the_default_config_limits_no_template_and_no_image_lifts(lab: &Lab) {
+    let ana = lab.user("ana");
+    let limits = "lxc.prlimit.nofile = 100\nlxc.cap.drop = net_raw sys_time\nlxc.no_new_privs = 1\n";
+    ana.write(".config/lxc/default.conf", limits);
+    let lines = "lxc.prlimit.nofile = 999\nlxc.cap.drop =\nlxc.cap.keep = net_raw\nlxc.no_new_privs = 0\nlxc.cgroup.dir = x\n\
+                 lxc.prlimit.nproc = 50\nlxc.cap.drop = mknod\nlxc.include = /usr/share/lxc/config/userns.conf\n";
+    writes_template(&ana, "lifts", &format!("cat >>${{1#--path=}}/config <<EOF\n{lines}EOF\n"));
+    let mut created = ana.bryo(["create", "web", "-t", "lifts"]).succeeds();
+    for line in
+        ["lxc.prlimit.nofile = 999", "lxc.cap.keep = net_raw", "lxc.no_new_privs = 0", "lxc.cap.drop = "]
+    {
+        created = created.stderr_contains(&format!("{line} is not taken: your configuration limits it"));
+    }
+    created.stderr_contains("lxc.cgroup.dir = x is not taken");
+    ana.sh("mkdir -p meta root/etc; echo 'lxc.include = LXC_TEMPLATE_CONFIG/userns.conf' >meta/config; echo x >root/etc/x; \
+            tar -cJf meta.tar.xz -C meta .; tar -cJf root.tar.xz -C root .")
+        .succeeds();
+    ana.bryo(["create", "db", "-t", "local", "--", "-m", "meta.tar.xz", "-f", "root.tar.xz"]).succeeds();
+    let get = |name: &str, key: &str| ana.bryo(["config", "get", name, key]).succeeds().stdout;
+    for name in ["web", "db"] {
+        assert_eq!(get(name, "lxc.prlimit.nofile").trim(), "100", "{name}");
+        assert_eq!(get(name, "lxc.no_new_privs").trim(), "1", "{name}");
+        let dropped = get(name, "lxc.cap.drop");
+        assert!(dropped.contains("net_raw") && dropped.contains("sys_time"), "{name}: {dropped}");
+    }
+    assert_eq!(get("web", "lxc.prlimit.nproc").trim(), "50");
+    ana.destroy("web");
+    ana.destroy("db");
+}
+
+/// It stands where Bryo writes what a container of one id needs; another where its name is written.
+fn a_fifo_of_an_image_is_nothing_to_wait_for(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("mkdir -p root/etc/apt/apt.conf.d; mkfifo root/etc/apt/apt.conf.d/90bryo-one-id root/etc/hosts; \
+            echo image >root/etc/hostname; ln -s ../../../precious root/etc/apt/apt.conf.d/.90bryo-one-id.new; \
+            echo kept >root/precious; tar -cf root.tar -C root .")
+        .succeeds();
+    ana.sh("setpriv --no-new-privs bryo create web ./root.tar").seconds(60).succeeds();
+    ana.sh("cd .local/share/lxc/web/rootfs; cat etc/apt/apt.conf.d/90bryo-one-id precious etc/hostname; test -p etc/hosts")
+        .succeeds()
+        .stdout_is("APT::Sandbox::User \"root\";\nkept\nweb\n");
+    ana.sh("setpriv --no-new-privs bryo destroy web").succeeds();
+}
+
+/// The program that unpacks it opens it anew, as container root, to whom it is closed.
+fn a_squashfs_of_the_callers_alone_is_unpacked(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(&format!("{SQUASH}; mkdir -m 700 closed; install -m 600 tree/file tree/bin/secret; rm root.squashfs; \
+                     mksquashfs tree closed/root.squashfs -quiet -no-progress -all-root >&2; chmod 600 closed/root.squashfs"))
+        .succeeds();
+    ana.bryo(["create", "web", "./closed/root.squashfs"]).succeeds();
+    ana.sh("ls -A .local/share/lxc/web; stat -c %a closed/root.squashfs; ls .local/share/lxc/web/rootfs/bin/secret")
+        .succeeds()
+        .stdout_contains("config\nrootfs\n600\n");
+    ana.destroy("web");
+}
+
+fn what_metadata_leaves_out_stays_out_of_every_form(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh(&format!("{METADATA}; mksquashfs root root.squashfs -quiet -no-progress -all-root >&2"))
+        .succeeds();
+    for files in ["root.tar.xz", "root.squashfs", "./root"] {
+        let local = ["create", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", files];
+        ana.bryo(local).succeeds();
+        ana.sh("cd .local/share/lxc/web/rootfs; cat kept/z; ls -A dev var")
+            .succeeds()
+            .stdout_is("x\ndev:\n\nvar:\n");
+        ana.destroy("web");
+    }
+    for files in ["root.tar.xz", "root.squashfs", "./root"] {
+        ana.sh("sed -i '/dev/d' meta/excludes-user; tar -cJf meta.tar.xz -C meta .").succeeds();
+        ana.bryo(["create", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", files]).succeeds();
+        ana.sh("ls .local/share/lxc/web/rootfs/dev").succeeds().stdout_is("x1\n");
+        ana.destroy("web");
+        ana.bryo(["create", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", files, "--no-dev"])
+            .succeeds();
+        ana.sh("ls .local/share/lxc/web/rootfs/dev").succeeds().stdout_is("");
+        ana.destroy("web");
+    }
+}
+
+fn metadata_of_too_many_lines_is_refused(lab: &Lab) {
+    let ana = lab.user("ana");
+    for (file, line) in
+        [("excludes-user", "*a*a*a"), ("templates", "/etc/hosts"), ("config-user", "lxc.environment = A=1")]
+    {
+        ana.sh(&format!("rm -rf meta root; {METADATA}; yes '{line}' | head -501 >meta/{file}; tar -cJf meta.tar.xz -C meta ."))
+            .succeeds();
+        ana.bryo(["create", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", "root.tar.xz"])
+            .exits(1)
+            .stderr_contains(&format!("{} has more than 500 lines", file.trim_end_matches("-user")));
+        assert!(!ana.lxcpath().join("web").exists());
+    }
+    ana.sh(&format!("rm -rf meta root; {METADATA}; printf '%033000d' 0 >meta/excludes-user; tar -cJf meta.tar.xz -C meta .")).succeeds();
+    ana.bryo(["create", "web", "-t", "local", "--", "-m", "meta.tar.xz", "-f", "root.tar.xz"])
+        .exits(1)
+        .stderr_contains("of what an archive leaves out");
 }

@@ -10,6 +10,7 @@ use config::images::Run;
 use sys::{Errno, path};
 use types::{Digest, IdMap};
 
+use super::limits::Limits;
 use super::unpack::{Progress, Unpacked};
 use super::{Filled, Filling, local, make_rootfs, text};
 use crate::bases::{self, Base};
@@ -153,7 +154,9 @@ impl Maker<'_> {
         let Self { place, idmap, facts } = *self;
         bases::claim(&image.images, id, idmap, facts, &mut |dir| {
             let root = Root::Dir(path::open_dir_at(dir, Path::new("."))?);
-            let mut work = Filling { root: &root, facts, idmap, place, progress: &mut *progress };
+            // Files alone: the container's configuration is written later.
+            let limits = &Limits::default();
+            let mut work = Filling { root: &root, facts, idmap, place, limits, progress: &mut *progress };
             let config = match &image.metadata {
                 Metadata::None | Metadata::Run(_) => String::new(),
                 Metadata::Lxc(part) => work.config_of(part)?,

@@ -13,7 +13,7 @@ use std::path::Path;
 use sys::path;
 
 use super::{Files, Filled, Filling, text};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Kind, Result};
 
 /// Keys that an image may set.
 const ALLOWED: [&str; 10] = [
@@ -39,8 +39,8 @@ const USER: &str = "-user";
 const COMPAT_LEVEL: &str = ".5";
 /// The most that is read of one.
 const CAP: u64 = 1 << 20;
-/// The most that is passed on of what is left out.
-const EXCLUDES: usize = 1000;
+/// How many lines each of these files may have: each costs a look at the root file system, or at all paths of it.
+const MOST_LINES: usize = 500;
 
 /// The files of the metadata, as text; those that are not there are empty.
 #[derive(Debug, Default)]
@@ -62,11 +62,9 @@ impl Filling<'_> {
     ) -> Result<Filled> {
         let metadata = self.metadata(metadata, &["metadata"]).doing("reading the metadata")?;
         let mut notes = take(&metadata.config, config)?;
-        let mut words = vec!["unpack"];
-        words.extend(no_dev.then_some("--exclude-dev"));
-        let patterns = metadata.excludes.lines().filter(|line| !line.is_empty()).take(EXCLUDES);
-        patterns.for_each(|pattern| words.extend(["--exclude", pattern]));
-        let filled = self.files(rootfs, &words)?;
+        let patterns = metadata.excludes.lines().filter(|line| !line.is_empty());
+        let excludes: Vec<&str> = patterns.chain(no_dev.then_some("dev/*")).collect();
+        let filled = self.files(rootfs, &excludes)?;
         notes.extend(filled.notes);
         self.fill_placeholders(&metadata.templates)?;
         self.settle_inside()?;
@@ -93,15 +91,15 @@ impl Filling<'_> {
         self.namespace()?.run(|| Ok(path::make_dir(root, name, 0o755)?))?;
         let target = path::open_dir_at(root, Path::new(name))?;
         let unpacked = self.unpack_to(target.as_fd(), metadata, words);
-        let read = unpacked.map(|_| {
-            let text = |name| relevant(target.as_fd(), name);
-            Metadata {
-                config: text("config"),
-                excludes: text("excludes"),
-                templates: text("templates"),
-                fstab: text("fstab"),
-                message: text("create-message"),
-            }
+        let read = unpacked.and_then(|_| {
+            let text = |name| few_lines(name, relevant(target.as_fd(), name));
+            Ok(Metadata {
+                config: text("config")?,
+                excludes: text("excludes")?,
+                templates: text("templates")?,
+                fstab: text("fstab")?,
+                message: text("create-message")?,
+            })
         });
         self.namespace()?.run(|| Ok(sys::file::remove_tree(root, name)?))?;
         read
@@ -124,6 +122,14 @@ impl Filling<'_> {
             ("LXC_TEMPLATE_CONFIG", SHARE[1].to_owned()),
             ("LXC_HOOK_DIR", "/usr/share/lxc/hooks".to_owned()),
         ]
+    }
+}
+
+/// Refuses a file of more lines than any image has.
+fn few_lines(name: &str, text: String) -> Result<String> {
+    match text.lines().nth(MOST_LINES) {
+        None => Ok(text),
+        Some(_) => Err(Error::new(Kind::Image, format!("{name} has more than {MOST_LINES} lines"))),
     }
 }
 

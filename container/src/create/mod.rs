@@ -16,6 +16,7 @@ pub(crate) mod account;
 mod busybox;
 mod host;
 mod image;
+mod limits;
 mod local;
 mod program;
 mod share;
@@ -34,6 +35,7 @@ use types::{IdMap, Published};
 use account::Maker;
 pub use account::Me;
 pub use image::{Metadata, Part, StoredImage};
+use limits::Limits;
 pub use program::{Call, Program, find as find_program};
 pub use share::Share;
 pub use text::default_text;
@@ -337,11 +339,14 @@ fn fill(
         let programs_are_hosts = matches!(template, Template::Host);
         let made = make_root(&place, &template, idmap, facts, request.progress)?;
         let root = &made.root;
-        let mut work = Filling { root, facts, idmap, place: &place, progress: request.progress };
+        let limits = Limits::of(&request.base, &request.base_path)?;
+        let mut work =
+            Filling { root, facts, idmap, place: &place, limits: &limits, progress: request.progress };
         let filled = match &template {
             Template::Image(image) => work.image(image, made.base.as_ref(), &mut config)?,
             _ => work.fill(template, &mut config)?,
         };
+        limits.keep(&mut config)?;
         created.unpacked = filled.unpacked;
         created.is_over_image = made.base.is_some();
         created.notes = made.notes;
@@ -423,6 +428,7 @@ struct Filling<'a> {
     facts: &'a HostFacts,
     idmap: &'a IdMap,
     place: &'a Place,
+    limits: &'a Limits,
     progress: &'a mut dyn FnMut(Progress) -> Result<()>,
 }
 
@@ -440,7 +446,7 @@ impl Filling<'_> {
             Template::None | Template::Image(_) => Ok(Filled::default()),
             Template::Files(files) => {
                 config.system_container()?;
-                let filled = self.files(&files, &["unpack"])?;
+                let filled = self.files(&files, &[])?;
                 self.settle_inside()?;
                 Ok(filled)
             }
@@ -451,15 +457,21 @@ impl Filling<'_> {
         }
     }
 
-    /// Brings the files of a root file system in. An archive is unpacked with the given words of `bryo-image`.
-    fn files(&mut self, files: &Files, words: &[&str]) -> Result<Filled> {
-        match files {
-            Files::Directory(source) => Ok(Filled { unpacked: Some(self.copy(source)?), notes: Vec::new() }),
-            Files::Archive(archive) if squashfs::is_one(archive.as_fd()) => self.squashfs(archive),
-            Files::Archive(archive) => {
-                Ok(Filled { unpacked: Some(self.unpack(archive, words)?), notes: Vec::new() })
+    /// Brings the files of a root file system in, but for those that match a pattern.
+    fn files(&mut self, files: &Files, excludes: &[&str]) -> Result<Filled> {
+        let unpacked = match files {
+            Files::Directory(source) => self.copy(source, excludes)?,
+            Files::Archive(archive) if squashfs::is_one(archive.as_fd()) => {
+                let filled = self.squashfs(archive)?;
+                self.prune(excludes)?;
+                return Ok(filled);
             }
-        }
+            Files::Archive(archive) => {
+                let excludes = excludes.iter().flat_map(|pattern| ["--exclude", pattern]);
+                self.unpack(archive, &std::iter::once("unpack").chain(excludes).collect::<Vec<_>>())?
+            }
+        };
+        Ok(Filled { unpacked: Some(unpacked), notes: Vec::new() })
     }
 
     /// Makes an unpacked root file system this container's.
@@ -470,6 +482,11 @@ impl Filling<'_> {
 
     fn has_one_id(&self) -> bool {
         idmap::is_own_id_only(self.idmap, &self.facts.caller)
+    }
+
+    /// Tells whether the caller's own id is one of the container's.
+    fn has_own_id(&self) -> bool {
+        self.idmap.ns_uid(self.facts.caller.uid).is_some()
     }
 
     /// Tells apt to fetch and read packages as root. It checks that its change of user took effect, which it never does
@@ -528,9 +545,15 @@ fn make_dirs(dirs: &[(&str, u32)]) -> Result<()> {
     Ok(())
 }
 
-/// Writes small files, in the working root.
+/// Writes small files, in the working root, each in the place of what an image may have there: to write to a FIFO would wait for a reader,
+/// and a link leads elsewhere.
 fn write_files(files: &[(&str, &str)]) -> Result<()> {
-    files.iter().try_for_each(|(path, text)| {
-        std::fs::write(path, text).map_err(from_io).doing_with(|| format!("writing {path}"))
-    })
+    let write = |path: &Path, text: &str| {
+        let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+        let dir = path::open_dir(dir)?;
+        path::replace_unsynced(dir.as_fd(), path.file_name().unwrap_or_default(), 0o666, text.as_bytes())
+    };
+    files
+        .iter()
+        .try_for_each(|(path, text)| write(Path::new(path), text).doing_with(|| format!("writing {path}")))
 }

@@ -3,8 +3,8 @@
 //! Such a program runs as container root, in a PID namespace that ends with it, on a [`Stage`]: what it may read of the host
 //! is what everybody may, and what it may write is the new root file system and a copy of the configuration. Of the lines
 //! that it adds there only those are taken that give the container nothing beyond that ([`taken`]): a hook, say, would run as
-//! the user. With the caller's own id in the map (one id, `--me`) what is his is the program's too, but for what the stage
-//! covers; and it has his environment.
+//! the user. With the caller's own id in the map (one id, `--me`) no mode keeps it from what is the caller's; the stage covers that,
+//! it sees its own processes alone, and of the environment it has what a template needs ([`PASSED`]).
 //!
 //! LXC: takes the whole configuration.
 
@@ -16,18 +16,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sys::mount::{self, attr};
 use sys::path::{self, Links, OpenFlags};
 use sys::process::{self, Cloned, Exec, Exit, flags};
 use sys::socket;
 use types::{IdExtent, IdMap, Signal};
 
+use super::limits::{self, Limits};
 use super::{Filled, Filling, Progress, local, squashfs, text, write_files};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::{Caller, IdWriter};
 use crate::idmap;
 use crate::place::from_io;
 use crate::root::Root;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 
 /// A program that fills a root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,35 @@ const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgrou
 const CAP: u64 = 48 << 10;
 /// Where programs of administrators are, which a user's own PATH may lack.
 const ADMINISTRATORS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+/// Which of the caller's variables a program has; with a `_` at its end all that begin so. What else is there may be for nobody else: keys of
+/// services, sockets of agents. Source for `MIRROR` and the two after it: LXC's templates `debian` and `ubuntu`.
+const PASSED: [&str; 25] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "TZ",
+    "LANG",
+    "LANGUAGE",
+    "LC_",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "MIRROR",
+    "SECURITY_MIRROR",
+    "SUITE",
+    "LXC_",
+    "DOWNLOAD_",
+];
 /// What a systemd without a network of its own is given: DHCP on the first device.
 const NETWORK: &str = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
 
@@ -96,7 +127,7 @@ impl Filling<'_> {
         let ran = ran(self, config.text()).doing_with(|| format!("running {name}"));
         match &program.call {
             Call::Template(_) => {
-                let notes = take(&config.text(), &ran?, &self.place.dir(), config)?;
+                let notes = take(&config.text(), &ran?, &self.place.dir(), self.limits, config)?;
                 if self.has_one_id() {
                     self.keep_apt_root()?;
                 }
@@ -147,7 +178,8 @@ impl Filling<'_> {
         let exec = Exec::new(&argv.into_iter().map(OsString::from).collect::<Vec<_>>(), &envp)?;
         let init = path::open_read(&self.facts.programs.init).doing("opening bryo-init")?;
         let (program, is_alone) = (file.to_owned(), supervised.alone);
-        let stage = Root::Stage(Stage { dir: dir.to_owned(), config, program, is_alone });
+        let covered = stage::own_dirs(&self.facts.caller, self.has_own_id());
+        let stage = Root::Stage(Stage { dir: dir.to_owned(), config, program, covered, is_alone });
         let namespace = self.namespace()?.inside(&stage)?;
         let work = || {
             process::set_umask(0o022);
@@ -227,11 +259,19 @@ pub(super) struct Supervised<'a> {
 }
 
 impl Supervised<'_> {
-    /// Runs the program in a PID namespace of its own, and waits for it. Whatever it leaves running ends with it.
+    /// Runs the program, and waits for it. Whatever it leaves running ends with it.
+    fn run(&self, exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<Exit> {
+        match with_own_proc(|| self.run_below(exec, init, map, caller))? {
+            Some(exit) => Ok(exit),
+            None => self.run_below(exec, init, map, caller),
+        }
+    }
+
+    /// Runs the program in a PID namespace of its own.
     ///
     /// It has a user namespace below, with the same ids: so the kernel locks the mounts of the stage, and it cannot take the
     /// cover away. Source: mount_namespaces(7), restrictions on mount namespaces.
-    fn run(&self, exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<Exit> {
+    fn run_below(&self, exec: &Exec, init: BorrowedFd<'_>, map: &IdMap, caller: &Caller) -> Result<Exit> {
         let own = process::pidfd(process::own_pid())?;
         let (ours, theirs) = socket::pair()?;
         match process::clone(flags::NEWUSER | flags::NEWNS | flags::NEWPID | self.apart, None)? {
@@ -274,6 +314,7 @@ impl Supervised<'_> {
             if !is_mapped || process::has_ended(supervisor) {
                 return Err(Error::new(Kind::Died, "its ids are not mapped"));
             }
+            keep_apart();
             if self.alone {
                 squashfs::silence()?;
             }
@@ -285,6 +326,55 @@ impl Supervised<'_> {
             Err(failure) => failure,
         }
     }
+}
+
+/// Keeps what comes of this process from the keys of the caller's session, and from processes and abstract sockets of others.
+fn keep_apart() {
+    // A quota of keys may be used up, and before Linux 6.12 less is known of Landlock.
+    let _keyring = sys::keyring::join_new_session();
+    let _scoped = sys::landlock::keep_to_itself();
+}
+
+/// Does the work of a program's supervisor where /proc shows what comes of it alone: processes of the caller's own id would else lead to what
+/// is covered, by `/proc/PID/root`. The mount is in a namespace above that of the program, which cannot take it away.
+///
+/// `None`, and nothing is done, where the kernel refuses such a mount, as it does where parts of the /proc that is there are covered.
+fn with_own_proc(work: impl FnOnce() -> Result<Exit>) -> Result<Option<Exit>> {
+    let supervisor = process::pidfd(process::own_pid())?;
+    let (mut reader, mut writer) = std::io::pipe().map_err(from_io)?;
+    match process::clone(flags::NEWPID | flags::NEWNS, None)? {
+        Cloned::Child => {
+            drop(reader);
+            let ready = process::set_parent_death_signal(Some(Signal::KILL));
+            if ready.is_err() || process::has_ended(supervisor.as_fd()) {
+                process::exit_now(1);
+            }
+            let done: Option<Result<(bool, i32)>> = mount_own_proc().is_ok().then(|| match work()? {
+                Exit::Code(code) => Ok((true, code)),
+                Exit::Signal(signal) => Ok((false, signal)),
+            });
+            let answer = postcard::to_stdvec(&done).unwrap_or_default();
+            let _gone = std::io::Write::write_all(&mut writer, &answer);
+            process::exit_now(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(writer);
+            let mut answer = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut answer).map_err(from_io)?;
+            process::wait(pidfd.as_fd())?;
+            let died = |_| Error::new(Kind::Died, "the process that waits for it has died");
+            let done: Option<Result<(bool, i32)>> = postcard::from_bytes(&answer).map_err(died)?;
+            let exit =
+                |(by_itself, number)| if by_itself { Exit::Code(number) } else { Exit::Signal(number) };
+            done.map(|done| done.map(exit)).transpose()
+        }
+    }
+}
+
+fn mount_own_proc() -> Result<()> {
+    let proc = mount::new_filesystem("proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
+    let place = path::take(Path::new("/proc"))?;
+    Ok(mount::attach(proc.as_fd(), place.as_fd())?)
 }
 
 /// Says how a program ended.
@@ -340,9 +430,13 @@ fn read_config(dir: BorrowedFd<'_>) -> Result<String> {
     }
 }
 
-/// The caller's variables, but for what leads to places that container root has no way to.
+/// Those of the caller's variables that a program is given, and more.
 fn environment(own: impl Iterator<Item = (OsString, OsString)>, more: &[(String, String)]) -> Vec<OsString> {
-    let mut all: BTreeMap<OsString, OsString> = own.filter(|(name, _)| name != "TMPDIR").collect();
+    let is_passed = |name: &OsString| {
+        let family = |name: &str, known: &str| known.ends_with('_') && name.starts_with(known);
+        name.to_str().is_some_and(|name| PASSED.iter().any(|known| *known == name || family(name, known)))
+    };
+    let mut all: BTreeMap<OsString, OsString> = own.filter(|(name, _)| is_passed(name)).collect();
     let path = all.entry("PATH".into()).or_default();
     if !path.is_empty() {
         path.push(":");
@@ -359,7 +453,13 @@ fn environment(own: impl Iterator<Item = (OsString, OsString)>, more: &[(String,
 }
 
 /// Writes the lines that a template has added into the configuration, and says which are not taken.
-fn take(before: &str, after: &str, dir: &Path, config: &mut text::Builder) -> Result<Vec<String>> {
+fn take(
+    before: &str,
+    after: &str,
+    dir: &Path,
+    limits: &Limits,
+    config: &mut text::Builder,
+) -> Result<Vec<String>> {
     let mut known: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in config::lines(before) {
         *known.entry(line).or_default() += 1;
@@ -371,6 +471,11 @@ fn take(before: &str, after: &str, dir: &Path, config: &mut text::Builder) -> Re
             continue;
         }
         match taken(key, value, dir) {
+            Some(_) if limits.forbid(key, value) => {
+                notes.push(format!(
+                    "the template's line {key} = {value} is not taken: your configuration limits it"
+                ));
+            }
             Some(value) => config.set(key, &value)?,
             // Its place is known.
             None if key == "lxc.rootfs.path" => {}
@@ -393,6 +498,7 @@ fn taken(key: &str, value: &str, dir: &Path) -> Option<String> {
     let shows_no_more = match key {
         "lxc.mount.entry" => is_harmless(value, dir),
         // A program of the host's, or the host's own network.
+        _ if limits::is_place(key) => false,
         _ if key.starts_with("lxc.net.") => !key.contains(".script.") && value != "none",
         _ => true,
     };
@@ -476,6 +582,9 @@ mod tests {
             ("lxc.seccomp.profile", "/tmp/x"),
             ("lxc.environment", "SECRET"),
             ("lxc.initx.cmd", "x"),
+            ("lxc.cgroup.dir", "elsewhere"),
+            ("lxc.cgroup.dir.container", "elsewhere"),
+            ("lxc.cgroup.relative", "1"),
         ] {
             assert_eq!(taken(key, value, dir), None, "{key} = {value}");
         }
@@ -484,22 +593,39 @@ mod tests {
     #[test]
     fn what_was_in_the_configuration_is_not_the_templates() {
         let before = "lxc.hook.pre-start = /own\nlxc.tty.max = 4\n";
-        let after = format!("# new\n{before}lxc.hook.pre-start = /own\nlxc.arch = x86_64\n");
+        let after =
+            format!("# new\n{before}lxc.hook.pre-start = /own\nlxc.arch = x86_64\nlxc.prlimit.nofile = 99\n");
         let mut config = text::Builder::new(&[], before);
-        let notes = take(before, &after, Path::new("/"), &mut config).unwrap();
-        assert_eq!(notes, ["the template's line lxc.hook.pre-start = /own is not taken"]);
+        let limits = Limits::of("lxc.prlimit.nofile = 10\n", Path::new("default.conf")).unwrap();
+        let notes = take(before, &after, Path::new("/"), &limits, &mut config).unwrap();
+        assert_eq!(
+            notes,
+            [
+                "the template's line lxc.hook.pre-start = /own is not taken",
+                "the template's line lxc.prlimit.nofile = 99 is not taken: your configuration limits it"
+            ]
+        );
         let lines: Vec<_> =
             config.text().lines().filter(|line| line.starts_with("lxc")).map(str::to_owned).collect();
         assert_eq!(lines, ["lxc.hook.pre-start = /own", "lxc.tty.max = 4", "lxc.arch = x86_64"]);
     }
 
     #[test]
-    fn programs_of_administrators_are_found_and_no_temporary_directory_of_the_user_is_named() {
-        let own = [("PATH", "/home/ana/bin"), ("TMPDIR", "/home/ana/tmp"), ("HOME", "/home/ana"), ("A", "1")];
+    fn programs_of_administrators_are_found_and_the_callers_secrets_stay_the_callers() {
+        let own = [
+            ("PATH", "/home/ana/bin"),
+            ("TMPDIR", "/home/ana/tmp"),
+            ("HOME", "/home/ana"),
+            ("TOKEN", "secret"),
+            ("SSH_AUTH_SOCK", "/tmp/ssh"),
+            ("PATHS", "1"),
+            ("LC_TIME", "C"),
+            ("A", "1"),
+        ];
         let own = own.map(|(name, value)| (name.into(), value.into()));
         let all = environment(own.into_iter(), &[("A".into(), "2".into())]);
         let path = format!("PATH=/home/ana/bin:{ADMINISTRATORS}");
-        assert_eq!(all, ["A=2", "HOME=/home/ana", &path]);
+        assert_eq!(all, ["A=2", "HOME=/home/ana", "LC_TIME=C", &path]);
         assert_eq!(environment(std::iter::empty(), &[]), [format!("PATH={ADMINISTRATORS}").as_str()]);
     }
 }

@@ -70,7 +70,7 @@ impl Filling<'_> {
     /// Copies a directory. Ids of the container (a root file system of another container, or one made with the same map)
     /// are kept, the caller's own files become root's. So do those of the tree's owner where nobody of the container
     /// is meant: a tree that root made on the host.
-    pub(super) fn copy(&mut self, source: &Path) -> Result<Unpacked> {
+    pub(super) fn copy(&mut self, source: &Path, excludes: &[&str]) -> Result<Unpacked> {
         let dir = path::open_dir(source).map_err(|e| Error::from(e).of_kind(Kind::Image))?;
         let caller = &self.facts.caller;
         let mut map = self.idmap.with_caller(caller.uid, caller.gid);
@@ -94,9 +94,24 @@ impl Filling<'_> {
             ["copy", "--source", &dir.as_raw_fd().to_string(), "--root", &root.as_raw_fd().to_string()];
         let mut arguments = arguments.map(str::to_owned).to_vec();
         arguments.extend(["--ids".to_owned(), ids]);
+        arguments.extend(excludes.iter().flat_map(|pattern| ["--exclude".to_owned(), (*pattern).to_owned()]));
         let namespace = MappedNamespace::new(&map, &self.facts.id_writer, caller)?;
         self.run_image(&namespace, &arguments, &[dir.as_fd(), root], None)
             .doing_with(|| format!("copying {}", source.display()))
+    }
+
+    /// Removes what is to be left out of a root file system that another program has made.
+    pub(super) fn prune(&mut self, excludes: &[&str]) -> Result<()> {
+        if excludes.is_empty() {
+            return Ok(());
+        }
+        let root = self.root.dir()?;
+        let mut arguments = ["prune", "--root", &root.as_raw_fd().to_string()].map(str::to_owned).to_vec();
+        arguments.extend(excludes.iter().flat_map(|pattern| ["--exclude".to_owned(), (*pattern).to_owned()]));
+        let namespace = self.namespace()?;
+        self.run_image(&namespace, &arguments, &[root], None)
+            .map(drop)
+            .doing("leaving out what the image leaves out")
     }
 
     /// A tree of container root's, and the caller is a user inside: its own files are that user's and stay so. In a tree of

@@ -40,10 +40,16 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             tell(&image::unpack(archive, root.as_fd(), what, ids, &excludes, digest)?, confined);
             Ok(())
         }
-        Command::Copy { source, root, ids } => {
+        Command::Copy { source, root, ids, excludes } => {
             let (source, root) = (inherited(source)?, inherited(root)?);
             let confined = image::confine(root.as_fd());
-            tell(&image::copy(source.as_fd(), root.as_fd(), ids)?, confined);
+            tell(&image::copy(source.as_fd(), root.as_fd(), ids, excludes)?, confined);
+            Ok(())
+        }
+        Command::Prune { root, excludes } => {
+            let root = inherited(root)?;
+            tell_confined(image::confine(root.as_fd()));
+            image::prune(root.as_fd(), &excludes)?;
             Ok(())
         }
         Command::Remove { root, name } => {

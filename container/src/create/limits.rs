@@ -1,0 +1,175 @@
+//! What the caller's own configuration limits, for every new container: neither a template nor what an image includes takes it back.
+//!
+//! LXC: takes both in the order of the lines, so the `userns.conf` that images include clears `lxc.cap.drop`, and a template sets
+//! any limit anew.
+
+use std::path::Path;
+
+use super::text;
+use crate::error::{Error, Kind, Result};
+
+/// The keys, with a dot at the end a family.
+const KEYS: [&str; 9] = [
+    "lxc.cap.drop",
+    "lxc.cap.keep",
+    "lxc.no_new_privs",
+    "lxc.prlimit.",
+    "lxc.cgroup.",
+    "lxc.cgroup2.",
+    "lxc.sysctl.",
+    "lxc.proc.",
+    "lxc.net.",
+];
+const DROP: &str = "lxc.cap.drop";
+const KEEP: &str = "lxc.cap.keep";
+
+/// The limits of a configuration: each key with its values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits(Vec<(String, Vec<String>)>);
+
+impl Limits {
+    /// Reads them from the text that every new container begins with, and all that it includes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn of(base: &str, path: &Path) -> Result<Self> {
+        let wrong = |problems: config::Problems| Error::new(Kind::Config, problems.to_string());
+        let read = config::parse(base, path).map_err(wrong)?.config;
+        let mut keys: Vec<String> = config::trace_text(base, path)
+            .into_iter()
+            .map(|given| given.key)
+            .filter(|key| is_limit(key))
+            .collect();
+        keys.sort();
+        keys.dedup();
+        let with_values = |key: String| {
+            let values = values(&read, &key);
+            (!values.is_empty()).then_some((key, values))
+        };
+        Ok(Self(keys.into_iter().filter_map(with_values).collect()))
+    }
+
+    /// Tells whether a line would set one of them anew, or take it back. More may be dropped.
+    pub(super) fn forbid(&self, key: &str, value: &str) -> bool {
+        let has = |wanted: &str| self.0.iter().any(|(key, _)| key == wanted);
+        let is_below = |known: &str| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        match key {
+            DROP => has(KEEP) || has(DROP) && value.is_empty(),
+            KEEP => has(KEEP) || has(DROP),
+            _ => has(key) || self.0.iter().any(|(known, _)| is_below(known)),
+        }
+    }
+
+    /// Writes those again that an include has taken back.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    pub(super) fn keep(&self, config: &mut text::Builder) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let wrong = |problems: config::Problems| Error::new(Kind::Config, problems.to_string());
+        let now = config::parse(&config.text(), Path::new("config")).map_err(wrong)?.config;
+        for (key, wanted) in &self.0 {
+            let there = values(&now, key);
+            wanted
+                .iter()
+                .filter(|value| !there.contains(value))
+                .try_for_each(|value| config.set(key, value))?;
+        }
+        Ok(())
+    }
+}
+
+/// Device rules are no user's to set, and where cgroups are is not how much of them.
+fn is_limit(key: &str) -> bool {
+    let is_known = KEYS.iter().any(|known| match known.ends_with('.') {
+        true => key.starts_with(known),
+        false => key == *known,
+    });
+    is_known && !key.contains(".devices.") && !is_place(key)
+}
+
+/// Tells whether a key says where the cgroups of a container are.
+pub(super) fn is_place(key: &str) -> bool {
+    key == "lxc.cgroup.relative" || key.starts_with("lxc.cgroup.dir")
+}
+
+fn values(config: &config::Config, key: &str) -> Vec<String> {
+    let shown = config.get(key).unwrap_or_default();
+    shown.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "\
+lxc.cap.drop = net_raw sys_time
+lxc.cap.drop = syslog
+lxc.prlimit.nofile = 100
+lxc.cgroup2.memory.max = 1G
+lxc.cgroup2.devices.deny = a
+lxc.no_new_privs = 1
+lxc.net.0.type = veth
+lxc.net.0.link = lxcbr0
+lxc.uts.name = web
+";
+
+    fn limits(base: &str) -> Limits {
+        Limits::of(base, Path::new("default.conf")).unwrap()
+    }
+
+    #[test]
+    fn a_limit_that_is_set_is_not_set_anew_and_more_may_be_dropped() {
+        let limits = limits(BASE);
+        for (key, value) in [
+            ("lxc.cap.drop", ""),
+            ("lxc.cap.keep", "sys_admin"),
+            ("lxc.prlimit.nofile", "unlimited"),
+            ("lxc.cgroup2.memory.max", "max"),
+            ("lxc.no_new_privs", "0"),
+            ("lxc.net.0.link", "other"),
+            ("lxc.net.0", ""),
+        ] {
+            assert!(limits.forbid(key, value), "{key} = {value}");
+        }
+        for (key, value) in [
+            ("lxc.cap.drop", "sys_boot"),
+            ("lxc.prlimit.nproc", "10"),
+            ("lxc.cgroup2.memory.high", "1M"),
+            ("lxc.cgroup2.devices.deny", "a"),
+            ("lxc.net.1.type", "veth"),
+            ("lxc.uts.name", "db"),
+        ] {
+            assert!(!limits.forbid(key, value), "{key} = {value}");
+        }
+        assert!(Limits::default().0.is_empty() && !Limits::default().forbid("lxc.cap.drop", ""));
+    }
+
+    #[test]
+    fn what_an_include_takes_back_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("userns.conf");
+        std::fs::write(
+            &file,
+            "lxc.cap.drop =\nlxc.cap.keep =\nlxc.cgroup2.memory.max =\nlxc.cap.drop = sys_boot\n",
+        )
+        .unwrap();
+        let limits = limits(BASE);
+        let mut config = text::Builder::new(&[], BASE);
+        limits.keep(&mut config).unwrap();
+        let read =
+            |config: &text::Builder| config::parse(&config.text(), Path::new("config")).unwrap().config;
+        assert_eq!(config.text().matches("net_raw").count(), 1, "nothing was taken back: {}", config.text());
+        config.set("lxc.include", &file.display().to_string()).unwrap();
+        assert!(!read(&config).get("lxc.cap.drop").unwrap().contains("net_raw"));
+        limits.keep(&mut config).unwrap();
+        let now = read(&config);
+        let mut dropped = values(&now, "lxc.cap.drop");
+        dropped.sort();
+        assert_eq!(dropped, ["net_raw", "sys_boot", "sys_time", "syslog"]);
+        assert_eq!(now.get("lxc.cgroup2.memory.max").unwrap().trim(), "1G");
+        assert_eq!(now.get("lxc.no_new_privs").unwrap().trim(), "1");
+    }
+}
