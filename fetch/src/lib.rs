@@ -41,6 +41,9 @@ pub use signed::{BadSignature, become_gpgv};
 const LXC: [&str; 2] = ["meta/1.0/index-user.7", "meta/1.0/index-user"];
 /// The index of simplestreams.
 const STREAMS: &str = "streams/v1/index.json";
+/// How texts of simplestreams end, and the same with their signature inside.
+const PLAIN: &str = ".json";
+const SIGNED: &str = ".sjson";
 /// Beside the files of LXC's images.
 const SUMS: &str = "SHA256SUMS";
 /// The files of LXC's images.
@@ -305,10 +308,10 @@ pub fn pull_exact(client: &Client, store: &Store, name: &ImageName, exact: &Exac
 
 /// Reads the index, of simplestreams where the server has it: it says a digest of every file.
 fn read_index(client: &Client) -> Result<Index> {
-    match client.believed(STREAMS)? {
+    match client.believed_of_streams(STREAMS)? {
         Some(bytes) => {
             let path = index::products(&bytes).map_err(|why| bad_index(client, STREAMS, why))?;
-            let list = client.believed(path.as_str())?;
+            let list = client.believed_of_streams(path.as_str())?;
             let list = list.ok_or_else(|| bad_index(client, STREAMS, BadIndex::NoProducts))?;
             index::simplestreams(&list).map_err(|why| bad_index(client, path.as_str(), why))
         }
@@ -491,6 +494,22 @@ impl Client {
             }
         }
         Err(failed(BadSignature::None))
+    }
+
+    /// The same of a text of simplestreams, which may have its signature inside: then it has a name of its own.
+    fn believed_of_streams(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let (Some(keys), Some(stem)) = (self.keys(), path.strip_suffix(PLAIN).or(path.strip_suffix(SIGNED)))
+        else {
+            return self.believed(path);
+        };
+        let signed = format!("{stem}{SIGNED}");
+        match self.text(&signed)? {
+            Some(text) => keys.signed(&text).map(Some).map_err(|why| {
+                let server = self.server().to_string();
+                FetchError::Signature { server, path: signed, why }
+            }),
+            None => self.believed(&format!("{stem}{PLAIN}")),
+        }
     }
 
     /// Fetches the rest of a file. Tries again while the server gives a little more each time.
