@@ -115,6 +115,16 @@ fn system(distribution: &str, given: &Given, host: Option<&ImageName>, targets: 
         (true, "ubuntu") => "main restricted universe multiverse",
         (true, _) => "main contrib non-free non-free-firmware",
     };
+    for (option, mirror) in ["mirror", "security-mirror"].map(|option| (option, given.value(option))) {
+        if let Some(mirror) = mirror.filter(|mirror| !is_mirror(mirror)) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "--{option} {mirror:?} is no URL, such as http://HOST/DIRECTORY, and no line of sources.list"
+                ),
+            ));
+        }
+    }
     let line = |url: &str, suite: &str| match url.starts_with("deb ") {
         true => url.to_owned(),
         false => format!("deb {url} {suite} {components}"),
@@ -126,6 +136,17 @@ fn system(distribution: &str, given: &Given, host: Option<&ImageName>, targets: 
     let security = given.value("security-mirror").map(|url| line(url, &format!("{release}-security")));
     sources.extend(security);
     Ok(System { release, arch, variant, packages, sources })
+}
+
+/// Tells whether a word, or a line of sources.list, says from where. Without a scheme debootstrap would not see it, and ask another server.
+fn is_mirror(text: &str) -> bool {
+    let is_url = |word: &str| {
+        let scheme = word.split_once(":/").map_or("", |(scheme, _)| scheme);
+        !scheme.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let is_line = text.starts_with("deb ");
+    !text.contains(['\n', '\r']) && (is_line || !text.contains(' ')) && text.split(' ').any(is_url)
 }
 
 /// Tells whether a word of the user is one to the programs too, and no option or line.
@@ -317,7 +338,18 @@ http://c.example/|nodistro|nodistro|main|. nodistro
         assert_eq!(release("debian", &["-r", "sid"], Some(&host)).unwrap(), "sid");
         assert_eq!(release("debian", &[], None).unwrap(), "stable");
         assert!(release("ubuntu", &[], None).unwrap_err().to_string().contains("--release"));
-        for words in [["-r", "--x"], ["-a", "-x"], ["--variant", "a b"], ["--packages", "a,--x"]] {
+        for words in [
+            ["-r", "--x"],
+            ["-a", "-x"],
+            ["--variant", "a b"],
+            ["--packages", "a,--x"],
+            ["--mirror", "mirror.example/debian"],
+            ["--mirror", "deb mirror.example/debian sid main"],
+            ["--mirror", "http://a.example sid main"],
+            ["--mirror", "://a.example"],
+            ["--security-mirror", "mirror.example/debian"],
+            ["--mirror", "deb http://a.example sid main\ndeb http://b.example sid main"],
+        ] {
             assert!(release("debian", &words, Some(&host)).is_err(), "{words:?}");
         }
     }

@@ -78,12 +78,21 @@ impl Images {
     /// Returns the newest image that a name means. Where a server is wanted, another's of the name is another image; what the
     /// administrator keeps is vouched for.
     pub(crate) fn find(&self, name: &ImageName, server: Option<&str>) -> Option<Stored> {
+        Self::find_among(self.all(), name, server)
+    }
+
+    /// The same of images that can be written into a lock: nobody knows a digest of those that LXC has fetched.
+    pub(crate) fn find_with_digest(&self, name: &ImageName, server: Option<&str>) -> Option<Stored> {
+        let all = self.all().into_iter().filter(|image| image.kept != Kept::Lxc);
+        Self::find_among(all.collect(), name, server)
+    }
+
+    fn find_among(all: Vec<Stored>, name: &ImageName, server: Option<&str>) -> Option<Stored> {
         let machine = machine();
         let is_wanted = |image: &Stored| {
             image.kept == Kept::Host || server.is_none_or(|server| image.record.is_of(server))
         };
-        let known =
-            self.all().into_iter().filter(|image| image.record.is(name, &machine) && is_wanted(image));
+        let known = all.into_iter().filter(|image| image.record.is(name, &machine) && is_wanted(image));
         // Of one build the caller's own has a digest, LXC's none.
         known.max_by(|a, b| (&a.record.build, b.kept as u8).cmp(&(&b.record.build, a.kept as u8)))
     }
@@ -282,6 +291,9 @@ mod tests {
             write(images.own.join("names").join(record_file(&name)), &text);
             assert_eq!(find().kept, counts);
         }
+        let digested =
+            || images.find_with_digest(&"debian/bookworm".parse().unwrap(), None).map(|image| image.kept);
+        assert_eq!(digested(), Some(Kept::Here));
         for (server, counts) in [("https://a.org", Kept::Here), ("https://b.org", Kept::Lxc)] {
             let record = Record {
                 build: "20261122_05:24".to_owned(),

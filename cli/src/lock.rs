@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use config::images::{Form, Record, machine};
 use container::{Doing, Error, Kind, Result};
@@ -20,11 +22,16 @@ use serde::{Deserialize, Serialize};
 use types::Digest;
 
 use crate::context::from_io;
+use crate::output;
 
 /// The file that is meant where none is named, in the working directory.
 const FILE: &str = "bryo.lock";
 /// The longest that is read.
 const MAX: u64 = 4 << 20;
+
+/// How long somebody waits for another before it is told, and between two looks.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -144,15 +151,50 @@ impl Lock {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        // Of two who write, the second adds to what the first has written.
         let dir = sys::path::open_dir(dir).doing_with(doing)?;
-        let lock = File::from(dir.try_clone().map_err(from_io)?);
-        lock.lock().map_err(from_io).doing_with(doing)?;
-        let mut all = self.read()?;
-        all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
-        let text = serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
-        let file = path.file_name().unwrap_or(OsStr::new(FILE));
-        sys::path::replace(dir.as_fd(), file, 0o666, text.as_bytes()).doing_with(doing)
+        // Of two who write, the second adds to what the first has written.
+        let held = self.hold().doing_with(doing)?;
+        let written = self.read().and_then(|mut all| {
+            all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
+            let text =
+                serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
+            let file = path.file_name().unwrap_or(OsStr::new(FILE));
+            sys::path::replace(dir.as_fd(), file, 0o666, text.as_bytes()).doing_with(doing)
+        });
+        if written.is_err() && held.metadata().is_ok_and(|found| found.len() == 0) {
+            // It was made to be locked.
+            let _stays = std::fs::remove_file(path);
+        }
+        written
+    }
+
+    /// Waits for the lock of the file, which is made where it is not there: file systems of the network lock files alone. Who waits
+    /// longer than a moment is told for whom.
+    fn hold(&self) -> Result<File> {
+        let path = self.path();
+        loop {
+            let mut options = File::options();
+            let file =
+                options.read(true).write(true).create(true).truncate(false).open(path).map_err(from_io)?;
+            let begun = Instant::now();
+            let mut told = false;
+            while !sys::path::try_lock(file.as_fd())? {
+                if !told && begun.elapsed() > TOLD_AFTER {
+                    let holder = sys::file::lock_holder(file.as_fd());
+                    let whose =
+                        holder.map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
+                    output::note(&format!("{whose} writes {}; this one waits for it", path.display()));
+                    told = true;
+                }
+                std::thread::sleep(TICK);
+            }
+            // Who had it before has put another file at its place.
+            let of = |found: std::fs::Metadata| (found.dev(), found.ino());
+            let (own, now) = (file.metadata().map_err(from_io)?, std::fs::metadata(path));
+            if now.is_ok_and(|now| of(now) == of(own)) {
+                return Ok(file);
+            }
+        }
     }
 
     /// Says why what is not of a server or registry is refused: there is nobody from whom another machine could have the same.
@@ -173,6 +215,9 @@ impl Lock {
             }
             read => read.map_err(from_io).doing_with(|| format!("reading {}", self.path().display()))?,
         };
+        if bytes.is_empty() && !self.locked {
+            return Ok(Locked::default());
+        }
         serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error.to_string()))
     }
 

@@ -305,7 +305,13 @@ pub(crate) fn exact(
         return Ok(image);
     }
     let pulled = fetching::pull_exact(context, word, entry, from, bounds)?;
-    images.named(&pulled.record.name)
+    match pulled.record.id() {
+        Some(id) if id == entry.id() => images.named(&pulled.record.name),
+        _ => {
+            let cause = format!("what came as {word} has other files, or another form, than the lock says");
+            Err(Error::new(Kind::Fetch, cause))
+        }
+    }
 }
 
 /// Returns the template of a named image: the one that is here, or that the server has where there is none, or on request.
@@ -339,7 +345,12 @@ fn newest(
     how: &How,
     bounds: Option<&Bounds>,
 ) -> Result<Stored> {
-    match images.find(name, Some(&how.from.wanted(context))).filter(|_| !how.pull) {
+    let server = how.from.wanted(context);
+    let found = match how.lock.is_wanted() {
+        true => images.find_with_digest(name, Some(&server)),
+        false => images.find(name, Some(&server)),
+    };
+    match found.filter(|_| !how.pull) {
         Some(image) => Ok(image),
         None => {
             let pulled = fetching::pull(context, name, &how.from, bounds)?;

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use container::{Doing, Error, Kind, Result};
 use serde::Deserialize;
+use sys::event::Ready;
 
 use crate::bar::Bar;
 use crate::bounds::Bounds;
@@ -19,6 +20,8 @@ use crate::output;
 const TICK: Duration = Duration::from_millis(20);
 /// The longest line that is read.
 const MAX: usize = 64 << 20;
+/// The most that is kept of what goes wrong.
+const MAX_ERRORS: usize = 1 << 20;
 
 /// How far a program is.
 #[derive(Deserialize)]
@@ -44,14 +47,16 @@ pub(crate) fn ask<T: for<'de> Deserialize<'de>>(
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let running = sys::process::spawn_dying_with_parent(&mut command, fds);
     let mut running = running.map_err(failed).doing_with(|| format!("running {}", program.display()))?;
-    let report = watch(&mut running, bounds);
+    let mut errors = Errors { from: running.stderr.take(), read: Vec::new() };
+    let report = watch(&mut running, &mut errors, bounds);
     if report.is_err() {
         running.kill().map_err(failed)?;
     }
-    let mut said = String::new();
-    let errors = running.stderr.take().map_or(Ok(0), |errors| errors.take(1 << 20).read_to_string(&mut said));
+    let rest = errors.read_rest();
     let ended = running.wait().map_err(failed).doing_with(|| format!("waiting for {name}"))?;
-    let (report, _) = (report?, errors.map_err(failed)?);
+    let report = report?;
+    rest?;
+    let said = String::from_utf8_lossy(&errors.read).into_owned();
     let note = format!("{name}: note: ");
     if !ended.success() {
         let last = said.lines().rev().find(|line| !line.starts_with(&note) && !line.starts_with(' '));
@@ -66,12 +71,12 @@ pub(crate) fn ask<T: for<'de> Deserialize<'de>>(
 
 /// Shows how far the program is, and returns its last line. Nobody reads in a thread: what comes next may fork, and a filter of
 /// system calls may let no thread be made.
-fn watch(running: &mut Child, bounds: Option<&Bounds>) -> Result<String> {
+fn watch(running: &mut Child, errors: &mut Errors, bounds: Option<&Bounds>) -> Result<String> {
     let Some(output) = running.stdout.take() else { return Ok(String::new()) };
     let mut lines = Lines { output, read: Vec::new(), ended: false };
     let (mut bar, mut last) = (Bar::default(), String::new());
     loop {
-        match lines.next(TICK) {
+        match lines.next(errors, TICK) {
             Ok(Next::Line(line)) => match (progress(&line), said_meanwhile(&line)) {
                 (Some(Progress { came, of }), _) => bar.show(came, of),
                 (None, Some(note)) => output::note(&output::printable(&note)),
@@ -108,7 +113,7 @@ enum Next {
 
 impl Lines {
     /// Waits for a line no longer than the given time. The last one need not end.
-    fn next(&mut self, wait: Duration) -> Result<Next> {
+    fn next(&mut self, errors: &mut Errors, wait: Duration) -> Result<Next> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
@@ -120,7 +125,13 @@ impl Lines {
                 let line = String::from_utf8_lossy(&rest).into_owned();
                 return Ok(if line.is_empty() { Next::End } else { Next::Line(line) });
             }
-            if !sys::event::readable(self.output.as_fd(), Some(wait))? {
+            let watched = std::iter::once(self.output.as_fd()).chain(errors.from.as_ref().map(AsFd::as_fd));
+            let watched: Vec<_> = watched.map(|fd| (fd, Ready::READ)).collect();
+            let ready = sys::event::wait(&watched, Some(wait))?;
+            if ready.get(1).is_some_and(|ready| ready.read) {
+                errors.read_some()?;
+            }
+            if !ready[0].read {
                 return Ok(Next::Nothing);
             }
             let mut piece = [0; 16 << 10];
@@ -131,6 +142,36 @@ impl Lines {
                 Err(e) => return Err(from_io(e)),
             }
         }
+    }
+}
+
+/// What a program says of what goes wrong. It is read meanwhile: who says more than a pipe holds would else wait for ever.
+struct Errors {
+    from: Option<ChildStderr>,
+    read: Vec<u8>,
+}
+
+impl Errors {
+    fn read_some(&mut self) -> Result<()> {
+        let Some(from) = &mut self.from else { return Ok(()) };
+        let mut piece = [0; 16 << 10];
+        match from.read(&mut piece) {
+            Ok(0) => self.from = None,
+            Ok(read) => {
+                let kept = read.min(MAX_ERRORS - self.read.len());
+                self.read.extend_from_slice(&piece[..kept]);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(from_io(e)),
+        }
+        Ok(())
+    }
+
+    fn read_rest(&mut self) -> Result<()> {
+        while self.from.is_some() {
+            self.read_some()?;
+        }
+        Ok(())
     }
 }
 
@@ -165,6 +206,14 @@ mod tests {
             "i=0; while [ $i -lt 20000 ]; do echo '{\"came\": 1, \"of\": null}'; i=$((i+1)); done; echo '[3]'",
         );
         assert_eq!(long.unwrap(), [3]);
+    }
+
+    #[test]
+    fn who_says_much_of_what_goes_wrong_waits_for_nobody() {
+        let much = "i=0; while [ $i -lt 20000 ]; do echo 'sh: note: 0123456789' >&2; i=$((i+1)); done; ";
+        assert_eq!(sh(&format!("{much}echo '[1]'")).unwrap(), [1]);
+        let failed = sh(&format!("{much}echo 'sh: no such image' >&2; exit 1")).unwrap_err();
+        assert_eq!(failed.cause(), "no such image");
     }
 
     #[test]

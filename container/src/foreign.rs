@@ -4,7 +4,10 @@
 //! was registered (flag `F`) is found from within a container; any other is a path that the container does not have.
 //! Source: the kernel's Documentation/admin-guide/binfmt-misc.rst.
 
+use std::os::fd::AsFd;
 use std::path::Path;
+
+use sys::process::{self, Cloned, Exec, Exit};
 
 use crate::error::{Error, Kind, Result};
 
@@ -34,8 +37,69 @@ const MACHINES: [Machine; 11] = [
     machine(&["ppc64"], true, false, 21),
 ];
 
-/// Machines whose kernel runs programs of another by itself.
-const ALSO: [(&str, &str); 2] = [("x86_64", "i686"), ("aarch64", "arm")];
+/// Machines whose kernel may run programs of another by itself: where it is built so, and the processor can. Only a try tells.
+const ALSO: [Also; 2] = [
+    // mov eax, 1; xor ebx, ebx; int 0x80
+    Also { kernel: "x86_64", name: "i686", flags: 0, exit: &[0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80] },
+    // mov r0, #0; mov r7, #1; svc 0
+    Also {
+        kernel: "aarch64",
+        name: "arm",
+        flags: 0x0500_0000,
+        exit: &[0, 0, 0xa0, 0xe3, 1, 0x70, 0xa0, 0xe3, 0, 0, 0, 0xef],
+    },
+];
+
+/// A machine of 32 bits whose programs another one may run.
+struct Also {
+    kernel: &'static str,
+    name: &'static str,
+    /// `e_flags`: the calling convention.
+    flags: u32,
+    /// What ends a program there with status 0.
+    exit: &'static [u8],
+}
+
+impl Also {
+    /// Returns a program that does nothing. Source: elf(5).
+    fn program(&self) -> Vec<u8> {
+        const HEADERS: u32 = 52 + 32;
+        const AT: u32 = 0x0804_8000;
+        const ET_EXEC: u16 = 2;
+        const PT_LOAD: u32 = 1;
+        const READ_AND_RUN: u32 = 5;
+        let length = HEADERS + self.exit.len() as u32;
+        let number = Machine::of(self.name).map_or(0, |machine| machine.number);
+        let mut program = b"\x7fELF\x01\x01\x01".to_vec();
+        program.resize(16, 0);
+        let half = |program: &mut Vec<u8>, value: u16| program.extend(value.to_le_bytes());
+        let word = |program: &mut Vec<u8>, value: u32| program.extend(value.to_le_bytes());
+        [ET_EXEC, number].into_iter().for_each(|value| half(&mut program, value));
+        [1, AT + HEADERS, 52, 0, self.flags].into_iter().for_each(|value| word(&mut program, value));
+        [52, 32, 1, 0, 0, 0].into_iter().for_each(|value| half(&mut program, value));
+        [PT_LOAD, 0, AT, AT, length, length, READ_AND_RUN, 0x1000]
+            .into_iter()
+            .for_each(|value| word(&mut program, value));
+        program.extend(self.exit);
+        program
+    }
+
+    /// Tells whether the kernel runs it.
+    fn runs(&self) -> bool {
+        let tried = || -> Result<Exit> {
+            let program = sys::memfd::sealed("bryo-foreign", &self.program())?;
+            let exec = Exec::new(&["bryo-foreign"], &[])?;
+            match process::fork()? {
+                Cloned::Child => {
+                    let _refused = exec.fd(program.as_fd());
+                    process::exit_now(1)
+                }
+                Cloned::Parent { pidfd, .. } => Ok(process::wait(pidfd.as_fd())?),
+            }
+        };
+        tried().is_ok_and(|ended| ended == Exit::Code(0))
+    }
+}
 
 const fn machine(names: &'static [&'static str], is_64bit: bool, is_little: bool, number: u16) -> Machine {
     Machine { names, is_64bit, is_little, number }
@@ -113,10 +177,10 @@ pub fn check(arch: &str) -> Result<()> {
     let texts: Vec<String> = texts.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
     let is_on = std::fs::read_to_string(Path::new(BINFMT).join("status"))
         .is_ok_and(|status| status.trim() == "enabled");
-    decide(arch, std::env::consts::ARCH, &if is_on { texts } else { Vec::new() })
+    decide(arch, std::env::consts::ARCH, Also::runs, &if is_on { texts } else { Vec::new() })
 }
 
-fn decide(arch: &str, host: &str, texts: &[String]) -> Result<()> {
+fn decide(arch: &str, host: &str, runs: impl Fn(&Also) -> bool, texts: &[String]) -> Result<()> {
     let refuse = |cause: String| Err(Error::new(Kind::Foreign, cause));
     let Some(wanted) = Machine::of(arch) else {
         // A word that a server may know; the kernel has the last one.
@@ -126,8 +190,8 @@ fn decide(arch: &str, host: &str, texts: &[String]) -> Result<()> {
             refuse(format!("nothing is known here of the architecture {arch}"))
         };
     };
-    let by_itself = wanted.names.contains(&host)
-        || ALSO.iter().any(|(kernel, also)| *kernel == host && wanted.names.contains(also));
+    let may = |also: &&Also| also.kernel == host && wanted.names.contains(&also.name);
+    let by_itself = wanted.names.contains(&host) || ALSO.iter().find(may).is_some_and(runs);
     if by_itself {
         return Ok(());
     }
@@ -189,7 +253,7 @@ extension .jar
 ";
 
     fn decided(arch: &str) -> Result<()> {
-        decide(arch, "x86_64", &[PYTHON, JAR, AARCH64, ARM, S390X].map(str::to_owned))
+        decide(arch, "x86_64", |_| true, &[PYTHON, JAR, AARCH64, ARM, S390X].map(str::to_owned))
     }
 
     #[test]
@@ -211,19 +275,40 @@ extension .jar
             assert_eq!(error.kind(), Kind::Foreign);
             assert!(error.to_string().contains(why), "{error}");
         }
-        assert_eq!(decide("arm64", "aarch64", &[]), Ok(()));
-        assert_eq!(decide("armhf", "aarch64", &[]), Ok(()));
-        assert!(decide("amd64", "aarch64", &[]).is_err());
-        assert_eq!(decide("vax", "vax", &[]), Ok(()));
+        let on_aarch64 = |arch: &str, runs: bool| decide(arch, "aarch64", |_| runs, &[]);
+        assert_eq!(on_aarch64("arm64", false), Ok(()));
+        assert_eq!(on_aarch64("armhf", true), Ok(()));
+        assert!(on_aarch64("amd64", true).is_err());
+        assert_eq!(decide("vax", "vax", |_| false, &[]), Ok(()));
+    }
+
+    /// Many processors of 64 bits have no 32 any more, and a kernel may be built without.
+    #[test]
+    fn programs_of_32_bits_run_where_a_try_says_so_or_an_interpreter_takes_them() {
+        let refused = decide("armhf", "aarch64", |_| false, &[]).unwrap_err();
+        assert!(refused.to_string().contains("this machine runs no programs of armhf"), "{refused}");
+        let fixed = ARM.replace("flags: ", "flags: OCF");
+        assert_eq!(decide("armhf", "aarch64", |_| false, &[fixed]), Ok(()));
+        assert!(decide("i386", "x86_64", |_| false, &[]).is_err());
+    }
+
+    #[test]
+    fn a_program_that_does_nothing_is_one_of_its_machine() {
+        for also in &ALSO {
+            let (program, header) = (also.program(), Machine::of(also.name).unwrap().header());
+            assert_eq!((&program[..16], &program[18..20]), (&header[..16], &header[18..]), "{}", also.name);
+        }
+        let wrong = Also { kernel: "x86_64", name: "s390x", flags: 0, exit: &[0xff] };
+        assert!(!wrong.runs(), "a program of no machine that this one knows ends well");
     }
 
     #[test]
     fn another_of_two_interpreters_may_be_the_fixed_one() {
         let loose = AARCH64.replace("POCF", "OC");
-        assert!(decide("arm64", "x86_64", std::slice::from_ref(&loose)).is_err());
-        assert_eq!(decide("arm64", "x86_64", &[loose, AARCH64.to_owned()]), Ok(()));
+        assert!(decide("arm64", "x86_64", |_| true, std::slice::from_ref(&loose)).is_err());
+        assert_eq!(decide("arm64", "x86_64", |_| true, &[loose, AARCH64.to_owned()]), Ok(()));
         let off = AARCH64.replace("enabled", "disabled");
-        assert!(decide("arm64", "x86_64", &[off]).is_err());
+        assert!(decide("arm64", "x86_64", |_| true, &[off]).is_err());
     }
 
     #[test]
@@ -231,7 +316,7 @@ extension .jar
         for text in
             ["", "enabled\n", "enabled\nmagic \n", "enabled\nmagic zz\n", "enabled\noffset 99\nmagic 7f\n"]
         {
-            assert!(decide("arm64", "x86_64", &[format!("{text}flags: F\n")]).is_err(), "{text:?}");
+            assert!(decide("arm64", "x86_64", |_| true, &[format!("{text}flags: F\n")]).is_err(), "{text:?}");
         }
     }
 }

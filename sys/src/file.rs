@@ -159,6 +159,20 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
         .call(|| format!("openat({}, {name:?}, O_CREAT|O_EXCL, {mode:04o})", dir.as_raw_fd()))
 }
 
+/// Returns the process that has the lock of a file (flock(2)), where it is one of this PID namespace. Source: proc_locks(5).
+pub fn lock_holder(file: BorrowedFd<'_>) -> Option<i32> {
+    let status = rustix::fs::fstat(file).ok()?;
+    let (major, minor) = (rustix::fs::major(status.st_dev), rustix::fs::minor(status.st_dev));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", status.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let holder = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (kind, pid, place) = (*words.get(1)?, *words.get(4)?, *words.get(5)?);
+        (kind == "FLOCK" && place == wanted).then(|| pid.parse().ok())?
+    };
+    locks.lines().find_map(holder).filter(|pid| *pid > 0)
+}
+
 /// Makes the FIFO `name` below `dir`.
 pub fn make_fifo(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<()> {
     rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(mode), 0)

@@ -3,6 +3,7 @@
 use std::env;
 use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::subject::{LXC_START, Subject, subject};
 use crate::{Lab, View, account, rootfs, view};
@@ -20,6 +21,8 @@ pub enum Need {
     Packages,
     /// Eight users instead of two.
     Crowd,
+    /// A program of another architecture and its interpreter, and user namespaces that can have interpreters of their own (Linux 6.7).
+    Foreign,
     /// What makes and reads a squashfs.
     Squashfs,
     /// strace, which kills a process at a chosen system call.
@@ -122,6 +125,11 @@ impl Need {
             Self::Packages => {
                 rootfs::packages().err().map(|error| format!("no archive of packages: {error:#}"))
             }
+            Self::Foreign => {
+                let no_program =
+                    || rootfs::foreign().err().map(|error| format!("no foreign program: {error:#}"));
+                no_binfmt_misc().or_else(no_program)
+            }
             Self::Crowd => None,
             Self::Squashfs => lacks(&["mksquashfs", "unsquashfs"]),
             Self::Strace => lacks(&["strace"]),
@@ -129,6 +137,22 @@ impl Need {
             Self::Iptables => lacks(&["iptables"]),
         }
     }
+}
+
+/// Says why no user namespace can have interpreters of its own.
+fn no_binfmt_misc() -> Option<String> {
+    let mount = [
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "mount",
+        "-t",
+        "binfmt_misc",
+        "binfmt_misc",
+        "/proc/sys/fs/binfmt_misc",
+    ];
+    let tried = Command::new("unshare").args(mount).stderr(Stdio::null()).status();
+    (!tried.is_ok_and(|status| status.success())).then(|| "no binfmt_misc in a user namespace".to_owned())
 }
 
 fn lacks(tools: &[&str]) -> Option<String> {

@@ -38,6 +38,12 @@ const PACKAGES: Recipe = Recipe {
     needs: &["mmdebstrap", "dpkg-deb"],
 };
 
+const FOREIGN: Recipe = Recipe {
+    name: "foreign",
+    script: include_str!("rootfs/foreign.sh"),
+    needs: &["apt-get", "dpkg-deb", "dpkg"],
+};
+
 /// Returns the directory of the cache. In a lab it appears, read-only, as `/run/bryo-lab/rootfs`.
 pub fn cache() -> PathBuf {
     source_root().join("target/rootfs")
@@ -67,6 +73,14 @@ pub fn debian() -> Result<()> {
 /// The caller is not root, mmdebstrap is missing, or it fails.
 pub fn packages() -> Result<()> {
     PACKAGES.make()
+}
+
+/// Makes the directory `foreign` when it is missing: a `busybox` for another architecture, `qemu` for it, and its name in `machine`.
+///
+/// # Errors
+/// The caller is not root, this is no Debian, or no package comes.
+pub fn foreign() -> Result<()> {
+    FOREIGN.make()
 }
 
 impl Recipe {

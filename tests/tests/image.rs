@@ -24,9 +24,16 @@ tests::claims! {
     debians_registry_is_a_registry: hybrid, needs Bryo;
     who_is_a_user_in_an_image_makes_files_of_his_own_and_changes_none_of_the_image: hybrid, needs Bryo, not cell INIT;
     an_index_needs_the_signature_of_a_key_that_was_chosen: hybrid, needs Bryo;
+    one_good_signature_of_several_is_enough_and_a_bad_one_is_not: hybrid, needs Bryo;
+    without_gpgv_nothing_that_should_be_signed_is_fetched: hybrid, needs Bryo;
+    an_index_may_have_its_signature_inside: hybrid, needs Bryo;
+    all_names_of_a_lock_that_are_wrong_are_told_at_once: hybrid, needs Bryo;
+    who_waits_for_a_lock_is_told_for_whom: hybrid, needs Bryo;
+    what_lxc_has_fetched_is_not_what_is_locked: hybrid, needs Bryo;
     a_lock_gives_the_same_files_whatever_the_server_has_since: hybrid, needs Bryo, not cell INIT;
     a_lock_holds_where_a_registrys_tag_has_moved: hybrid, needs Bryo, not cell INIT;
     without_a_name_it_is_this_machines_own_distribution: hybrid, needs Bryo;
+    programs_of_another_architecture_run_where_an_interpreter_is_open_for_them: hybrid, needs Bryo Foreign;
 }
 
 /// Starts the image server, and makes it the one of the user's settings.
@@ -525,6 +532,151 @@ fn an_index_needs_the_signature_of_a_key_that_was_chosen(lab: &Lab) {
     assert!(!ana.processes().iter().any(|process| process.command.contains("gpgv")));
 }
 
+/// Serves a signed index to a user who trusts one of two keys.
+fn serves_signed(ana: User<'_>) -> Background {
+    let server = serves(ana);
+    ana.sh(SIGN).succeeds();
+    let trusts =
+        format!("[image]\nserver = \"{SERVER}\"\nkeyring = \"{}/images.gpg\"\n", ana.home().display());
+    ana.write(".config/bryo/config.toml", &trusts);
+    server
+}
+
+/// Runs gpg with the keys of [`SIGN`].
+fn gpg(ana: User<'_>, script: &str) {
+    let keys = "export GNUPGHOME=$HOME/keys; gpg() { command gpg --batch --quiet --yes \"$@\"; }";
+    ana.sh(&format!("set -e; {keys}\n{script}\ngpgconf --kill gpg-agent")).succeeds();
+}
+
+fn one_good_signature_of_several_is_enough_and_a_bad_one_is_not(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves_signed(ana);
+    let both = "for file in www/streams/v1/*.json; do
+        gpg --armor --local-user other@example.org --local-user images@example.org --detach-sign $file
+    done";
+    gpg(ana, both);
+    ana.bryo(["image", "ls", "--remote"]).succeeds().stdout_contains("debian/trixie/");
+    // Both are known, and one is of another text.
+    gpg(
+        ana,
+        "cat images.gpg other.gpg >both.gpg; echo x >x; rm www/streams/v1/images.json.asc
+        gpg --local-user other@example.org --output bad --detach-sign x
+        gpg --local-user images@example.org --output good --detach-sign www/streams/v1/images.json
+        cat good bad >www/streams/v1/images.json.gpg",
+    );
+    ana.bryo(["image", "ls", "--remote"]).succeeds();
+    let keyring = ana.home().join("both.gpg").display().to_string();
+    ana.bryo(["image", "ls", "--remote", "--keyring", &keyring])
+        .exits(1)
+        .stderr_contains("its signature is not one of a key of the keyring: BAD signature");
+}
+
+fn without_gpgv_nothing_that_should_be_signed_is_fetched(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves_signed(ana);
+    let without = "for dir in /usr/bin /bin /usr/local/bin; do
+        if [ -f $dir/gpgv ]; then mount --bind /dev/null $dir/gpgv; fi
+    done";
+    let refused = ana.bryo(["image", "pull", "debian/13"]).amid(without).exits(1);
+    refused.stderr_contains("a keyring is named").stderr_contains("install the package gpgv");
+    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+    ana.bryo(["image", "pull", "debian/13"]).succeeds();
+}
+
+/// Simplestreams as Ubuntu's servers have it, and what somebody on the way could make of it.
+fn an_index_may_have_its_signature_inside(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves_signed(ana);
+    let sign = "cd www/streams/v1
+        for name in index images; do gpg --local-user $who@example.org --output $name.sjson --clearsign $name.json; done";
+    let signed_by = |who: &str| gpg(ana, &format!("who={who}; {sign}"));
+    signed_by("images");
+    ana.sh("cd www/streams/v1; rm *.asc; mkdir kept; mv *.json kept; cp *.sjson kept").succeeds();
+    ana.bryo(["image", "ls", "--remote"]).succeeds().stdout_contains("debian/trixie/");
+    let refused = |twin: &str, why: &str| {
+        ana.sh(&format!("cd www/streams/v1; {twin}")).succeeds();
+        let refused = ana.bryo(["image", "pull", "debian/13"]).exits(1);
+        refused.stderr_contains("streams/v1/images.sjson of").stderr_contains(why);
+        ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+        ana.sh("cd www/streams/v1; cp kept/*.sjson .").succeeds();
+    };
+    let (bad, around) =
+        ("its signature is not one of a key of the keyring", "what stands outside of the signed part");
+    refused("sed -i s/05:24/05:25/ images.sjson", bad);
+    refused("cp index.sjson x; sed 's/^{.*/{}/' x >images.sjson", bad);
+    refused("cp kept/images.json images.sjson", around);
+    refused("(cat kept/images.json; cat kept/images.sjson) >images.sjson", around);
+    refused("cat kept/images.json >>images.sjson", around);
+    refused("cat kept/index.sjson >>images.sjson", around);
+    refused(
+        "(cat kept/images.json; sed -n '/BEGIN PGP SIGNATURE/,$p' kept/images.sjson) >images.sjson",
+        around,
+    );
+    refused("sed -i '/BEGIN PGP SIGNED/i x' images.sjson", around);
+    refused("sed -i '/^Hash/a X: {}' images.sjson", bad);
+    refused("sed -i '/END PGP/d' images.sjson", around);
+    ana.sh("cd www/streams/v1; cp kept/*.json .").succeeds();
+    signed_by("other");
+    ana.sh("cd www/streams/v1; cp kept/index.sjson .").succeeds();
+    refused("true", bad);
+    // Without it what is beside the text counts, and there is nothing.
+    ana.sh("cd www/streams/v1; rm images.sjson").succeeds();
+    ana.bryo(["image", "pull", "debian/13"]).exits(1).stderr_contains("it has no signature beside it");
+    ana.sh("cd www/streams/v1; cp kept/*.sjson .; rm *.json").succeeds();
+    ana.bryo(["image", "pull", "debian/13"]).succeeds();
+    ana.bryo(["create", "web", "debian/13"]).succeeds();
+    ana.destroy("web");
+}
+
+fn all_names_of_a_lock_that_are_wrong_are_told_at_once(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves(ana);
+    for name in ["debian/13", "debian/trixie", "debian/trixie/x86_64"] {
+        ana.bryo(["image", "pull", name, "--lock", "bryo.lock"]).succeeds();
+    }
+    ana.sh("rm -r .local/share/bryo/images; sed -i '/\"debian.trixie.x86_64\"/,$!s/\"digest\": \"sha256:...../\"digest\": \"sha256:00000/' bryo.lock").succeeds();
+    let refused = ana
+        .bryo(["image", "pull", "--locked"])
+        .exits(1)
+        .stderr_contains("fetch 2 of the images")
+        .stderr_contains("the digest of debian/13 is not")
+        .stderr_contains("the digest of debian/trixie is not");
+    assert!(!refused.stderr.contains("x86_64"), "{}", refused.stderr);
+    ana.bryo(["image", "ls"]).succeeds().stdout_is("");
+}
+
+fn who_waits_for_a_lock_is_told_for_whom(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves(ana);
+    let holder = ana.sh("exec flock bryo.lock sleep 86423").background();
+    let held = |process: &tests::Process| process.command == "sleep 86423";
+    within(60, "the file is locked", || ana.processes().iter().any(held));
+    let pull = ana.sh("bryo image pull debian/13 --lock bryo.lock 2>said; echo $? >ended").background();
+    let said = || fs::read_to_string(ana.home().join("said")).unwrap_or_default();
+    within(60, "it is told", || said().contains("writes bryo.lock; this one waits for it"));
+    assert!(said().contains("process ") && !ana.home().join("ended").exists(), "{}", said());
+    drop(holder);
+    within(60, "the pull has ended", || ana.home().join("ended").exists());
+    drop(pull);
+    ana.sh("cat ended; grep -c digest bryo.lock; ls -A | grep lock")
+        .succeeds()
+        .stdout_is("0\n1\nbryo.lock\n");
+}
+
+/// It has no digest that anybody could write down.
+fn what_lxc_has_fetched_is_not_what_is_locked(lab: &Lab) {
+    let ana = lab.user("ana");
+    let _server = serves(ana);
+    let keep = "dir=.cache/lxc/download/debian/trixie/$(uname -m)/default; mkdir -p $dir; cp /run/bryo-lab/rootfs/busybox.tar.xz $dir/rootfs.tar.xz; \
+                echo 20261126_05:24 >$dir/build_id";
+    ana.sh(keep).succeeds();
+    ana.bryo(["create", "web", "debian/trixie"]).succeeds().stderr_contains("web created: ");
+    ana.bryo(["create", "db", "debian/trixie", "--lock", "bryo.lock"]).succeeds();
+    ana.sh("grep -c 20261125_05:24 bryo.lock").succeeds().stdout_is("1\n");
+    ana.destroy("web");
+    ana.destroy("db");
+}
+
 fn who_is_a_user_in_an_image_makes_files_of_his_own_and_changes_none_of_the_image(lab: &Lab) {
     let ana = lab.user("ana");
     pulls(ana);
@@ -570,8 +722,48 @@ fn debians_registry_is_a_registry(lab: &Lab) {
     within(60, "the registry answers", || ana.bryo(["image", "pull", image]).output().status() == 0);
     ana.bryo(["run", image]).succeeds().stdout_is("served at  last\n");
     ana.bryo(["run", image, "--", "cat", "/etc/new"]).succeeds().stdout_is("new\n");
+    // As other tools spell it.
+    let spelt = "docker://localhost:8768/ana/web:3";
+    ana.bryo(["run", spelt]).succeeds().stdout_is("served at  last\n");
+    ana.bryo(["image", "info", spelt]).succeeds().stdout_contains(image);
+    ana.lxc("create", ["-n", "web", "-t", "oci", "--", "-u", spelt]).succeeds();
+    ana.destroy("web");
     ana.bryo(["image", "pull", "docker:localhost:8768/ana/web:4"]).exits(1).stderr_contains("has no image");
     ana.bryo(["image", "pull", "docker:localhost:8768/ana/web:3", "--lock", "bryo.lock"]).succeeds();
     ana.bryo(["image", "rm", image]).succeeds();
     ana.bryo(["run", "--locked", image]).succeeds().stdout_is("served at  last\n");
+}
+
+/// Registers an interpreter with the given flags in a user namespace, in which the user is root and has ids as outside, and becomes a command there. What is taken is how
+/// ELF programs of 64 bits of the machine begin. Source: the kernel's Documentation/admin-guide/binfmt-misc.rst.
+fn with_interpreter(ana: User<'_>, flags: &str, command: &str) -> String {
+    let (subuid, subgid) = (ana.account().subuids.start, ana.account().subgids.start);
+    format!(
+        r#"case $(cat /run/bryo-lab/rootfs/foreign/machine) in aarch64) number=b7 ;; *) number=3e ;; esac
+zeros=$(printf '\\x00%.0s' 1 2 3 4 5 6 7 8 9)
+ones=$(printf '\\xff%.0s' 1 2 3 4 5 6 7)
+line=":foreign:M::\\x7fELF\\x02\\x01\\x01$zeros\\x02\\x00\\x$number\\x00"
+line="$line:$ones\\x00$ones\\xff\\xfe\\xff\\xff\\xff:/run/bryo-lab/rootfs/foreign/qemu:{flags}"
+printf '%s' "$line" >line
+exec unshare --user --map-root-user --map-users={subuid},100000,65536 --map-groups={subgid},100000,65536 --mount sh -ec '
+    echo root:100000:65536 >ids
+    mount --bind ids /etc/subuid
+    mount --bind ids /etc/subgid
+    mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+    cat line >/proc/sys/fs/binfmt_misc/register
+    exec {command}'"#
+    )
+}
+
+fn programs_of_another_architecture_run_where_an_interpreter_is_open_for_them(lab: &Lab) {
+    let ana = lab.user("ana");
+    ana.sh("mkdir -p root/bin root/proc root/dev; cp /run/bryo-lab/rootfs/foreign/busybox root/bin; tar -cf root.tar -C root .; \
+            bryo image import root.tar small/1/$(cat /run/bryo-lab/rootfs/foreign/machine)")
+        .succeeds();
+    let machine = ana.sh("cat /run/bryo-lab/rootfs/foreign/machine").succeeds().stdout;
+    let run = format!("bryo -P $HOME/containers run small/1/{} -- /bin/busybox uname -m", machine.trim());
+    ana.sh(&run).exits(125).stderr_contains("runs no programs of");
+    ana.sh(&with_interpreter(ana, "OC", &run)).exits(125).stderr_contains("lacks the flag F");
+    ana.sh(&with_interpreter(ana, "OCF", &run)).succeeds().stdout_is(&machine);
+    ana.bryo(["ls"]).succeeds().stdout_is("");
 }

@@ -1,12 +1,13 @@
 //! `bryo image pull`
 
 use config::images::Record;
+use container::{Error, Kind};
 use types::source::Source;
 
 use crate::context::Context;
 use crate::fetching::{self, From, Pulled};
 use crate::json;
-use crate::lock::Lock;
+use crate::lock::{Entry, Lock};
 use crate::making;
 use crate::output::{self, Failure, Outcome};
 use crate::rungs::Talk;
@@ -47,6 +48,7 @@ impl Pull {
             None => self.lock.names(),
         };
         let names = names.map_err(|error| Failure::new("fetch what is locked", error))?;
+        self.look_at(&names)?;
         let fetch = |name: &String| {
             self.pull(context, name).map_err(|error| Failure::new(&format!("fetch {name}"), error))
         };
@@ -66,15 +68,34 @@ impl Pull {
         Ok(0)
     }
 
-    fn pull(&self, context: &Context, name: &str) -> container::Result<Pulled> {
+    /// Tells of all names that are wrong before anything is fetched.
+    fn look_at(&self, names: &[String]) -> Result<(), Failure> {
+        let wrong = |name: &String| Some(format!("{name}: {}", self.locked(name).err()?));
+        let wrong: Vec<String> = names.iter().filter_map(wrong).collect();
+        match &wrong[..] {
+            [_, _, ..] => {
+                let error = Error::new(Kind::Config, wrong.join("; "));
+                Err(Failure::new(&format!("fetch {} of the images that are locked", wrong.len()), error))
+            }
+            // Of one alone it is told as of any other.
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what a name means, and what is locked of it.
+    fn locked(&self, name: &str) -> container::Result<(Source, Option<Entry>)> {
         let source = match making::source(name)? {
             Source::Registry(reference) => Source::Registry(reference),
             _ => Source::Named(making::image_name(name)?),
         };
+        let entry = if self.lock.is_strict() { self.lock.entry(&source.to_string())? } else { None };
+        Ok((source, entry))
+    }
+
+    fn pull(&self, context: &Context, name: &str) -> container::Result<Pulled> {
+        let (source, entry) = self.locked(name)?;
         let word = source.to_string();
-        if self.lock.is_strict()
-            && let Some(entry) = self.lock.entry(&word)?
-        {
+        if let Some(entry) = entry {
             return Ok(Pulled::here(making::exact(context, &word, &entry, &self.from, None)?.record));
         }
         let pulled = match source {
