@@ -1,7 +1,9 @@
-//! A full disk: the user's containers on a file system of their own that has room for `k` more blocks, or files.
+//! A full disk: the user's containers, or the store of images where the verb is about that, on a file system of their own that has room
+//! for `k` more blocks, or files.
 
 use anyhow::Result;
 
+use super::stage::IMAGE;
 use super::verb::{self, Fate};
 use super::{Stage, Sweep, Tally, Tried, Verb};
 
@@ -22,8 +24,10 @@ const PLENTY: u64 = 100_000;
 /// How many more there are in each try. The small root file system takes some 500 blocks and 30 files.
 fn steps(verb: Verb, scarce: Scarce) -> Vec<u64> {
     match (verb, scarce) {
-        (Verb::Create | Verb::Run, Scarce::Blocks) => (0..16).chain((16..560).step_by(16)).collect(),
-        (Verb::Create | Verb::Run, Scarce::Inodes) => (0..48).collect(),
+        (Verb::Create | Verb::Run | Verb::Image | Verb::Pull, Scarce::Blocks) => {
+            (0..16).chain((16..560).step_by(16)).collect()
+        }
+        (Verb::Create | Verb::Run | Verb::Image | Verb::Pull, Scarce::Inodes) => (0..48).collect(),
         _ => (0..10).collect(),
     }
 }
@@ -31,7 +35,11 @@ fn steps(verb: Verb, scarce: Scarce) -> Vec<u64> {
 /// Sweeps one verb over both kinds of scarcity.
 pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
     for stage in &mut sweep.stages {
-        stage.as_root(MOUNT)?;
+        stage.make_store();
+        stage.on_disk(verb, MOUNT)?;
+        if verb == Verb::Image {
+            stage.bring_image();
+        }
         stage.look();
     }
     let points: Vec<_> = [Scarce::Blocks, Scarce::Inodes]
@@ -51,21 +59,21 @@ pub(super) fn sweep(mut sweep: Sweep<'_, '_>, verb: Verb) -> Result<Tally> {
     });
     for stage in &sweep.stages {
         // A failure may have come with a full disk.
-        room(stage, Scarce::Blocks, None)?;
+        room(stage, verb, Scarce::Blocks, None)?;
         stage.clear()?;
-        stage.as_root(UNMOUNT)?;
+        stage.on_disk(verb, UNMOUNT)?;
     }
     swept?;
     sweep.end()
 }
 
 fn one(stage: &Stage<'_>, verb: Verb, scarce: Scarce, left: u64) -> Result<Tried> {
-    room(stage, scarce, None)?;
+    room(stage, verb, scarce, None)?;
     verb.prepare(stage)?;
-    room(stage, scarce, Some(left))?;
+    room(stage, verb, scarce, Some(left))?;
     let output = verb.command(stage).output();
     let clean = cleaned_up(stage, verb, output.status());
-    room(stage, scarce, None)?;
+    room(stage, verb, scarce, None)?;
     let said = verb::shown(&output);
     let verdict = clean
         .and_then(|()| verb.judge(stage, &output, Fate::default()))
@@ -80,19 +88,27 @@ fn cleaned_up(stage: &Stage<'_>, verb: Verb, status: i32) -> Result<(), String> 
         Verb::Exec | Verb::Halt | Verb::Stop | Verb::Destroy if status != 0 => {
             Err("it fails for want of space".to_owned())
         }
-        Verb::Create | Verb::Image | Verb::Run if status != 0 => stage.require_clean(false),
+        Verb::Create | Verb::Run if status != 0 => stage.require_clean(false),
+        Verb::Image | Verb::Pull if status != 0 => {
+            let half = stage.half_made_in_store();
+            if !half.is_empty() {
+                return Err(format!("half-made in the store: {half:?}"));
+            }
+            stage.require_images(if verb == Verb::Image { &[IMAGE] } else { &[] })?;
+            stage.require_clean(false)
+        }
         Verb::Start if status != 0 => stage.require_clean(true),
         _ => Ok(()),
     }
 }
 
 /// Leaves room for so many more, or for plenty.
-fn room(stage: &Stage<'_>, scarce: Scarce, left: Option<u64>) -> Result<()> {
+fn room(stage: &Stage<'_>, verb: Verb, scarce: Scarce, left: Option<u64>) -> Result<()> {
     let (format, option, unit) = match scarce {
         Scarce::Blocks => ("%b %f", "size", 4096),
         Scarce::Inodes => ("%c %d", "nr_inodes", 1),
     };
-    let found = stage.as_root(&format!(r#"stat -f -c "{format}" "$1""#))?;
+    let found = stage.on_disk(verb, &format!(r#"stat -f -c "{format}" "$1""#))?;
     let mut numbers = found.split(' ').map(|number| number.parse::<u64>().unwrap_or_default());
     let used = numbers.next().unwrap_or_default().saturating_sub(numbers.next().unwrap_or_default());
     let blocks = |count: u64| format!("{option}={}", count * unit);
@@ -101,5 +117,5 @@ fn room(stage: &Stage<'_>, scarce: Scarce, left: Option<u64>) -> Result<()> {
         Some(left) => blocks((used + left).max(1)),
         None => format!("size={},nr_inodes={PLENTY}", PLENTY * 4096),
     };
-    stage.as_root(&format!(r#"mount -o remount,{options} "$1""#)).map(drop)
+    stage.on_disk(verb, &format!(r#"mount -o remount,{options} "$1""#)).map(drop)
 }

@@ -57,7 +57,7 @@ impl<'lab> Stage<'lab> {
         shell(MAKE_ARCHIVE, &[&home.join(ARCHIVE)])?;
         let made_by = if verb == Verb::Image { Verb::Image } else { Verb::Create };
         if verb == Verb::Image {
-            ana.bryo(["image", "import", ARCHIVE, IMAGE]).succeeds();
+            import(ana);
         }
         ana.bryo(made_by.words()).succeeds();
         let server = (verb == Verb::Pull).then(|| serve(lab, ana)).transpose()?;
@@ -132,13 +132,57 @@ impl<'lab> Stage<'lab> {
 
     /// Removes all images.
     pub(crate) fn forget_images(&self) -> Result<()> {
-        remove(&self.ana.home().join(IMAGES))
+        let store = self.store();
+        names(&store).into_iter().try_for_each(|name| remove(&store.join(name)))
+    }
+
+    /// Makes the directory of the store, as the user.
+    pub(crate) fn make_store(&self) {
+        self.ana.sh(&format!("mkdir -p {IMAGES}")).succeeds();
+    }
+
+    /// Puts the image of [`Verb::Image`] into the store.
+    pub(crate) fn bring_image(&self) {
+        import(self.ana);
+    }
+
+    /// Returns the store, as the lab sees it.
+    fn store(&self) -> PathBuf {
+        self.lab.outside(&self.ana.home().join(IMAGES))
     }
 
     /// Returns what is in the directories of the store.
     pub(crate) fn in_store(&self) -> Vec<String> {
-        let dirs = ["blobs", "bases", "names", "partial"].map(|dir| self.ana.home().join(IMAGES).join(dir));
+        let dirs = ["blobs", "bases", "names", "partial"].map(|dir| self.store().join(dir));
         dirs.iter().flat_map(|dir| names(dir)).collect()
+    }
+
+    /// Returns what somebody has begun in the store and not ended.
+    pub(crate) fn half_made_in_store(&self) -> Vec<String> {
+        let store = self.store();
+        let bases = names(&store.join("bases")).into_iter().map(|name| store.join("bases").join(name));
+        let half = bases.filter(|base| base.join("half").exists()).map(|base| base.display().to_string());
+        let aside = ["names", "blobs"].into_iter().flat_map(|dir| names(&store.join(dir)));
+        names(&store.join("partial"))
+            .into_iter()
+            .chain(half)
+            .chain(aside.filter(|name| name.starts_with('.')))
+            .collect()
+    }
+
+    /// Requires that exactly these images are there, and whole.
+    pub(crate) fn require_images(&self, wanted: &[&str]) -> Result<(), String> {
+        let listed = self.bryo(&["image", "ls"]);
+        let all_there = wanted.iter().all(|name| listed.stdout.contains(name));
+        if listed.status() != 0 || listed.stdout.lines().count() != wanted.len() || !all_there {
+            return Err(format!("the images are not {wanted:?}: {} {}", listed.stdout, listed.stderr));
+        }
+        let verified = self.bryo(&["image", "verify"]);
+        if verified.status() == 0 {
+            Ok(())
+        } else {
+            Err(format!("an old image is not whole: {}", verified.stderr))
+        }
     }
 
     /// Remembers what there is now: nothing else may be there later.
@@ -172,16 +216,23 @@ impl<'lab> Stage<'lab> {
         root.join(inside.strip_prefix("/").unwrap_or(&inside))
     }
 
-    /// Runs a shell command line as root in the lab; `$1` is the user's lxcpath.
-    pub(crate) fn as_root(&self, script: &str) -> Result<String> {
+    /// Runs a shell command line as root in the lab; `$1` is a directory.
+    fn as_root_at(&self, script: &str, place: &Path) -> Result<String> {
         let holder = self.lab.holder().to_string();
         let output = Command::new("nsenter")
             .args(["--mount", "--target", &holder, "--", "sh", "-euc", script, "sweep"])
-            .arg(self.ana.lxcpath())
+            .arg(place)
             .process_group(0)
             .output()?;
         ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The same with the directory of which the verb needs room: that of the containers, or the store.
+    pub(crate) fn on_disk(&self, verb: Verb, script: &str) -> Result<String> {
+        let of_store = [Verb::Image, Verb::Pull].contains(&verb);
+        let place = if of_store { self.ana.home().join(IMAGES) } else { self.ana.lxcpath() };
+        self.as_root_at(script, &place)
     }
 
     /// Says what is missing or wrong in the container's files, Bryo's own directory aside; none when it is whole.
@@ -257,6 +308,11 @@ impl<'lab> Stage<'lab> {
     pub(crate) fn bryo(&self, words: &[&str]) -> Output {
         self.ana.bryo(words).seconds(30).output()
     }
+}
+
+/// Takes the small root file system into the store.
+fn import(ana: User<'_>) {
+    ana.bryo(["image", "import", ARCHIVE, IMAGE]).succeeds();
 }
 
 /// Has another user serve an image, who goes on when all processes of the user's are ended.
