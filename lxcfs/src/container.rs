@@ -223,10 +223,7 @@ impl Container {
         let same = Arc::clone(&device);
         let answer = message.clone();
         let both = move || {
-            match telling {
-                Some(telling) => tell_apart(telling.as_fd(), &store),
-                None => send(&device, &store),
-            }
+            tell_apart(telling.as_ref().unwrap_or(&device).as_fd(), &store);
             send(&device, &answer);
             growing.fetch_sub(1, Ordering::Relaxed);
         };
@@ -254,7 +251,8 @@ impl Superblock {
 const STACK: usize = 64 << 10;
 
 /// Tells the kernel something, for which it may wait until somebody is answered. A thread does it that has no other file: when this process
-/// is killed meanwhile, its clones of devices are closed, and with them the kernel refuses what was read by them, so that the wait ends.
+/// is killed meanwhile, its connections to monitors are closed, and the next process answers; and its clones of devices are, and with them
+/// the kernel refuses what was read by them. Either ends the wait.
 fn tell_apart(device: BorrowedFd<'_>, message: &[u8]) {
     let tell = || {
         let _before_linux_5_9 = sys::process::share_no_file_but(device);
