@@ -78,5 +78,5 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 
-mkfs.ext4 -q -F -d "$root" -E lazy_itable_init=0,root_owner=0:0 "$out/disk" 1500M
+mkfs.ext4 -q -F -d "$root" -E lazy_itable_init=0,root_owner=0:0 "$out/disk" 2500M
 rm -rf "$root" "$out/kernel" "$initrd"
