@@ -1,4 +1,5 @@
-//! The root file systems that tests start: a busybox one, and Debian 12 with systemd.
+//! The root file systems that tests start: a busybox one, Debian 12 with systemd, and Debian 12 and 13 with all that a login
+//! takes.
 //!
 //! Both are made by a shell script when they are missing, and kept under `target/rootfs`. A cache is made again when
 //! its script changes.
@@ -31,6 +32,13 @@ const DEBIAN: Recipe = Recipe {
     script: include_str!("rootfs/debian.sh"),
     needs: &["mmdebstrap", "tar", "xz", "zstd"],
 };
+
+/// Those with sessions, networkd and a user.
+const SESSIONS: [Recipe; 2] = [sessions("debian-12-sessions"), sessions("debian-13-sessions")];
+
+const fn sessions(name: &'static str) -> Recipe {
+    Recipe { name, script: include_str!("rootfs/sessions.sh"), needs: &["mmdebstrap", "zstd"] }
+}
 
 const PACKAGES: Recipe = Recipe {
     name: "packages",
@@ -65,6 +73,14 @@ pub fn busybox() -> Result<()> {
 /// The caller is not root, mmdebstrap is missing, or it fails.
 pub fn debian() -> Result<()> {
     DEBIAN.make()
+}
+
+/// Makes the Debians to which users log in when they are missing: `debian-12-sessions.tar.zst`, `debian-13-sessions.tar.zst`.
+///
+/// # Errors
+/// The caller is not root, mmdebstrap is missing, or it fails.
+pub fn debian_with_sessions() -> Result<()> {
+    SESSIONS.iter().try_for_each(Recipe::make)
 }
 
 /// Makes an archive of Debian's packages when it is missing: the directory `packages`, as apt reads it.

@@ -148,19 +148,25 @@ impl Guest {
         self.run(from, user, &self.making_web(keys))
     }
 
-    /// Makes the container `web` of Debian, starts it with options, and waits until its systemd has booted, with every
-    /// unit well.
+    /// Makes the container `web` of Debian's release `release`, starts it with options, and waits until its systemd has booted, with
+    /// every unit well.
     ///
     /// # Panics
     /// Something of it fails.
-    pub fn boots_debian(&self, options: &str) {
-        let archive = self.file("debian-12.tar.zst");
+    pub fn boots_debian(&self, release: &str, options: &str) {
+        let archive = self.file(&format!("debian-{release}-sessions.tar.zst"));
         let make = format!("bryo create --quiet web {} && bryo start web {options}", archive.display());
         self.ana(&make).succeeds();
         let answers = || self.ana("bryo exec web -- systemctl show -P Version").status == Some(0);
         assert!(await_that(answers), "systemd does not answer");
         let state = "systemctl is-system-running --wait; systemctl list-units --failed --plain --no-legend";
         self.ana(&format!("bryo exec web -- sh -c '{state}'")).says("running");
+    }
+
+    /// Sets up the usual bridge, on which ana may have devices.
+    pub fn sets_up_the_bridge(&self) {
+        self.root("bryo net setup && mkdir -p /etc/lxc && echo ana veth lxcbr0 10 >/etc/lxc/lxc-usernet")
+            .succeeds();
     }
 
     /// Returns the script that makes and starts the container `web` of the busybox root file system.

@@ -56,7 +56,7 @@ fn a_profile_that_is_not_loaded_fails_the_start_with_what_loads_it(guest: &Guest
 
 fn a_systemd_inside_boots_to_running_under_the_shipped_profile(guest: &Guest) {
     loads(guest);
-    guest.boots_debian("--net loopback --define lxc.apparmor.profile=bryo-container");
+    guest.boots_debian("12", "--net loopback --define lxc.apparmor.profile=bryo-container");
     guest
         .ana("bryo exec web -- cat /proc/1/attr/apparmor/current; bryo stop web")
         .says("bryo-container (enforce)");

@@ -39,7 +39,7 @@ pub(super) fn run(guest: &Path, suites: &[&Suite], only: Option<&str>, speed: Sp
         fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
     }
     programs(&stage, speed)?;
-    let give = |archive| copy(&tests::rootfs::cache().join(archive), &stage.join(archive));
+    let give = |archive: &str| copy(&tests::rootfs::cache().join(archive), &stage.join(archive));
     tests::rootfs::busybox()?;
     give("busybox.tar.zst")?;
     for profile in ["bryo", "bryo-container"] {
@@ -48,8 +48,10 @@ pub(super) fn run(guest: &Path, suites: &[&Suite], only: Option<&str>, speed: Sp
     let mut well = true;
     for suite in suites {
         if suite.needs_debian {
-            tests::rootfs::debian()?;
-            give("debian-12.tar.zst")?;
+            tests::rootfs::debian_with_sessions()?;
+            for release in ["12", "13"] {
+                give(&format!("debian-{release}-sessions.tar.zst"))?;
+            }
         }
         copy(&built(suite.name)?, &stage.join("suite"))?;
         println!("     Running tests/{}.rs (in the virtual machine)", suite.name);
