@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::claim::skip;
+use crate::subject::{Subject, subject};
 
 /// Set to where the guest keeps what the suites need, while one runs there.
 pub const STAGE: &str = "BRYO_VM_STAGE";
@@ -23,15 +24,16 @@ pub const ELSEWHERE: &str = "it runs in the virtual machine: cargo xtask vm test
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lists the tests of a suite that runs in the virtual machine. `name;` makes the test `name::vm`, which calls the
-/// function `name(&Guest)`.
+/// function `name(&Guest)`. What does not hold of the guest's own LXC says why: `name, not lxc "it has no such thing";`.
 #[macro_export]
 macro_rules! claims_of_a_modern_host {
-    ($($claim:ident;)+) => {$(
+    ($($claim:ident $(, not lxc $why:literal)?;)+) => {$(
         mod $claim {
             #[test]
             fn vm() {
                 let name = concat!(env!("CARGO_CRATE_NAME"), "::", stringify!($claim), "::vm");
-                $crate::vm::claim(name, super::$claim);
+                let not_lxc: &[&str] = &[$($why)?];
+                $crate::vm::claim(name, not_lxc.first().copied(), super::$claim);
             }
         }
     )+};
@@ -41,11 +43,17 @@ macro_rules! claims_of_a_modern_host {
 ///
 /// # Panics
 /// The story fails, or something is left behind.
-pub fn claim(name: &str, story: fn(&Guest)) {
+pub fn claim(name: &str, not_lxc: Option<&str>, story: fn(&Guest)) {
     let Some(stage) = env::var_os(STAGE) else {
         return skip(name, ELSEWHERE);
     };
+    if let (Subject::Lxc, Some(why)) = (subject(), not_lxc) {
+        return skip(name, &format!("of LXC it is not so: {why}"));
+    }
     let guest = Guest { stage: stage.into() };
+    if subject() == Subject::Lxc {
+        guest.root(FOR_LXC).succeeds();
+    }
     let told = panic::catch_unwind(|| story(&guest));
     let left = if told.is_ok() { guest.await_nothing() } else { Vec::new() };
     guest.clear();
@@ -54,6 +62,16 @@ pub fn claim(name: &str, story: fn(&Guest)) {
     }
     assert!(left.is_empty(), "{name} leaves behind: {left:?}");
 }
+
+/// What LXC needs of its users: ranges of ids in a file of theirs, and a home through which container root may pass.
+const FOR_LXC: &str = "for user in ana ben; do
+    home=/home/$user
+    mkdir -p $home/.config/lxc
+    sed -n \"s/^$user:\\([0-9]*\\):\\([0-9]*\\)/lxc.idmap = u 0 \\1 \\2\\nlxc.idmap = g 0 \\1 \\2\\nlxc.net.0.type = empty/p\" \\
+        /etc/subuid >$home/.config/lxc/default.conf
+    chown -R $user: $home/.config
+    chmod 711 $home
+done";
 
 /// The host that a claim is about, as its administrator sees it.
 #[derive(Debug)]
@@ -121,16 +139,32 @@ impl Guest {
 
     /// Runs a shell's script as a user.
     pub fn run(&self, from: From, user: &str, script: &str) -> Said {
-        let prefix = self.file("prefix").display().to_string();
-        let whole = format!("export PATH={prefix}/bin:$PATH; cd /home/{user}; export HOME=$PWD; {script}");
+        let whole = format!("{}cd /home/{user}; export HOME=$PWD; {script}", self.path());
         let mut command = from.command(user);
         said(command.arg(whole), script)
     }
 
     /// Runs a shell's script as root, with Bryo in its `PATH`.
     pub fn root(&self, script: &str) -> Said {
-        let whole = format!("export PATH={}/bin:$PATH; {script}", self.file("prefix").display());
+        let whole = format!("{}{script}", self.path());
         said(Command::new("sh").args(["-c", &whole]), script)
+    }
+
+    /// Has a shell find the subject first, and behind it where `lxc-attach` looks for the container's programs too.
+    fn path(&self) -> String {
+        let path = "$PATH:/sbin:/bin; ";
+        match subject() {
+            Subject::Bryo => format!("export PATH={}/bin:{path}", self.file("prefix").display()),
+            Subject::Lxc => format!("export PATH={path}"),
+        }
+    }
+
+    /// Returns the name of the scope in which the container `web` is.
+    pub fn scope(&self) -> &'static str {
+        match subject() {
+            Subject::Bryo => "bryo-web.scope",
+            Subject::Lxc => "lxc-web-0.scope",
+        }
     }
 
     /// Returns the path of what the suite was given.
@@ -171,9 +205,20 @@ impl Guest {
 
     /// Returns the script that makes and starts the container `web` of the busybox root file system.
     pub fn making_web(&self, keys: &[&str]) -> String {
-        let archive = self.file("busybox.tar.zst");
         let defines: String = keys.iter().map(|key| format!(" --define '{key}'")).collect();
-        format!("bryo create --quiet web {} && bryo start web --net loopback{defines}", archive.display())
+        let file = |name| self.file(name).display().to_string();
+        match subject() {
+            Subject::Bryo => {
+                let archive = file("busybox.tar.zst");
+                format!("bryo create --quiet web {archive} && bryo start web --net loopback{defines}")
+            }
+            Subject::Lxc => {
+                let (meta, archive) = (file("busybox-meta.tar.xz"), file("busybox.tar.xz"));
+                format!(
+                    "lxc-create -n web -t local -- -m {meta} -f {archive} >/dev/null && lxc-start -n web{defines}"
+                )
+            }
+        }
     }
 
     /// Returns the directories of the cgroups of containers, of their monitors and of scopes.
@@ -220,7 +265,7 @@ impl Guest {
         kill(&monitors());
         for user in ["ana", "ben"] {
             if Path::new("/home").join(user).join(".local/share/lxc/web").exists() {
-                let _told_by_the_next = self.run(From::Plain, user, "bryo destroy -f web");
+                let _told_by_the_next = self.run(From::Plain, user, "lxc-destroy -n web -f");
             }
         }
     }
@@ -238,6 +283,24 @@ pub fn await_that(mut is_so: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Returns the text of a file of the kernel's.
+///
+/// # Panics
+/// It cannot be read.
+pub fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()))
+}
+
+/// Returns the number behind a name in such a file.
+///
+/// # Panics
+/// There is none.
+pub fn field(file: &Path, name: &str) -> u64 {
+    let text = read(file);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("{} has no number {name}: {text}", file.display()))
 }
 
 fn kill(pids: &[i32]) {
@@ -324,7 +387,11 @@ fn monitors() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let monitor = |entry: fs::DirEntry| {
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-        (name.trim_end() == "bryo-monitor").then(|| entry.file_name().to_str()?.parse().ok())?
+        let ours = match subject() {
+            Subject::Bryo => "bryo-monitor",
+            Subject::Lxc => "lxc-start",
+        };
+        (name.trim_end() == ours).then(|| entry.file_name().to_str()?.parse().ok())?
     };
     entries.flatten().filter_map(monitor).collect()
 }

@@ -14,7 +14,7 @@ use crate::build::{ATTACKER, PROGRAMS, Place, Speed};
 use crate::shell::{has, is_root, program, read};
 
 /// The lxc tools whose names Bryo answers to.
-const LXC_NAMES: [&str; 14] = [
+pub(crate) const LXC_NAMES: [&str; 14] = [
     "lxc-create",
     "lxc-start",
     "lxc-stop",

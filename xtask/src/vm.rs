@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ::tests::subject::Subject;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
@@ -50,6 +51,9 @@ pub(crate) enum Vm {
         /// Run all suites.
         #[arg(long)]
         all: bool,
+        /// Test the guest's own LXC, as far as the claims are about both.
+        #[arg(long)]
+        lxc: bool,
         /// Run the claims alone that have this in their names.
         #[arg(long, value_name = "PART")]
         only: Option<String>,
@@ -83,16 +87,18 @@ pub(crate) fn run(task: &Vm) -> Result<ExitCode> {
             let status = machine.run(user, share.is_some(), &quoted(command))?;
             Ok(ExitCode::from(status))
         }
-        Vm::Test { suite, all, only, quick } => {
+        Vm::Test { suite, all, lxc, only, quick } => {
+            let subject = if *lxc { Subject::Lxc } else { Subject::Bryo };
             let speed = if *quick { Speed::Quick } else { Speed::Shipped };
             let is_meant = |known: &&suites::Suite| match suite {
                 Some(name) => name == known.name,
                 None => *all || known.is_usual,
             };
-            let suites: Vec<_> = suites::ALL.iter().filter(is_meant).collect();
+            let suites: Vec<_> =
+                suites::ALL.iter().filter(is_meant).filter(|suite| !lxc || suite.is_for_lxc).collect();
             let names = suites::ALL.each_ref().map(|suite| suite.name);
             ensure!(!suites.is_empty(), "the suites are {}", names.join(", "));
-            let well = suites::run(&guest, &suites, only.as_deref(), speed)?;
+            let well = suites::run(&guest, &suites, subject, only.as_deref(), speed)?;
             Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

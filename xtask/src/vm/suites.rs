@@ -1,14 +1,16 @@
 //! The suites that run in the guest: built outside, where that is fast, and carried in by a shared directory.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tests::subject::Subject;
 
 use super::machine::{Machine, Start};
 use crate::build::{PROGRAMS, Place, Speed};
-use crate::install::HELPERS;
+use crate::install::{HELPERS, Helper, LXC_NAMES};
 use crate::shell::{cargo, read, root, step, target};
 
 /// A suite whose claims are about the guest.
@@ -19,29 +21,42 @@ pub(super) struct Suite {
     pub(super) is_usual: bool,
     /// It starts Debian's own systemd in a container.
     needs_debian: bool,
+    /// Its claims can be tried on LXC, too.
+    pub(super) is_for_lxc: bool,
 }
 
 /// All of them.
-pub(super) const ALL: [Suite; 4] = [
-    Suite { name: "systemd", is_usual: true, needs_debian: false },
-    Suite { name: "systemd_without_bus", is_usual: false, needs_debian: false },
-    Suite { name: "systemd_inside", is_usual: false, needs_debian: true },
-    Suite { name: "apparmor", is_usual: false, needs_debian: true },
+pub(super) const ALL: [Suite; 5] = [
+    Suite { name: "systemd", is_usual: true, needs_debian: false, is_for_lxc: true },
+    Suite { name: "systemd_limits", is_usual: false, needs_debian: false, is_for_lxc: true },
+    Suite { name: "systemd_without_bus", is_usual: false, needs_debian: false, is_for_lxc: false },
+    Suite { name: "systemd_inside", is_usual: false, needs_debian: true, is_for_lxc: false },
+    Suite { name: "apparmor", is_usual: false, needs_debian: true, is_for_lxc: false },
 ];
 
 /// Runs suites in the guest, and tells whether nothing failed. What libtest prints there is printed here.
 ///
 /// # Errors
 /// Something cannot be built, or the guest cannot be run.
-pub(super) fn run(guest: &Path, suites: &[&Suite], only: Option<&str>, speed: Speed) -> Result<bool> {
+pub(super) fn run(
+    guest: &Path,
+    suites: &[&Suite],
+    subject: Subject,
+    only: Option<&str>,
+    speed: Speed,
+) -> Result<bool> {
     let stage = target().join("vm-stage");
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
     }
-    programs(&stage, speed)?;
+    if subject == Subject::Bryo {
+        programs(&stage, speed)?;
+    }
     let give = |archive: &str| copy(&tests::rootfs::cache().join(archive), &stage.join(archive));
     tests::rootfs::busybox()?;
-    give("busybox.tar.zst")?;
+    for archive in ["busybox.tar.zst", "busybox.tar.xz", "busybox-meta.tar.xz"] {
+        give(archive)?;
+    }
     for profile in ["bryo", "bryo-container"] {
         copy(&root().join("config/share/apparmor").join(profile), &stage.join("apparmor").join(profile))?;
     }
@@ -55,7 +70,9 @@ pub(super) fn run(guest: &Path, suites: &[&Suite], only: Option<&str>, speed: Sp
         }
         copy(&built(suite.name)?, &stage.join("suite"))?;
         println!("     Running tests/{}.rs (in the virtual machine)", suite.name);
-        well &= Machine::start(guest, Start::Saved, Some(&stage))?.run("root", true, &script(only))? == 0;
+        well &=
+            Machine::start(guest, Start::Saved, Some(&stage))?.run("root", true, &script(subject, only))?
+                == 0;
     }
     Ok(well)
 }
@@ -69,7 +86,9 @@ fn programs(stage: &Path, speed: Speed) -> Result<()> {
         };
         copy(&program.build(speed)?, &stage.join(directory).join(program.name))?;
     }
-    Ok(())
+    let names = stage.join("prefix/bin");
+    let link = |name| symlink("bryo", names.join(name)).with_context(|| format!("linking {name}"));
+    LXC_NAMES.into_iter().try_for_each(link)
 }
 
 /// Builds a suite and returns its program.
@@ -92,15 +111,17 @@ fn built(suite: &str) -> Result<PathBuf> {
 }
 
 /// What root does in the guest: it installs the programs, and runs the suite, one claim after the other.
-fn script(only: Option<&str>) -> String {
-    let rights: String = HELPERS
-        .iter()
-        .map(|helper| format!("setcap {} prefix/libexec/bryo/{}\n", helper.capabilities, helper.name))
-        .collect();
+fn script(subject: Subject, only: Option<&str>) -> String {
+    let right =
+        |helper: &Helper| format!("setcap {} prefix/libexec/bryo/{}\n", helper.capabilities, helper.name);
+    let (rights, name): (String, _) = match subject {
+        Subject::Bryo => (HELPERS.iter().map(right).collect(), "bryo"),
+        Subject::Lxc => (String::new(), "lxc"),
+    };
     let only = only.map(|only| super::quoted(&[only.to_owned()])).unwrap_or_default();
     format!(
         "set -e\nmkdir /opt/stage\ncp -r /mnt/share/. /opt/stage\ncd /opt/stage\n{rights}\
-         BRYO_VM_STAGE=/opt/stage RUST_BACKTRACE=0 ./suite --test-threads=1 {only}"
+         BRYO_SUBJECT={name} BRYO_VM_STAGE=/opt/stage RUST_BACKTRACE=0 ./suite --test-threads=1 {only}"
     )
 }
 
