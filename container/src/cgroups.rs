@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cgroup::{Applied, BaseGroup, Entrance, Group, Host, Layout, Limit, Names, Settings, Version};
+use cgroup::{Applied, Base, BaseGroup, Entrance, Group, Host, Layout, Limit, Names, Settings, Version};
 use config::Config;
 use serde::{Deserialize, Serialize};
 use sys::process;
@@ -118,6 +118,10 @@ impl CgroupPlan {
             }
             Err(e) => {
                 self.scope = None;
+                // Who has not answered may have moved the monitor since.
+                if let Ok(layout) = Layout::of(Base::Own) {
+                    self.host = Host::probe(&layout);
+                }
                 Some(format!(
                     "the user's systemd gives no scope, so cgroups are {}: {}",
                     self.rung().word(),

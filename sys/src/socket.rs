@@ -3,6 +3,8 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -154,6 +156,23 @@ pub fn connect_at_once(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Connects to a stream socket. No longer than `patience` is waited for a listener that has as many waiting connections as it
+/// takes, and then for each thing that is sent.
+/// Source: unix(7), socket(7) on `SO_SNDTIMEO`.
+///
+/// # Errors
+/// EAGAIN when the time is over.
+pub fn connect_stream(path: &Path, patience: Duration) -> Result<OwnedFd> {
+    let socket = new(SocketType::STREAM)?;
+    let timeout = rustix::net::sockopt::Timeout::Send;
+    rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(patience))
+        .call(|| format!("setsockopt(SO_SNDTIMEO, {patience:?})"))?;
+    let call = || format!("connect({path:?})");
+    let address = SocketAddrUnix::new(path).call(call)?;
+    rustix::net::connect(&socket, &address).call(call)?;
+    Ok(socket)
+}
+
 fn connect_by(socket: OwnedFd, dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let call = || format!("connect({}, {name:?})", dir.as_raw_fd());
     let address = SocketAddrUnix::new(crate::path::of_fd(dir).join(name)).call(call)?;
@@ -227,6 +246,18 @@ mod tests {
         let (a, b) = pair().unwrap();
         send(a.as_fd(), &[0; 65], &[]).unwrap();
         assert_eq!(receive(b.as_fd(), 64).unwrap_err().errno(), Errno::EMSGSIZE);
+    }
+
+    #[test]
+    fn a_listener_that_takes_nobody_is_waited_for_no_longer_than_that() {
+        let path = std::env::temp_dir().join(format!("bryo-socket-{}", std::process::id()));
+        let listener = new(SocketType::STREAM).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let patience = Duration::from_millis(50);
+        let _waits = connect_stream(&path, patience).unwrap();
+        assert_eq!(connect_stream(&path, patience).unwrap_err().errno(), Errno::EAGAIN);
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

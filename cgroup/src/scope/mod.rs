@@ -73,14 +73,26 @@ impl From<io::Error> for ScopeError {
 /// last process. Returns what may be done in it.
 ///
 /// # Errors
-/// There is none within `patience`, and the process is where it was.
+/// There is none within `patience`. A systemd that had not answered by then may move the process still, so what was known of its
+/// cgroup is to be found out anew.
 pub fn enter(socket: &Path, name: &str, description: &str, patience: Duration) -> Result<Host, ScopeError> {
-    let unit = ask(socket, name, description, patience)?;
-    let layout = Layout::of(Base::Own).map_err(|e| ScopeError::Useless(e.to_string()))?;
-    let mut host = Host::probe(&layout);
+    let units = unit_names(name);
+    let asked = ask(socket, &units, description, patience);
+    let found = Layout::of(Base::Own)
+        .map_err(|e| ScopeError::Useless(e.to_string()))
+        .and_then(|layout| inside(Host::probe(&layout), &units));
+    match (asked, found) {
+        // One that has not answered may have done it all the same.
+        (_, Ok(host)) => Ok(host),
+        (Err(e), Err(_)) | (Ok(()), Err(e)) => Err(e),
+    }
+}
+
+/// Tells what may be done in the scope, if the process is in it.
+fn inside(mut host: Host, units: &[String]) -> Result<Host, ScopeError> {
     host.is_scope = true;
     match host.accesses.iter().find(|access| access.version == Version::V2) {
-        Some(access) if !access.dir.ends_with(&unit) => {
+        Some(access) if !units.iter().any(|unit| access.dir.ends_with(unit)) => {
             Err(ScopeError::Useless("nobody was moved".to_owned()))
         }
         Some(access) if access.is_usable() => Ok(host),
@@ -89,18 +101,22 @@ pub fn enter(socket: &Path, name: &str, description: &str, patience: Duration) -
     }
 }
 
-/// Has the calling process moved into a scope, and returns its name. Whoever else has the name keeps it: the pid is then
-/// added.
-fn ask(socket: &Path, name: &str, description: &str, patience: Duration) -> Result<String, ScopeError> {
+/// Has the calling process moved into a scope of the first of these names that nobody has.
+fn ask(socket: &Path, units: &[String; 2], description: &str, patience: Duration) -> Result<(), ScopeError> {
     let mut manager = Manager::connect(socket, patience)?;
-    let name = unit_name(name);
-    let unit = format!("{name}.scope");
-    match manager.start(&unit, description) {
-        Err(ScopeError::Refused { name: error, .. }) if error.ends_with(".UnitExists") => {}
-        done => return done.map(|()| unit),
+    let [unit, otherwise] = units;
+    match manager.start(unit, description) {
+        Err(ScopeError::Refused { name: error, .. }) if error.ends_with(".UnitExists") => {
+            manager.start(otherwise, description)
+        }
+        done => done,
     }
-    let unit = format!("{name}-{}.scope", process::own_pid());
-    manager.start(&unit, description).map(|()| unit)
+}
+
+/// Returns the name of a scope, and with the pid added the one to take where somebody else has the first.
+fn unit_names(name: &str) -> [String; 2] {
+    let name = unit_name(name);
+    [format!("{name}.scope"), format!("{name}-{}.scope", process::own_pid())]
 }
 
 /// Escapes what the name of a unit may not have in it. Source: systemd.unit(5), "String Escaping for Inclusion in Unit Names".
@@ -126,15 +142,15 @@ struct Manager {
 
 impl Manager {
     fn connect(path: &Path, patience: Duration) -> Result<Self, ScopeError> {
-        let stream = UnixStream::connect(path)?;
+        let end = Instant::now() + patience;
+        let stream = UnixStream::from(socket::connect_stream(path, patience).map_err(io::Error::from)?);
         let own = sys::cred::real_uid();
         match socket::peer_uid(stream.as_fd()) {
             Ok(uid) if uid == own => {}
             Ok(uid) => return Err(ScopeError::Stranger(uid)),
             Err(e) => return Err(ScopeError::Connection(e.to_string())),
         }
-        stream.set_write_timeout(Some(patience))?;
-        let mut manager = Self { stream, end: Instant::now() + patience, serial: 0 };
+        let mut manager = Self { stream, end, serial: 0 };
         manager.greet(own.0)?;
         Ok(manager)
     }
@@ -246,8 +262,24 @@ mod tests {
         assert!(long.len() <= NAME_ROOM && long.ends_with("\\xbc") | long.ends_with("\\xc3"), "{long}");
     }
 
+    #[test]
+    fn a_process_is_in_the_scope_that_its_cgroup_tells_whoever_answered() {
+        let own = |dir: &str| {
+            let mountinfo = "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+            Host::probe(&Layout::parse(mountinfo, &format!("0::{dir}\n")))
+        };
+        let units = unit_names("bryo-web");
+        let not_moved = Err(ScopeError::Useless("nobody was moved".to_owned()));
+        assert_eq!(inside(own("/app.slice/other.service"), &units), not_moved);
+        for unit in &units {
+            // This host has none of that name.
+            let told = inside(own(&format!("/app.slice/{unit}")), &units).unwrap_err().to_string();
+            assert!(told.contains(unit) && told.contains("No such file"), "{told}");
+        }
+    }
+
     /// A listener that says what it is told to, and what it heard.
-    fn answered(said: &'static [u8]) -> (Result<String, ScopeError>, Vec<u8>) {
+    fn answered(said: &'static [u8]) -> (Result<(), ScopeError>, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("private");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -259,7 +291,7 @@ mod tests {
             let _until_it_is_closed = stream.read_to_end(&mut heard);
             heard
         });
-        let done = ask(&path, "bryo-web", "web", PATIENCE);
+        let done = ask(&path, &unit_names("bryo-web"), "web", PATIENCE);
         (done, other.join().unwrap())
     }
 
@@ -280,7 +312,8 @@ mod tests {
         let path = directory.path().join("private");
         let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let began = Instant::now();
-        assert_eq!(ask(&path, "bryo-web", "web", Duration::from_millis(100)), Err(ScopeError::Silent));
+        let said = ask(&path, &unit_names("bryo-web"), "web", Duration::from_millis(100));
+        assert_eq!(said, Err(ScopeError::Silent));
         assert!(began.elapsed() < PATIENCE / 2);
     }
 
@@ -290,7 +323,7 @@ mod tests {
         assert_eq!(done, Err(ScopeError::Connection("REJECTED EXTERNAL".to_owned())));
         let (done, _) = answered(b"OK 0123\r\nthis is no message of D-Bus at all");
         assert_eq!(done, Err(ScopeError::Garbled));
-        let nobody = ask(Path::new("/nonexistent/private"), "bryo-web", "web", PATIENCE);
+        let nobody = ask(Path::new("/nonexistent/private"), &unit_names("bryo-web"), "web", PATIENCE);
         assert!(matches!(nobody, Err(ScopeError::Connection(_))), "{nobody:?}");
     }
 }
