@@ -1,11 +1,12 @@
 //! Containers on a host with AppArmor: in the virtual machine.
 
-use tests::vm::Guest;
+use tests::vm::{From, Guest};
 
 tests::claims_of_a_modern_host! {
     a_profile_that_root_has_loaded_confines_what_runs_in_the_container_and_what_attaches;
     the_shipped_profile_stands_for_a_generated_one_once_it_is_loaded;
     a_profile_that_is_not_loaded_fails_the_start_with_what_loads_it;
+    under_a_callers_profile_no_new_privs_keeps_every_other_away_which_a_named_one_says;
     a_systemd_inside_boots_to_running_under_the_shipped_profile;
     the_shipped_profile_refuses_what_commands_the_machine_and_lets_containers_be_inside;
     the_programs_and_their_containers_run_under_the_profile_that_allows_user_namespaces;
@@ -52,6 +53,40 @@ fn a_profile_that_is_not_loaded_fails_the_start_with_what_loads_it(guest: &Guest
         .fails()
         .tells("no profile bryo-container is loaded")
         .tells("apparmor_parser --replace");
+}
+
+/// A profile that allows all, and confines all the same as far as no_new_privs goes.
+const CALLERS: &str = "abi <abi/4.0>,
+profile claim-caller flags=(attach_disconnected, mediate_deleted) {
+  file, capability, network, unix, dbus, mount, remount, umount, pivot_root, signal, ptrace, userns, change_profile,
+}";
+
+fn under_a_callers_profile_no_new_privs_keeps_every_other_away_which_a_named_one_says(guest: &Guest) {
+    loads(guest);
+    guest
+        .root(&format!("echo '{CALLERS}' >/run/claim-caller; apparmor_parser --replace /run/claim-caller"))
+        .succeeds();
+    guest.start_web(&[]).succeeds();
+    let starts = |keys: &str| {
+        let start = format!(
+            "bryo start web --net loopback {keys} && bryo exec web -- cat /proc/1/attr/apparmor/current"
+        );
+        guest.run(
+            From::Plain,
+            "ana",
+            &format!("bryo stop -k web; aa-exec -p claim-caller -- sh -c '{start}'"),
+        )
+    };
+    starts("--define lxc.apparmor.profile=generated").succeeds().says("bryo-container (enforce)");
+    let nobody_gains = "--define lxc.no_new_privs=1 --define lxc.apparmor.profile";
+    for tried in ["generated", "unconfined"] {
+        starts(&format!("{nobody_gains}={tried}")).succeeds().says("claim-caller (enforce)");
+    }
+    starts(&format!("{nobody_gains}=bryo-container"))
+        .fails()
+        .tells("under no_new_privs nobody leaves a profile");
+    guest.root("apparmor_parser --remove /run/claim-caller; rm /run/claim-caller").succeeds();
+    unloads(guest);
 }
 
 fn a_systemd_inside_boots_to_running_under_the_shipped_profile(guest: &Guest) {

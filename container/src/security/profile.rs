@@ -82,8 +82,27 @@ impl Profile {
                     self.name
                 ),
             )),
-            done => done.doing_with(|| format!("lxc.apparmor.profile = {}", self.name)),
+            done => done
+                .map_err(|e| {
+                    let why = why_not(e.errno());
+                    Error::from(e).because(why)
+                })
+                .doing_with(|| format!("lxc.apparmor.profile = {}", self.name)),
         }
+    }
+}
+
+/// Says what is behind a refusal, and what to do about it. Source: the kernel's security/apparmor/domain.c, `aa_change_profile`.
+fn why_not(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EPERM => {
+            "; under no_new_privs nobody leaves a profile that confines him: write unchanged, or do without lxc.no_new_privs"
+        }
+        Errno::EACCES => {
+            "; the profile of who starts the container allows no change to this one: write unchanged, or have root add a \
+             change_profile rule"
+        }
+        _ => "",
     }
 }
 
