@@ -162,6 +162,27 @@ fn the_later_of_two_entries_counts() {
     assert_eq!(fs::metadata(scratch.root().join("d")).unwrap().mode() & 0o7777, 0o700);
 }
 
+/// Of two of one name the later counts, also for links to it that come between others.
+#[test]
+fn many_small_files_come_out_as_if_each_was_made_after_the_other() {
+    let scratch = Scratch::new();
+    let mut archive = Archive::new().dir("d");
+    for number in 0..300 {
+        let (name, link) = (format!("d/{number}"), format!("d/link-{number}"));
+        archive = archive.file(&name, "old").file(&name, &format!("new {number}")).hard_link(&link, &name);
+        archive = archive.file(&format!("other-{number}/below/file"), "x");
+    }
+    let report = scratch.unpack_as("unpack", &archive.end(), &[]).report();
+    assert_eq!(report["entries"], 1 + 300 * 4);
+    for number in 0..300 {
+        let path = |name: &str| scratch.root().join("d").join(name);
+        let (file, link) = (path(&number.to_string()), path(&format!("link-{number}")));
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("new {number}"));
+        assert_eq!(fs::metadata(&file).unwrap().ino(), fs::metadata(link).unwrap().ino());
+        assert_eq!(fs::read(scratch.root().join(format!("other-{number}/below/file"))).unwrap(), b"x");
+    }
+}
+
 #[test]
 fn missing_directories_are_made_and_dev_can_be_left_out() {
     let scratch = Scratch::new();

@@ -29,6 +29,20 @@ fn harmless_as_a_layer(archive: &[u8]) {
     }
 }
 
+/// However much is buffered between.
+#[test]
+fn a_path_through_a_file_is_refused_however_many_came_before() {
+    for before in [0, 1, 40, 200] {
+        let scratch = Scratch::new();
+        let mut archive = Archive::new();
+        for number in 0..before {
+            archive = archive.file(&format!("{number}"), "x");
+        }
+        let unpacked = scratch.unpack(&archive.file("a", "x").file("a/b", "x").end());
+        unpacked.assert_refused(&["a/b", "is a symbolic link or a file"]);
+    }
+}
+
 #[test]
 fn a_file_is_not_written_through_a_link() {
     refused(
