@@ -324,12 +324,14 @@ impl Cgroups {
     /// Removes that cgroup, which the process is about to leave by its end. Others' processes may be in it and stay, so it is the
     /// process that is waited for where it is known.
     pub(crate) fn await_end_of_lxcfs(&self, process: Option<BorrowedFd<'_>>) {
+        // It has said that it ends. Nobody removes its cgroup who is gone before it.
+        const ENDS: Duration = Duration::from_secs(10);
         match (process, self.base.open(Path::new(LXCFS))) {
             (Some(process), _) => {
-                let _in_time = sys::event::readable(process, Some(REMOVE_PATIENCE));
+                let _in_time = sys::event::readable(process, Some(ENDS));
             }
             (None, Ok(group)) => {
-                group.wait_empty(REMOVE_PATIENCE);
+                group.wait_empty(ENDS);
             }
             (None, Err(_)) => {}
         }
