@@ -88,10 +88,15 @@ fn a_container_outlives_what_its_monitor_has_no_memory_for(lab: &Lab) {
     let process = Some("monitor".to_owned());
     let inject = Some(Injection::Fail(nix::errno::Errno::ENOMEM));
     let wanted = Wanted { errors: true, process, inject, ..Wanted::default() };
-    // How often it waits is chance, so the last points may not be reached.
-    let tally = sweep::calls(from_ref(lab), Verb::Exec, &wanted, &|_| {}).expect("the command can be traced");
-    let failures: Vec<_> = tally.failures.iter().map(ToString::to_string).collect();
-    assert!(failures.is_empty() && tally.injections > 10, "{tally}: {}", failures.join("\n"));
+    // How often it waits is chance, so of many waits that were traced few may come again; another trace has fewer.
+    let reached = (0..3).any(|_| {
+        let tally =
+            sweep::calls(from_ref(lab), Verb::Exec, &wanted, &|_| {}).expect("the command can be traced");
+        let failures: Vec<_> = tally.failures.iter().map(ToString::to_string).collect();
+        assert!(failures.is_empty(), "{tally}: {}", failures.join("\n"));
+        tally.injections > 10
+    });
+    assert!(reached, "of three traces of the command none has more than ten calls that come again");
 }
 
 /// Fails each open of a directory in turn, of `stop` and of `destroy`: whatever says that it is done has done it.

@@ -2,22 +2,17 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, IsTerminal};
-use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
-use tests::lab::SLOTS;
 use tests::subject::subject;
 use tests::{Lab, View};
 
 use crate::build::Speed;
 use crate::shell::{cargo, is_root, step};
 use crate::{install, lint, packages, vm};
-
-/// The variable by which libtest is told how many tests run at once.
-const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Whether the suites of the virtual machine are run too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,16 +125,8 @@ fn with_helpers(command: &mut Command, speed: Speed, lxc: bool) -> &mut Command 
     }
 }
 
-/// How many tests of the lab run at once for each processor. Most of their time they wait: for a boot, an address, a
-/// timeout.
-const AT_ONCE: usize = 2;
-
 fn lab_tests(suites: &[String], lxc: bool) -> Command {
     let mut command = cargo(&["test", "--package", "tests", "--no-fail-fast"]);
-    if env::var_os(THREADS).is_none() {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        command.env(THREADS, (AT_ONCE * processors).min(SLOTS).to_string());
-    }
     for suite in suites {
         command.args(["--test", suite]);
     }
