@@ -197,12 +197,40 @@ impl Waiting {
     }
 }
 
-/// Tells by gpgv's status lines whether a text has a good signature and no bad one. A good one of a key that has expired or was revoked
-/// has another word; one of a key that nobody knows says nothing.
+/// What gpgv may say of a text and its signatures, good or unknown. Anything else, such as `ERROR`, is of a text that is not what it
+/// seems. Source: GnuPG's doc/DETAILS, "Format of the --status-fd output".
+const EXPECTED: [&str; 19] = [
+    "NEWSIG",
+    "KEY_CONSIDERED",
+    "SIG_ID",
+    "GOODSIG",
+    "VALIDSIG",
+    "ERRSIG",
+    "NO_PUBKEY",
+    "EXPSIG",
+    "EXPKEYSIG",
+    "REVKEYSIG",
+    "KEYEXPIRED",
+    "SIGEXPIRED",
+    "KEYREVOKED",
+    "PLAINTEXT",
+    "PLAINTEXT_LENGTH",
+    "NOTATION_NAME",
+    "NOTATION_FLAGS",
+    "NOTATION_DATA",
+    "POLICY_URL",
+];
+
+/// Tells by gpgv's status lines whether a text has a good signature and no bad one, and nothing else is wrong. A good one of a key that
+/// has expired or was revoked has another word; one of a key that nobody knows says nothing.
 fn is_good(status: &str) -> bool {
     let words = status.lines().filter_map(|line| line.strip_prefix(STATUS)?.split(' ').next());
     let words: Vec<&str> = words.collect();
-    words.contains(&"GOODSIG") && words.contains(&"VALIDSIG") && !words.contains(&"BADSIG")
+    let has_one = |word| words.iter().filter(|other| **other == word).count() <= 1;
+    words.contains(&"GOODSIG")
+        && words.contains(&"VALIDSIG")
+        && words.iter().all(|word| EXPECTED.contains(word))
+        && has_one("PLAINTEXT")
 }
 
 /// Tells whether a text is one with its signature inside, and nothing else.
@@ -277,6 +305,7 @@ mod tests {
             |lines: &[&str]| lines.iter().map(|line| format!("{STATUS}{line}\n")).collect::<String>();
         let (good, valid) = ("GOODSIG 5C ana", "VALIDSIG 5C 2026-11-26");
         assert!(is_good(&status(&["NEWSIG", good, valid])));
+        assert!(is_good(&status(&["PLAINTEXT 74 0 ", "NEWSIG", good, valid])));
         assert!(is_good(&status(&["NEWSIG", "ERRSIG 7D 1 8 00", "NO_PUBKEY 7D", "NEWSIG", good, valid])));
         for lines in [
             &[][..],
@@ -286,6 +315,12 @@ mod tests {
             &["REVKEYSIG 5C ana", valid],
             &["ERRSIG 7D 1 8 00", "NO_PUBKEY 7D"],
             &[good, valid, "BADSIG 7D ben"],
+            // A whole message about nothing, in the place of the signature.
+            &["PLAINTEXT 74 0 ", "ERROR proc_pkt.plaintext 89_BAD_DATA", "NEWSIG", good, valid],
+            &["PLAINTEXT 74 0 ", "PLAINTEXT 62 0 ", good, valid],
+            &[good, valid, "FAILURE gpgv-exit 1"],
+            &[good, valid, "NODATA 1"],
+            &[good, valid, "UNEXPECTED 0"],
             &["NOTATION_DATA GOODSIG", valid],
         ] {
             assert!(!is_good(&status(lines)), "{lines:?}");

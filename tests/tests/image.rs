@@ -615,6 +615,13 @@ fn an_index_may_have_its_signature_inside(lab: &Lab) {
     refused("sed -i '/BEGIN PGP SIGNED/i x' images.sjson", around);
     refused("sed -i '/^Hash/a X: {}' images.sjson", bad);
     refused("sed -i '/END PGP/d' images.sjson", around);
+    // In the place of the signature a whole message of the key's about nothing: gpgv gives out the text, and calls the message good.
+    gpg(ana, ": >empty; gpg --local-user images@example.org --output empty.gpg --sign empty");
+    refused(
+        "(sed -n '1,/^$/p' kept/images.sjson; cat kept/images.json; printf '\\n-----BEGIN PGP SIGNATURE-----\\n\\n'
+        base64 ~/empty.gpg; echo -----END PGP SIGNATURE-----) >images.sjson",
+        bad,
+    );
     ana.sh("cd www/streams/v1; cp kept/*.json .").succeeds();
     signed_by("other");
     ana.sh("cd www/streams/v1; cp kept/index.sjson .").succeeds();
