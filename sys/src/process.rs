@@ -170,11 +170,21 @@ pub fn is_before_exec(pid: i32) -> Option<bool> {
     stat_field(pid, 9).map(|flags| flags & PF_FORKNOEXEC != 0)
 }
 
-/// Tells whether a process has begun to end: it runs nothing any more, and waits for what ends with it. Source: proc_pid_stat(5), field 9,
-/// and the kernel's include/linux/sched.h.
+/// Tells whether a process has begun to end: no thread of it runs anything any more, and it waits for what ends with it. The first
+/// thread alone does not tell: it may have ended, and others go on. Source: proc_pid_stat(5), field 9, and the kernel's
+/// include/linux/sched.h.
 pub fn is_ending(pid: i32) -> bool {
     const PF_EXITING: u64 = 4;
-    stat_field(pid, 9).is_some_and(|flags| flags & PF_EXITING != 0)
+    let ends = |flags: u64| flags & PF_EXITING != 0;
+    if !stat_field(pid, 9).is_some_and(ends) {
+        return false;
+    }
+    // A thread that is gone meanwhile has ended.
+    let goes_on = |task: std::fs::DirEntry| {
+        let flags = stat_field(format_args!("{pid}/task/{}", task.file_name().display()), 9);
+        flags.is_some_and(|flags| !ends(flags))
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| !tasks.flatten().any(goes_on))
 }
 
 /// Returns when a process started, in clock ticks since boot. Source: proc_pid_stat(5), field 22.
@@ -209,9 +219,9 @@ pub fn init_of_space(space: BorrowedFd<'_>) -> Option<i32> {
     (pid > 0).then_some(pid)
 }
 
-/// Returns a field of /proc/PID/stat after the second, as the manual page counts them.
-fn stat_field(pid: i32, number: usize) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// Returns a field of /proc/TASK/stat after the second, as the manual page counts them. A task is a process, or below it a thread.
+fn stat_field(task: impl std::fmt::Display, number: usize) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).ok()?;
     // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
@@ -606,6 +616,7 @@ pub fn own_pid() -> i32 {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -613,6 +624,47 @@ mod tests {
     fn a_process_has_a_start_time_and_a_dead_one_has_none() {
         assert!(start_time(own_pid()).is_some_and(|time| time > 0));
         assert_eq!(start_time(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_ends_only_when_no_thread_of_it_goes_on() {
+        let step = "process::tests::the_first_thread_ends_and_another_goes_on";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", step]).env("RUST_TEST_THREADS", "2");
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let within = |what: &str, is_so: &dyn Fn() -> bool| {
+            let until = Instant::now() + Duration::from_secs(30);
+            while !is_so() {
+                assert!(Instant::now() < until, "{what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        assert!(!is_ending(pid));
+        within("the first thread ends", &|| state_of(pid) == Some('Z'));
+        let others = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+        let is_ending_then = is_ending(pid);
+        child.kill().unwrap();
+        within("the killed process ends", &|| is_ending(pid));
+        child.wait().unwrap();
+        assert!(others > 1 && !is_ending_then, "{others} threads");
+        assert!(!is_ending(pid), "it is gone");
+    }
+
+    #[test]
+    #[ignore = "a step of a_process_ends_only_when_no_thread_of_it_goes_on"]
+    fn the_first_thread_ends_and_another_goes_on() {
+        extern "C" fn end_thread(_signal: libc::c_int) {
+            // SAFETY: exit(2) ends the calling thread alone; it takes a number and does not return.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        let pid = own_pid();
+        // SAFETY: the handler calls nothing but a system call, and the signal is sent to a thread of this process.
+        unsafe {
+            libc::signal(libc::SIGUSR1, end_thread as *const () as libc::sighandler_t);
+            libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGUSR1);
+        }
+        std::thread::sleep(Duration::from_secs(60));
     }
 
     #[test]
