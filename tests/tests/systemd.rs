@@ -16,7 +16,7 @@ tests::claims_of_a_modern_host! {
     a_killed_monitor_leaves_nothing_after_the_next_command_where_the_container_made_cgroups, not lxc "the payload's cgroup stays";
     a_frozen_container_is_frozen_until_it_is_thawed;
     another_session_of_the_user_runs_commands_inside, not lxc "attached programs are in a cgroup /.lxc inside";
-    a_reboot_keeps_the_scope, not lxc "the claim finds init in the payload's own cgroup, where it is not";
+    a_reboot_keeps_the_scope;
     what_shows_a_container_its_limits_has_a_scope_of_its_own, not lxc "lxcfs is a service of root's";
     the_monitor_goes_to_a_leaf_of_the_scope_and_its_caller_stays, not lxc "its monitor is another program";
     all_that_runs_in_a_container_ends_when_it_is_killed, not lxc "the claim counts in the payload's own cgroup, where attached programs are not";
