@@ -22,6 +22,7 @@ const KEYS: [&str; 9] = [
 ];
 const DROP: &str = "lxc.cap.drop";
 const KEEP: &str = "lxc.cap.keep";
+const NET: &str = "lxc.net.";
 
 /// The limits of a configuration: each key with its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,13 +52,23 @@ impl Limits {
 
     /// Tells whether a line would set one of them anew, or take it back. More may be dropped.
     pub(super) fn forbid(&self, key: &str, value: &str) -> bool {
-        let has = |wanted: &str| self.0.iter().any(|(key, _)| key == wanted);
-        let is_below = |known: &str| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
-        match key {
+        let key = one_name(key);
+        let has = |wanted: &str| self.0.iter().any(|(known, _)| one_name(known) == wanted);
+        let is_below =
+            |known: &str| one_name(known).strip_prefix(&key).is_some_and(|rest| rest.starts_with('.'));
+        match key.as_str() {
             DROP => has(KEEP) || has(DROP) && value.is_empty(),
             KEEP => has(KEEP) || has(DROP),
-            _ => has(key) || self.0.iter().any(|(known, _)| is_below(known)),
+            _ if key.starts_with(NET) && self.has_no_network() => true,
+            _ => has(&key) || self.0.iter().any(|(known, _)| is_below(known)),
         }
+    }
+
+    /// Tells whether a container is to have no network: each of its devices is none, and any other would be one.
+    fn has_no_network(&self) -> bool {
+        let mut types =
+            self.0.iter().filter(|(key, _)| key.starts_with(NET) && key.ends_with(".type")).peekable();
+        types.peek().is_some() && types.all(|(_, values)| values.iter().all(|value| value == "empty"))
     }
 
     /// Writes those again that an include has taken back.
@@ -95,6 +106,34 @@ pub(super) fn is_place(key: &str) -> bool {
     key == "lxc.cgroup.relative" || key.starts_with("lxc.cgroup.dir")
 }
 
+/// Files of cgroups by which the kernel sets the same limit. Sources: the kernel's cgroup-v2.rst, sched-bwc.rst and bfq-iosched.rst.
+const ALIASES: [(&str, &[&str]); 8] = [
+    ("lxc.cgroup2.cpu.weight", &["lxc.cgroup2.cpu.weight.nice", "lxc.cgroup2.cpu.idle"]),
+    ("lxc.cgroup2.cpu.max", &["lxc.cgroup2.cpu.max.burst"]),
+    ("lxc.cgroup2.io.weight", &["lxc.cgroup2.io.bfq.weight"]),
+    ("lxc.cgroup.cpu.shares", &["lxc.cgroup.cpu.idle"]),
+    ("lxc.cgroup.cpu.cfs_quota_us", &["lxc.cgroup.cpu.cfs_period_us", "lxc.cgroup.cpu.cfs_burst_us"]),
+    ("lxc.cgroup.cpu.rt_runtime_us", &["lxc.cgroup.cpu.rt_period_us"]),
+    ("lxc.cgroup.blkio.weight", &["lxc.cgroup.blkio.bfq.weight"]),
+    ("lxc.cgroup.blkio.weight_device", &["lxc.cgroup.blkio.bfq.weight_device"]),
+];
+
+/// Returns one name for all keys that set the same: a dot of a kernel parameter may be a slash, the number of a device may begin with zeros,
+/// and a limit of a cgroup may have several files.
+fn one_name(key: &str) -> String {
+    if key.starts_with("lxc.sysctl.") {
+        return key.replace('/', ".");
+    }
+    if let Some(rest) = key.strip_prefix(NET) {
+        let (number, part) = rest.split_once('.').unwrap_or((rest, ""));
+        let number = number.parse::<u32>().map_or(number.to_owned(), |number| number.to_string());
+        let dot = if part.is_empty() { "" } else { "." };
+        return format!("{NET}{number}{dot}{part}");
+    }
+    let alias = ALIASES.iter().find(|(_, others)| others.contains(&key));
+    alias.map_or(key, |(name, _)| name).to_owned()
+}
+
 fn values(config: &config::Config, key: &str) -> Vec<String> {
     let shown = config.get(key).unwrap_or_default();
     shown.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
@@ -109,7 +148,12 @@ lxc.cap.drop = net_raw sys_time
 lxc.cap.drop = syslog
 lxc.prlimit.nofile = 100
 lxc.cgroup2.memory.max = 1G
+lxc.cgroup2.cpu.weight = 10
+lxc.cgroup2.cpu.max = 1000 10000
+lxc.cgroup.cpu.cfs_quota_us = 1000
 lxc.cgroup2.devices.deny = a
+lxc.sysctl.net.ipv4.ip_forward = 0
+lxc.sysctl.net/core/somaxconn = 9
 lxc.no_new_privs = 1
 lxc.net.0.type = veth
 lxc.net.0.link = lxcbr0
@@ -131,6 +175,15 @@ lxc.uts.name = web
             ("lxc.no_new_privs", "0"),
             ("lxc.net.0.link", "other"),
             ("lxc.net.0", ""),
+            ("lxc.net.00.link", "other"),
+            ("lxc.net.000", ""),
+            ("lxc.cgroup2.cpu.weight.nice", "-20"),
+            ("lxc.cgroup2.cpu.idle", "0"),
+            ("lxc.cgroup2.cpu.max.burst", "1000"),
+            ("lxc.cgroup.cpu.cfs_period_us", "1000"),
+            ("lxc.sysctl.net/ipv4/ip_forward", "1"),
+            ("lxc.sysctl.net.ipv4/ip_forward", "1"),
+            ("lxc.sysctl.net.core.somaxconn", "99"),
         ] {
             assert!(limits.forbid(key, value), "{key} = {value}");
         }
@@ -140,11 +193,25 @@ lxc.uts.name = web
             ("lxc.cgroup2.memory.high", "1M"),
             ("lxc.cgroup2.devices.deny", "a"),
             ("lxc.net.1.type", "veth"),
+            ("lxc.net.0.mtu", "1400"),
+            ("lxc.cgroup.cpu.idle", "0"),
+            ("lxc.sysctl.net.ipv4.ip_nonlocal_bind", "1"),
             ("lxc.uts.name", "db"),
         ] {
             assert!(!limits.forbid(key, value), "{key} = {value}");
         }
         assert!(Limits::default().0.is_empty() && !Limits::default().forbid("lxc.cap.drop", ""));
+    }
+
+    #[test]
+    fn who_has_no_network_is_given_none() {
+        let none = limits("lxc.net.0.type = empty\n");
+        for key in ["lxc.net.0.type", "lxc.net.1.type", "lxc.net.00.type", "lxc.net.1"] {
+            assert!(none.forbid(key, "veth"), "{key}");
+        }
+        let one = limits("lxc.net.0.type = empty\nlxc.net.1.type = veth\n");
+        assert!(!one.forbid("lxc.net.2.type", "veth") && one.forbid("lxc.net.0.type", "veth"));
+        assert!(!Limits::default().forbid("lxc.net.0.type", "veth"));
     }
 
     #[test]
