@@ -66,7 +66,7 @@ impl Copying<'_> {
         self.tree.make_directory(at, kept).at(at.as_path())?;
         for name in path::names(fd.as_fd()).at(at.as_path())? {
             let inside = at.join(&name).at(&at.as_path().join(&name))?;
-            if !self.excludes.leave_out(&inside) {
+            if !self.excludes.leave_out(&inside).at(inside.as_path())? {
                 self.entry(fd.as_fd(), &inside, &name).at(inside.as_path())?;
             }
         }

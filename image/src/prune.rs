@@ -21,7 +21,7 @@ pub fn prune(root: BorrowedFd<'_>, excludes: &Excludes) -> Result<u64, Error> {
         let dir = file::open_beneath(root, at, Open::Directory).at(at)?;
         for name in path::names(dir.as_fd()).at(at)? {
             let path = directory.join(&name).at(&at.join(&name))?;
-            if excludes.leave_out(&path) {
+            if excludes.leave_out(&path).at(path.as_path())? {
                 file::remove_tree(dir.as_fd(), &name).at(path.as_path())?;
                 removed += 1;
             } else if file::status_at(dir.as_fd(), &name).at(path.as_path())?.kind == Kind::Directory {

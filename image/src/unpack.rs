@@ -79,7 +79,7 @@ pub fn unpack(
         unpacking.tree.give_all_owners();
     }
     while let Some(entry) = unpacking.archive.next()? {
-        if !excludes.leave_out(&entry.path) {
+        if !excludes.leave_out(&entry.path).at(entry.path.as_path())? {
             what.check(&entry.content).at(entry.path.as_path())?;
             unpacking.add(&entry).at(entry.path.as_path())?;
         }
