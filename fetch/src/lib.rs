@@ -489,21 +489,23 @@ impl Client {
         let failed =
             |why| FetchError::Signature { server: self.server().to_string(), path: path.to_owned(), why };
         for ending in ENDINGS {
-            if let Some(signature) = self.manifest(&format!("{path}.{ending}"), "*/*", MAX_SIGNATURE)? {
+            let signature = self.manifest(&format!("{path}.{ending}"), "*/*", MAX_SIGNATURE);
+            if let Some(signature) = forbidden_is_missing(signature)? {
                 return keys.check(text, &signature).map(|()| Some(text.clone())).map_err(failed);
             }
         }
         Err(failed(BadSignature::None))
     }
 
-    /// The same of a text of simplestreams, which may have its signature inside: then it has a name of its own.
+    /// The same of a text of simplestreams, which may have its signature inside: then it has a name of its own. Where it is not there, the
+    /// plain text needs a signature beside it.
     fn believed_of_streams(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let (Some(keys), Some(stem)) = (self.keys(), path.strip_suffix(PLAIN).or(path.strip_suffix(SIGNED)))
         else {
             return self.believed(path);
         };
         let signed = format!("{stem}{SIGNED}");
-        match self.text(&signed)? {
+        match forbidden_is_missing(self.text(&signed))? {
             Some(text) => keys.signed(&text).map(Some).map_err(|why| {
                 let server = self.server().to_string();
                 FetchError::Signature { server, path: signed, why }
@@ -535,6 +537,15 @@ impl Client {
             std::thread::sleep(wait);
             wait = (wait * 4).min(WAIT * 64);
         }
+    }
+}
+
+/// Takes what is forbidden (403) for what is not there, as stores of objects answer who may not list them. For signatures alone: without
+/// one nothing is believed, so nobody gains by the answer.
+fn forbidden_is_missing(answer: Result<Option<Vec<u8>>>) -> Result<Option<Vec<u8>>> {
+    match answer {
+        Err(FetchError::Http(HttpError::Status { status: 403, .. })) => Ok(None),
+        answer => answer,
     }
 }
 

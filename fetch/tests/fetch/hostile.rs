@@ -196,3 +196,25 @@ fn what_is_no_index_is_said_to_be_none() {
     let none = Server::new();
     scratch.pull(&none.url(), "debian/13/amd64").assert_refused(&["is no image server"]);
 }
+
+/// Stores of objects answer so for what is not there, where nobody may list them.
+#[test]
+fn what_is_forbidden_counts_as_missing_where_a_signature_is_asked_for_all_the_same() {
+    let (server, image, scratch) = streams();
+    for path in ["index.sjson", "index.json.asc", "index.json.gpg", "index.json.sig"] {
+        server.has(&format!("streams/v1/{path}"), Answer::Status(403));
+    }
+    let keyring = scratch.store().with_extension("gpg");
+    std::fs::write(&keyring, "").unwrap();
+    let pull = || {
+        let output =
+            scratch.pulling(&server.url(), "debian/13/amd64").arg("--keyring").arg(&keyring).output();
+        crate::run::Ended::from(output.unwrap())
+    };
+    pull().assert_refused(&["streams/v1/index.json", "it has no signature beside it"]);
+    scratch.assert_nothing_of(&image.rootfs);
+    // The text itself is no signature.
+    server.has("streams/v1/index.json", Answer::Status(403));
+    pull().assert_refused(&["streams/v1/index.json", "the server answers 403"]);
+    assert!(scratch.pull(&server.url(), "debian/13/amd64").status == Some(1));
+}
