@@ -25,14 +25,18 @@ pub const FULL_RANGE: u32 = 65_536;
 /// Chooses the map of a new container from what the host grants the caller.
 ///
 /// All of the caller's ranges are used, in order, as LXC's tools do by default for one line: the first ids of the
-/// first range are 0 and on. Without any range the caller's own id becomes root, alone.
+/// first range are 0 and on. Of them count those that exist in the user namespace of this process: inside of another one the kernel
+/// maps no others. Without any range the caller's own id becomes root, alone.
 pub fn choose(facts: &HostFacts) -> IdMap {
     if facts.id_writer == IdWriter::OwnIdOnly {
         return own_id_only(&facts.caller);
     }
     let spare = facts.free_range.into_iter().collect::<Vec<_>>();
-    let pick = |granted: &[IdRange]| extents(if granted.is_empty() { &spare } else { granted });
-    let map = IdMap { uids: pick(&facts.subuids), gids: pick(&facts.subgids) };
+    let pick = |granted: &[IdRange], mapped: &[IdRange]| {
+        extents(&common(if granted.is_empty() { &spare } else { granted }, mapped))
+    };
+    let uids = pick(&facts.subuids, &facts.mapped.uids);
+    let map = IdMap { uids, gids: pick(&facts.subgids, &facts.mapped.gids) };
     if map.uids.is_empty() || map.gids.is_empty() { own_id_only(&facts.caller) } else { map }
 }
 
@@ -83,9 +87,18 @@ pub fn is_own_id_only(map: &IdMap, caller: &Caller) -> bool {
 }
 
 /// Tells whether setgroups(2) is denied in a namespace with the map: the price of an own group without a helper
-/// (user_namespaces(7)).
+/// (user_namespaces(7)). Root pays it who is in a namespace that was made so.
 pub(crate) fn keeps_groups(map: &IdMap, caller: &Caller) -> bool {
-    is_own_id_only(map, caller) && !caller.is_root()
+    is_own_id_only(map, caller) && (!caller.is_root() || sys::cred::setgroups_is_denied())
+}
+
+/// Returns the ids of each of the first ranges that are in one of the second.
+fn common(ranges: &[IdRange], others: &[IdRange]) -> Vec<IdRange> {
+    let both = |one: &IdRange, other: &IdRange| {
+        let (start, end) = (u64::from(one.start().max(other.start())), one.end().min(other.end()));
+        IdRange::new(start, end.saturating_sub(start)).ok()
+    };
+    ranges.iter().flat_map(|one| others.iter().filter_map(move |other| both(one, other))).collect()
 }
 
 fn extents(ranges: &[IdRange]) -> Vec<IdExtent> {
@@ -404,6 +417,17 @@ mod tests {
         let map = IdMap { uids: extents(&ranges), gids: Vec::new() };
         assert_eq!(map.host_uid(NsUid(0)), Some(HostUid(200_000)));
         assert_eq!(map.host_uid(NsUid(1000)), Some(HostUid(100_000)));
+    }
+
+    #[test]
+    fn of_what_is_granted_counts_what_exists_in_the_own_namespace() {
+        let range = |start, count| IdRange::new(start, count).unwrap();
+        let whole = range(0, u32::MAX.into());
+        assert_eq!(common(&[range(100_000, 65_536)], &[whole]), [range(100_000, 65_536)]);
+        let few = [range(0, 1000), range(1500, 500)];
+        assert_eq!(common(&[range(500, 1250)], &few), [range(500, 500), range(1500, 250)]);
+        assert_eq!(common(&[range(100_000, 65_536)], &few), []);
+        assert_eq!(common(&[range(1000, 500)], &few), []);
     }
 
     fn full() -> IdMap {

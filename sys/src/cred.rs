@@ -30,6 +30,11 @@ pub fn user_name(uid: HostUid) -> Result<Option<String>> {
     Ok(found.map(|user| user.name))
 }
 
+/// Tells whether the own user namespace denies setgroups(2), as one does that an ordinary user has made alone. Source: user_namespaces(7).
+pub fn setgroups_is_denied() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|said| said.trim_ascii() == b"deny")
+}
+
 /// Becomes user `uid` and group `gid` for good, with the supplementary groups `groups` alone.
 ///
 /// `keep_groups` leaves the supplementary groups as they are, for a namespace where setgroups(2) is denied.

@@ -11,6 +11,7 @@ tests::claims! {
     a_debian_of_one_id_boots_and_installs_packages: hybrid unified, needs Bryo Debian, not cell SYSTEMD;
     ids_that_are_not_granted_are_refused_with_the_line: hybrid cell, needs Bryo;
     a_map_of_several_ranges_is_written: hybrid, needs Bryo, not cell ONE_ID;
+    root_of_a_namespace_with_one_id_does_with_it: hybrid, needs Bryo;
 }
 
 const ARCHIVE: &str = "/run/bryo-lab/rootfs/busybox.tar.zst";
@@ -53,6 +54,17 @@ fn without_any_helper_the_own_id_is_root_alone(lab: &Lab) {
     ana.bryo(["exec", "web", "--", "id", "-u"]).succeeds().stdout_is("0\n");
     ana.bryo(["stop", "-k", "web"]).succeeds();
     alone("bryo destroy web").succeeds();
+}
+
+/// Nobody has a range for it, and what root finds free on a host is not mapped there.
+fn root_of_a_namespace_with_one_id_does_with_it(lab: &Lab) {
+    let ana = lab.user("ana");
+    let script = format!(
+        "bryo create web {ARCHIVE} && bryo run ./.local/share/lxc/web/rootfs -- cat /proc/self/uid_map && bryo destroy web"
+    );
+    let ran = ana.sh(&format!("exec unshare --user --map-root-user sh -c '{script}'")).succeeds();
+    assert_eq!(ran.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "1"]);
+    ran.stderr_contains("the container has one id, yours");
 }
 
 fn ids_that_are_not_granted_are_refused_with_the_line(lab: &Lab) {

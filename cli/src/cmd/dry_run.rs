@@ -195,6 +195,7 @@ mod tests {
             subuids: vec![range],
             subgids: vec![range],
             free_range: None,
+            mapped: Default::default(),
             id_writer: IdWriter::BryoIdmap("/usr/libexec/bryo/bryo-idmap".into()),
             helpers: Helpers::default(),
             no_new_privs: false,

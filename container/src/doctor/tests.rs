@@ -34,6 +34,7 @@ fn healthy() -> Survey {
         subuids: vec![range],
         subgids: vec![range],
         free_range: None,
+        mapped: Default::default(),
         id_writer: IdWriter::BryoIdmap("/p/libexec/bryo/bryo-idmap".into()),
         helpers: Helpers {
             idmap: program("/p/libexec/bryo/bryo-idmap", BOTH),

@@ -5,7 +5,6 @@
 
 use sys::Errno;
 use sys::probe::{Answers, Question, shown};
-use types::IdRange;
 
 use super::Severity::{Costs, Stops};
 use super::Who::{Administrator, You};
@@ -338,7 +337,7 @@ fn map(survey: &Survey) -> Seen<Verdict> {
         ("/proc/self/gid_map", &survey.process.gid_map, &host.subgids),
     ];
     for (file, text, granted) in files {
-        let mapped = mapped(text.as_ref()?);
+        let mapped = crate::host::mapped(text.as_ref()?);
         let wanted = if granted.is_empty() { host.free_range.as_slice() } else { granted };
         if let Some(outside) = wanted.iter().find(|range| !policy::subid::granted(&mapped, **range)) {
             let count: u64 = mapped.iter().map(|range| u64::from(range.count())).sum();
@@ -350,14 +349,4 @@ fn map(survey: &Survey) -> Seen<Verdict> {
         }
     }
     fine("the ids that a container gets are mapped here")
-}
-
-/// Returns the ids that exist in a namespace, by its map. Source: user_namespaces(7).
-fn mapped(text: &str) -> Vec<IdRange> {
-    let range = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let (start, count) = (fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?);
-        IdRange::new(start, count).ok()
-    };
-    text.lines().filter_map(range).collect()
 }

@@ -93,6 +93,8 @@ pub struct HostFacts {
     pub subgids: Vec<IdRange>,
     /// For root without such lines: a range that nobody else has.
     pub free_range: Option<IdRange>,
+    /// Ids that exist in the user namespace of this process: all, but inside of another one.
+    pub mapped: Mapped,
     /// How a map gets written.
     pub id_writer: IdWriter,
     /// The programs that could write it.
@@ -113,6 +115,46 @@ pub struct HostFacts {
     pub lxcfs: Option<Lxcfs>,
     /// Where Bryo's own programs are.
     pub programs: Programs,
+}
+
+/// The ids of a user namespace, as numbers in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Of users.
+    pub uids: Vec<IdRange>,
+    /// Of groups.
+    pub gids: Vec<IdRange>,
+}
+
+impl Mapped {
+    /// Asks for those of this process. Where /proc does not tell, they are all.
+    fn ask() -> Self {
+        let read = |name| match std::fs::read_to_string(format!("/proc/self/{name}")) {
+            Ok(text) => mapped(&text),
+            Err(_) => all_ids(),
+        };
+        Self { uids: read("uid_map"), gids: read("gid_map") }
+    }
+}
+
+impl Default for Mapped {
+    fn default() -> Self {
+        Self { uids: all_ids(), gids: all_ids() }
+    }
+}
+
+fn all_ids() -> Vec<IdRange> {
+    IdRange::new(0, u32::MAX.into()).into_iter().collect()
+}
+
+/// Returns the ids that exist in a namespace, by its map. Source: user_namespaces(7).
+pub(crate) fn mapped(text: &str) -> Vec<IdRange> {
+    let range = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (start, count) = (fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?);
+        IdRange::new(start, count).ok()
+    };
+    text.lines().filter_map(range).collect()
 }
 
 /// A systemd of the caller's own, which gives scopes with what is delegated to it.
@@ -287,6 +329,7 @@ impl HostFacts {
             subuids: policy::subid::ranges(&subuid, &owner),
             subgids: policy::subid::ranges(&subgid, &owner),
             free_range: if caller.is_root() { free_range(&subuid, &subgid)? } else { None },
+            mapped: Mapped::ask(),
             id_writer: id_writer(&caller, &helpers, no_new_privs),
             helpers,
             no_new_privs,
