@@ -574,8 +574,14 @@ fn a_template_that_fails_leaves_nothing(lab: &Lab) {
         .exits(1)
         .stderr_contains("no mirror")
         .stderr_contains("running lxc-bad")
-        .stderr_contains("it ended with exit status 3");
+        .stderr_contains("it ended with exit status 3, and sees nothing of what is in")
+        .stderr_contains(&ana.home().display().to_string());
     ana.lxc("create", ["-n", "web", "-t", "bad"]).exits(1);
+    writes_template(&ana, "bad", "head -c 300000000 /dev/zero >$HOME/cache\n");
+    ana.bryo(["create", "web", "-t", "bad"]).exits(1).stderr_contains(&format!(
+        "in the place of {} it had 256 MB of memory, which are used up",
+        ana.home().display()
+    ));
     assert!(!ana.lxcpath().join("web").exists());
     writes_template(&ana, "bad", "echo begun >&2; sleep 86421\n");
     let mut create = ana.bryo(["create", "web", "-t", "bad"]).background();
@@ -588,14 +594,39 @@ fn a_template_that_fails_leaves_nothing(lab: &Lab) {
     assert!(!ana.lxcpath().join("web").exists());
 }
 
+/// Files of services that know their callers, on a host that may have none of those; letters; and the files of one that is somebody's in
+/// the place of home.
+const SERVICES: &str = r#"mount -t tmpfs none /mnt
+mkdir /mnt/run
+mount --rbind /run /mnt/run
+mount -t tmpfs -o mode=755 none /run
+mkdir /run/bryo-lab /run/dbus
+mount --rbind /mnt/run/bryo-lab /run/bryo-lab
+umount --lazy /mnt
+mount -t tmpfs none /var/mail
+mount -t tmpfs -o mode=755 none /srv
+for file in /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /srv/ana; do
+    echo secret >$file; chown UID $file; chmod 600 $file
+done"#;
+
+/// Has a key in the session's keyring, and becomes the command. Source: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING is 1.
+const KEY: &str = r#"my @key = ("user", "of-ana", "secret");
+syscall(KEYCTL, 1, 0) > 0 && syscall(ADD_KEY, @key, 6, -3) > 0 or die "no key: $!"; exec @ARGV"#;
+
+/// Listens under an abstract name, with System V memory and a terminal, until it is ended. Source: ipc(5), shmget(2), IPC_PRIVATE is 0.
+const OTHER: &str = r#"use Socket; $^F = 9;
+socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un("\0of-ana-$A")) && listen(S, 9) or die "no socket: $!";
+open(F, ">", shift); print F shmget(0, 4096, 0600), "\n"; close F; exec "sleep", "86422""#;
+
 /// Tries every way from a template to what is the caller's alone, and tells those that work in the new root file system.
 fn reach(ana: &User<'_>) -> String {
     let (home, uid) = (ana.home().display(), ana.account().uid);
     format!(
         r#"root=${{3#--rootfs=}}
 reached() {{ echo "$1" >>$root/reached; }}
-for file in {home}/precious {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /proc/[0-9]*/root{home}/precious; do
-    if cat "$file" >/dev/null 2>&1; then reached "$file"; fi
+for file in {home}/precious {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /var/tmp/of-ana-$A /dev/shm/of-ana-$A \
+    /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /proc/[0-9]*/root{home}/precious; do
+    if cat "$file" 2>/dev/null | grep -q .; then reached "$file"; fi
 done
 if ls /run/bryo-lab/runtime/{uid} | grep -q .; then reached runtime; fi
 for at in /proc/[0-9]*; do
@@ -604,51 +635,74 @@ for at in /proc/[0-9]*; do
 done
 if [ -n "${{SECRET+set}}$SSH_AUTH_SOCK" ]; then reached environment; fi
 if umount {home} 2>/dev/null || umount /proc 2>/dev/null; then reached umount; fi
+for file in /dev/pts/[0-9]* "$0" /srv/ana; do
+    if (: >>"$file") 2>/dev/null; then reached "$file"; fi
+done
+if find /sys/fs/cgroup -writable 2>/dev/null | grep -q .; then reached cgroup; fi
+if unshare --cgroup --mount sh -c 'mount -t cgroup2 none /mnt && find /mnt -writable' 2>/dev/null | grep -q .; then reached "new cgroup"; fi
+if ipcs -m | grep -q ' 4096 '; then reached "System V memory"; fi
+if perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, pack_sockaddr_un("\0of-ana-$A")) or exit 1'; then reached "abstract socket"; fi
+if perl -e '@key = ("user", "of-ana"); syscall(KEYCTL, 10, -3, @key, 0) > 0 or exit 1'; then reached key; fi
 echo changed >{home}/precious || true
-echo "$LANG $HOME $http_proxy"
+for node in null zero full random urandom tty; do [ -c /dev/$node ] || reached "no $node"; done
+if ! perl -MPOSIX -e 'open(P, "+<", "/dev/ptmx") or exit 1'; then reached "no terminals"; fi
+echo "$LANG $http_proxy"
 "#
     )
 }
 
 fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) {
     let ana = lab.user("ana");
-    let (uid, number) = (ana.account().uid, std::process::id());
+    let (uid, number) = (ana.account().uid, std::process::id().to_string());
+    let with_numbers = |script: &str| {
+        script
+            .replace("$A", &number)
+            .replace("KEYCTL", &libc::SYS_keyctl.to_string())
+            .replace("ADD_KEY", &libc::SYS_add_key.to_string())
+    };
+    let places = format!("/tmp/of-ana-{number} /var/tmp/of-ana-{number} /dev/shm/of-ana-{number}");
     ana.write("precious", "kept");
     ana.write(".ssh/key", "secret");
+    ana.write("other.pl", &with_numbers(OTHER));
+    ana.write("key.pl", &with_numbers(KEY));
     ana.sh(&format!(
-        "chmod 755 .; mkdir -m 700 /tmp/of-ana-{number}; echo key >/tmp/of-ana-{number}/key; \
+        "chmod 755 .; umask 077; mkdir /tmp/of-ana-{number}; echo key | tee /tmp/of-ana-{number}/key /var/tmp/of-ana-{number} >/dev/shm/of-ana-{number}; \
          echo socket >/run/bryo-lab/runtime/{uid}/bus"
     ))
     .succeeds();
-    let mut other = ana.sh("exec sleep 86422").env("SECRET", "1").background();
+    let mut other =
+        ana.sh("exec script -qc 'exec perl other.pl memory' /dev/null").env("SECRET", "1").background();
     let there = |process: &tests::Process| process.command == "sleep 86422";
     tests::within(60, "the other process runs", || ana.processes().iter().any(there));
-    writes_template(&ana, "reach", &reach(&ana).replace("$A", &number.to_string()));
-    for create in [
-        "bryo create web -t reach",
-        "bryo create web --me -t reach",
-        "setpriv --no-new-privs bryo create web -t reach",
+    writes_template(&ana, "reach", &with_numbers(&reach(&ana)));
+    // Home is what the system says, whatever is in the environment.
+    let elsewhere = format!("env HOME=/tmp/of-ana-{number} bryo -P $PWD/.local/share/lxc");
+    let template = "$PWD/.local/share/bryo/templates/lxc-reach";
+    for (bryo, options) in [
+        ("bryo", "-t reach".to_owned()),
+        (&elsewhere, format!("--me -t {template}")),
+        ("setpriv --no-new-privs bryo", "-t reach".to_owned()),
     ] {
         let created = ana
-            .sh(create)
+            .sh(&format!("exec perl key.pl {bryo} create web {options}"))
+            .amid(SERVICES.replace("UID", &uid.to_string()))
             .in_session()
             .env("SECRET", "1")
             .env("SSH_AUTH_SOCK", "/tmp/agent")
             .env("LANG", "C.UTF-8")
             .env("http_proxy", "http://proxy.example")
             .succeeds();
-        created.stdout_contains(&format!("C.UTF-8 {} http://proxy.example\n", ana.home().display()));
+        created.stdout_contains("C.UTF-8 http://proxy.example\n");
         ana.sh("cat precious; cat .local/share/lxc/web/rootfs/reached 2>&1 | grep -v 'No such file'")
             .exits(1)
             .stdout_is("kept");
-        ana.sh(&create
-            .replace("create web --me -t reach", "destroy web")
-            .replace("create web -t reach", "destroy web"))
-            .succeeds();
+        ana.sh(&format!("{bryo} destroy web")).succeeds();
     }
+    ana.sh("ipcrm -m $(cat memory)").succeeds();
     other.kill();
     other.wait();
-    ana.sh(&format!("rm -r /tmp/of-ana-{number} /run/bryo-lab/runtime/{uid}/bus; chmod 700 .")).succeeds();
+    ana.has_no_process("the other one has lost its terminal");
+    ana.sh(&format!("rm -r {places} /run/bryo-lab/runtime/{uid}/bus; chmod 700 .")).succeeds();
 }
 
 /// What is in such a directory the container's root could not so much as run.

@@ -29,7 +29,7 @@ use crate::host::{Caller, IdWriter};
 use crate::idmap;
 use crate::place::from_io;
 use crate::root::Root;
-use crate::stage::{self, Stage};
+use crate::stage::{self, Reach, Stage};
 
 /// A program that fills a root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,17 +150,25 @@ impl Filling<'_> {
         let file = std::fs::canonicalize(&program.file).map_err(from_io)?;
         let rootfs = dir.join("rootfs").display().to_string();
         let config = format!("{config}lxc.rootfs.path = dir:{rootfs}\n");
+        let covered = self.covered();
         let supervised = Supervised {
             words: self.words(&program.call, &dir, rootfs),
             environment: program.environment.clone(),
             kept: Vec::new(),
-            apart: 0,
+            apart: flags::NEWIPC,
             alone: false,
         };
         self.supervise(&file, &dir, config, &supervised, |exit, dir| match exit {
             Exit::Code(0) => read_config(dir),
-            exit => Err(Error::new(Kind::Image, format!("it ended with {}", shown(exit)))),
+            exit => {
+                Err(Error::new(Kind::Image, format!("it ended with {}{}", shown(exit), lacked(&covered))))
+            }
         })
+    }
+
+    /// Returns what of the caller's a program does not see.
+    fn covered(&self) -> Vec<PathBuf> {
+        stage::own_places(&self.facts.caller, self.has_own_id())
     }
 
     /// Runs a program on a stage, and has `judge` look at how it ended, and at the container's directory of that stage.
@@ -177,9 +185,13 @@ impl Filling<'_> {
         let envp = environment(std::env::vars_os(), &supervised.environment);
         let exec = Exec::new(&argv.into_iter().map(OsString::from).collect::<Vec<_>>(), &envp)?;
         let init = path::open_read(&self.facts.programs.init).doing("opening bryo-init")?;
-        let (program, is_alone) = (file.to_owned(), supervised.alone);
-        let covered = stage::own_dirs(&self.facts.caller, self.has_own_id());
-        let stage = Root::Stage(Stage { dir: dir.to_owned(), config, program, covered, is_alone });
+        let reach = match (self.has_own_id(), supervised.alone) {
+            (true, _) => Reach::Own,
+            (false, true) => Reach::Reader,
+            (false, false) => Reach::Everybody,
+        };
+        let (dir_of, program, covered) = (dir.to_owned(), file.to_owned(), self.covered());
+        let stage = Root::Stage(Stage { dir: dir_of, config, program, covered, reach });
         let namespace = self.namespace()?.inside(&stage)?;
         let work = || {
             process::set_umask(0o022);
@@ -375,6 +387,26 @@ fn mount_own_proc() -> Result<()> {
     let proc = mount::new_filesystem("proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
     let place = path::take(Path::new("/proc"))?;
     Ok(mount::attach(proc.as_fd(), place.as_fd())?)
+}
+
+/// Says why a program may have failed on its stage, for a process there: it lacks what is covered, or room in the place of it.
+fn lacked(covered: &[PathBuf]) -> String {
+    let dirs: Vec<&PathBuf> = covered.iter().filter(|path| path.is_dir()).collect();
+    let is_full = |dir: &&&PathBuf| {
+        let left = sys::filesystem::of(dir);
+        left.is_ok_and(|left| left.free_bytes == 0 || left.free_inodes == Some(0))
+    };
+    let all =
+        |dirs: &[&PathBuf]| dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+    match dirs.iter().find(is_full) {
+        Some(full) => format!(
+            ": in the place of {} it had {} MB of memory, which are used up",
+            full.display(),
+            stage::SIZE
+        ),
+        None if dirs.is_empty() => String::new(),
+        None => format!(", and sees nothing of what is in {}", all(&dirs)),
+    }
 }
 
 /// Says how a program ended.

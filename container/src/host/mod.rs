@@ -365,6 +365,12 @@ pub(crate) fn login_shell(caller: &Caller) -> Option<String> {
     uzers::get_user_by_uid(caller.uid.0).and_then(|user| user.shell().to_str().map(str::to_owned))
 }
 
+/// Returns the caller's home as the system knows it, whatever the environment says.
+pub(crate) fn login_home(caller: &Caller) -> Option<PathBuf> {
+    use uzers::os::unix::UserExt;
+    uzers::get_user_by_uid(caller.uid.0).map(|user| user.home_dir().to_owned())
+}
+
 /// Reads a system file; one that is missing, forbidden or too large grants nothing.
 ///
 /// # Errors

@@ -61,17 +61,23 @@ fn tmpfs(rootfs: &Rootfs, dev: &DevPlan, nodes: &[(&'static str, OwnedFd)]) -> R
     let size = dev.tmpfs_size.to_string();
     let tmpfs = mount::new_filesystem("tmpfs", &[("size", &size), ("mode", "755")], attr::NOSUID)?;
     rootfs.mount_at(tmpfs.as_fd(), "dev")?;
-    for (name, node) in nodes {
-        bind_file(tmpfs.as_fd(), name, node.as_fd())?;
-    }
-    for (name, target) in LINKS {
-        path::make_symlink(Path::new(target), tmpfs.as_fd(), OsStr::new(name))?;
-    }
+    fill(tmpfs.as_fd(), nodes)?;
     let shm = mount::new_filesystem("tmpfs", &[("mode", "1777")], attr::NOSUID | attr::NODEV)?;
     rootfs.mount_at(shm.as_fd(), "dev/shm")?;
     // A kernel may lack POSIX message queues, and an IPC namespace of somebody else's allows no mount of them.
     if let Ok(queues) = mount::new_filesystem("mqueue", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC) {
         rootfs.mount_at(queues.as_fd(), "dev/mqueue")?;
+    }
+    Ok(())
+}
+
+/// Binds the nodes in a directory, and makes the links that programs expect.
+pub(crate) fn fill(dir: BorrowedFd<'_>, nodes: &[(&'static str, OwnedFd)]) -> Result<()> {
+    for (name, node) in nodes {
+        bind_file(dir, name, node.as_fd())?;
+    }
+    for (name, target) in LINKS {
+        path::make_symlink(Path::new(target), dir, OsStr::new(name))?;
     }
     Ok(())
 }

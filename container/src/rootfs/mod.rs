@@ -15,8 +15,8 @@ use std::path::Path;
 use sys::mount::{self, Depth, Propagation};
 use sys::path::{self, Links};
 
-pub(crate) use dev::Terminals;
-pub(crate) use take::{RootSource, Source, take};
+pub(crate) use dev::{Terminals, fill as fill_dev};
+pub(crate) use take::{RootSource, Source, nodes, take};
 
 use crate::error::{Doing, Result};
 use crate::plan::StartPlan;

@@ -87,7 +87,7 @@ fn source(entry: &EntryPlan) -> Result<Source> {
 }
 
 /// Copies the nodes that the host has; a host without /dev/tty (a confined one) gives a container without it.
-fn nodes() -> Vec<(&'static str, OwnedFd)> {
+pub(crate) fn nodes() -> Vec<(&'static str, OwnedFd)> {
     let copy = |name: &&'static str| {
         let node = path::take(&Path::new("/dev").join(name)).ok()?;
         Some((*name, mount::copy(node.as_fd(), Path::new(""), Depth::One).ok()?))
