@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use config::images::{Form, Record, machine};
 use container::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
+use sys::Errno;
 use types::Digest;
 
 use crate::context::from_io;
@@ -32,6 +33,13 @@ const MAX: u64 = 4 << 20;
 /// How long somebody waits for another before it is told, and between two looks.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
+
+/// The file, or its directory, locked, and the mode that the file is to have.
+#[derive(Debug)]
+struct Held {
+    _locked: OwnedFd,
+    mode: u32,
+}
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -145,6 +153,9 @@ impl Lock {
         let entry = Entry::of(record).ok_or_else(|| {
             self.wrong(&format!("{name} has no digest, so nobody could tell it from another"))
         })?;
+        if self.knows(name, &entry)? {
+            return Ok(());
+        }
         let path = self.path();
         let doing = || format!("writing {}", path.display());
         let dir = match path.parent() {
@@ -153,47 +164,69 @@ impl Lock {
         };
         let dir = sys::path::open_dir(dir).doing_with(doing)?;
         // Of two who write, the second adds to what the first has written.
-        let held = self.hold().doing_with(doing)?;
-        let written = self.read().and_then(|mut all| {
-            all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
-            let text =
-                serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
-            let file = path.file_name().unwrap_or(OsStr::new(FILE));
-            sys::path::replace(dir.as_fd(), file, 0o666, text.as_bytes()).doing_with(doing)
-        });
-        if written.is_err() && held.metadata().is_ok_and(|found| found.len() == 0) {
-            // It was made to be locked.
-            let _stays = std::fs::remove_file(path);
-        }
-        written
+        let held = self.hold(dir.as_fd()).doing_with(doing)?;
+        let mut all = self.read()?;
+        all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
+        let text = serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
+        let file = path.file_name().unwrap_or(OsStr::new(FILE));
+        sys::path::replace(dir.as_fd(), file, held.mode, text.as_bytes()).doing_with(doing)
     }
 
-    /// Waits for the lock of the file, which is made where it is not there: file systems of the network lock files alone. Who waits
-    /// longer than a moment is told for whom.
-    fn hold(&self) -> Result<File> {
-        let path = self.path();
+    /// Tells whether the file says so already: then it need not be one that can be written.
+    fn knows(&self, name: &str, entry: &Entry) -> Result<bool> {
+        let all = self.read()?;
+        Ok(all.images.get(name).and_then(|kinds| kinds.get(machine().as_str())) == Some(entry))
+    }
+
+    /// Waits for the lock of the file, or where it is not there for that of its directory: a file that were made to be locked would stay
+    /// behind, empty, when its maker is killed. Who waits longer than a moment is told for whom.
+    fn hold(&self, dir: BorrowedFd<'_>) -> Result<Held> {
+        let (path, begun, mut told) = (self.path(), Instant::now(), false);
         loop {
-            let mut options = File::options();
-            let file =
-                options.read(true).write(true).create(true).truncate(false).open(path).map_err(from_io)?;
-            let begun = Instant::now();
-            let mut told = false;
-            while !sys::path::try_lock(file.as_fd())? {
-                if !told && begun.elapsed() > TOLD_AFTER {
-                    let holder = sys::file::lock_holder(file.as_fd());
-                    let whose =
-                        holder.map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
-                    output::note(&format!("{whose} writes {}; this one waits for it", path.display()));
-                    told = true;
+            let found = match self.open() {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                found => Some(found.map_err(from_io)?),
+            };
+            let locked = found.as_ref().map_or(dir, AsFd::as_fd);
+            if sys::path::try_lock(locked)? {
+                // Who had it before has put another file at its place.
+                let of = |found: std::fs::Metadata| (found.dev(), found.ino());
+                let own = found.as_ref().map(File::metadata).transpose().map_err(from_io)?;
+                let mode = own.as_ref().map_or(0o666, |found| found.mode() & 0o777);
+                if std::fs::metadata(path).ok().map(of) == own.map(of) {
+                    let locked = match found {
+                        Some(file) => file.into(),
+                        None => dir.try_clone_to_owned().map_err(from_io)?,
+                    };
+                    return Ok(Held { _locked: locked, mode });
                 }
-                std::thread::sleep(TICK);
+                if found.is_none() {
+                    sys::path::unlock(dir)?;
+                }
+                continue;
             }
-            // Who had it before has put another file at its place.
-            let of = |found: std::fs::Metadata| (found.dev(), found.ino());
-            let (own, now) = (file.metadata().map_err(from_io)?, std::fs::metadata(path));
-            if now.is_ok_and(|now| of(now) == of(own)) {
-                return Ok(file);
+            if !told && begun.elapsed() > TOLD_AFTER {
+                let holder = sys::file::lock_holder(locked);
+                let whose =
+                    holder.map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
+                output::note(&format!("{whose} writes {}; this one waits for it", path.display()));
+                told = true;
             }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Opens the file to lock it. It is replaced, not written, but file systems of the network lock for writers alone.
+    fn open(&self) -> std::io::Result<File> {
+        match File::options().read(true).write(true).open(self.path()) {
+            Err(e)
+                if [Errno::EACCES, Errno::EROFS]
+                    .map(|errno| Some(errno as i32))
+                    .contains(&e.raw_os_error()) =>
+            {
+                File::open(self.path())
+            }
+            opened => opened,
         }
     }
 
@@ -215,7 +248,8 @@ impl Lock {
             }
             read => read.map_err(from_io).doing_with(|| format!("reading {}", self.path().display()))?,
         };
-        if bytes.is_empty() && !self.locked {
+        // Somebody may have made it by hand.
+        if bytes.trim_ascii().is_empty() {
             return Ok(Locked::default());
         }
         serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error.to_string()))
@@ -269,6 +303,36 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(&"01".repeat(32), &"03".repeat(32))).unwrap();
         assert!(locked.entry("debian/13").unwrap_err().to_string().contains("changed by hand"));
+    }
+
+    #[test]
+    fn nothing_is_made_to_be_locked_and_what_is_known_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let lock = Lock { locked: false, lock: Some(path.clone()) };
+        let place = sys::path::open_dir(dir.path()).unwrap();
+        let held = lock.hold(place.as_fd()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        drop((held, place));
+        lock.keep("debian/13", &record(1)).unwrap();
+        let file = || std::fs::metadata(&path).unwrap();
+        let before = file().ino();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        lock.keep("debian/13", &record(1)).unwrap();
+        assert_eq!(file().ino(), before);
+        lock.keep("alpine/3", &record(2)).unwrap();
+        assert_eq!((file().mode() & 0o777, lock.names().unwrap().len()), (0o444, 2));
+        assert_ne!(file().ino(), before);
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing_of_any_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, "\n").unwrap();
+        let locked = Lock { locked: true, lock: Some(path) };
+        let refused = locked.entry("debian/13").unwrap_err().to_string();
+        assert!(refused.contains("it does not say which debian/13"), "{refused}");
     }
 
     #[test]

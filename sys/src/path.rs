@@ -397,6 +397,12 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
+/// Gives such a lock back before the file is closed.
+pub fn unlock(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::fs::flock(fd, rustix::fs::FlockOperation::Unlock)
+        .call(|| format!("flock({}, LOCK_UN)", fd.as_raw_fd()))
+}
+
 /// Returns the offset of an open file, which everybody who inherited it shares.
 pub fn offset(fd: BorrowedFd<'_>) -> Result<u64> {
     rustix::fs::tell(fd).call(|| format!("lseek({}, 0, SEEK_CUR)", fd.as_raw_fd()))
