@@ -20,7 +20,7 @@ use crate::output;
 const TICK: Duration = Duration::from_millis(20);
 /// The longest line that is read.
 const MAX: usize = 64 << 20;
-/// The most that is kept of what goes wrong.
+/// The most that is kept of what goes wrong: the end, where the reason stands.
 const MAX_ERRORS: usize = 1 << 20;
 
 /// How far a program is.
@@ -158,8 +158,10 @@ impl Errors {
         match from.read(&mut piece) {
             Ok(0) => self.from = None,
             Ok(read) => {
-                let kept = read.min(MAX_ERRORS - self.read.len());
-                self.read.extend_from_slice(&piece[..kept]);
+                self.read.extend_from_slice(&piece[..read]);
+                if self.read.len() > 2 * MAX_ERRORS {
+                    self.keep_the_end();
+                }
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(from_io(e)),
@@ -171,7 +173,17 @@ impl Errors {
         while self.from.is_some() {
             self.read_some()?;
         }
+        self.keep_the_end();
         Ok(())
+    }
+
+    /// Lets go of the whole lines before the last [`MAX_ERRORS`] bytes.
+    fn keep_the_end(&mut self) {
+        let too_much = self.read.len().saturating_sub(MAX_ERRORS);
+        if too_much > 0 {
+            let line = self.read[too_much..].iter().position(|byte| *byte == b'\n');
+            self.read.drain(..line.map_or(too_much, |line| too_much + line + 1));
+        }
     }
 }
 
@@ -213,6 +225,9 @@ mod tests {
         let much = "i=0; while [ $i -lt 20000 ]; do echo 'sh: note: 0123456789' >&2; i=$((i+1)); done; ";
         assert_eq!(sh(&format!("{much}echo '[1]'")).unwrap(), [1]);
         let failed = sh(&format!("{much}echo 'sh: no such image' >&2; exit 1")).unwrap_err();
+        assert_eq!(failed.cause(), "no such image");
+        let very_much = "yes 'sh: something else' | head -n 200000 >&2; ";
+        let failed = sh(&format!("{very_much}echo 'sh: no such image' >&2; exit 1")).unwrap_err();
         assert_eq!(failed.cause(), "no such image");
     }
 
