@@ -51,10 +51,19 @@ fn settings_files(is_root: bool) -> Vec<PathBuf> {
     user.into_iter().filter(|_| !is_root).chain([PathBuf::from(settings::SYSTEM)]).collect()
 }
 
+/// Tells whether the caller is root of a system. Who is root of a user namespace in which the root directory is nobody's (`unshare -Ur`)
+/// has the files of the user that he is outside.
+///
+/// LXC: has those of root then, which he cannot write.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    sys::cred::real_uid().0 == 0 && std::fs::metadata("/").is_ok_and(|found| found.uid() == 0)
+}
+
 impl Context {
     /// Reads Bryo's own settings and where the containers are; `lxcpath` overrides it.
     pub(crate) fn new(lxcpath: Option<&Path>) -> Result<Self> {
-        let (home, is_root) = (home(), sys::cred::real_uid().0 == 0);
+        let (home, is_root) = (home(), is_root());
         let system = SystemConfig::load(&home, is_root)
             .map_err(|e| Error::new(Kind::Config, e.to_string()).doing("reading lxc.conf"))?;
         let found = Found::load(&settings_files(is_root), &home)
@@ -85,7 +94,7 @@ impl Context {
         match lxc_conf_item(setting.name) {
             Some(item) => {
                 let path = if setting.name == "lxcpath" { &self.lxcpath } else { &self.default_config };
-                let by_lxc = || SystemConfig::path(&self.home, sys::cred::real_uid().0 == 0);
+                let by_lxc = || SystemConfig::path(&self.home, is_root());
                 let file = match self.counts(setting.name) {
                     Some(file) => Some(file.to_owned()),
                     None => self.system.is_given(item).then(by_lxc),

@@ -256,7 +256,7 @@ fn subject(name: &str, message: &str) -> String {
 
 /// Where logs go that have no container's directory: before it is made, and root's.
 fn logs_of_all(lxcpath: &Path) -> PathBuf {
-    if sys::cred::real_uid().0 == 0 { PathBuf::from("/var/log/lxc") } else { lxcpath.to_owned() }
+    if crate::context::is_root() { PathBuf::from("/var/log/lxc") } else { lxcpath.to_owned() }
 }
 
 #[cfg(test)]
