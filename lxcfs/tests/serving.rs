@@ -171,6 +171,20 @@ fn what_is_no_message_is_refused_and_the_others_go_on() {
 }
 
 #[test]
+fn a_monitor_of_before_an_upgrade_has_its_container_served() {
+    let running = Running::start();
+    let (device, kernel) = socket::pair().unwrap();
+    let group = path::open_dir(&pressed(&running, 5)).unwrap();
+    let text = "bryo-lxcfs 1\nborn 0\nahead 0\nagain true\ndirectory \n";
+    let (served, _monitor) = running.say(text, &[device.as_fd(), group.as_fd()]);
+    assert!(matches!(served, Served::Files(files) if files.contains(&"proc/meminfo".to_owned())));
+    assert_eq!(receive(kernel.as_fd()).len(), 16, "what has not been answered is asked for once more");
+    assert_eq!(ask(&kernel, 1, 1, b"proc\0").len(), 128);
+    drop((device, kernel));
+    running.ended();
+}
+
+#[test]
 fn whoever_holds_the_lock_keeps_the_server() {
     let running = Running::start();
     let (device, kernel) = socket::pair().unwrap();

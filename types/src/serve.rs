@@ -6,8 +6,12 @@ use std::str::FromStr;
 /// The first line, which changes with what follows.
 const FIRST: &str = "bryo-lxcfs 2";
 
+/// That of monitors which made one superblock alone, and so say less. They go on until their containers stop, whatever is installed
+/// meanwhile.
+const BEFORE: &str = "bryo-lxcfs 1";
+
 /// The most directories that come with one message.
-const DIRECTORIES: usize = 12;
+const DIRECTORIES: usize = 15;
 
 /// The most triggers that are kept of one container.
 const TRIGGERS: usize = 64;
@@ -15,7 +19,7 @@ const TRIGGERS: usize = 64;
 /// A container whose files are to be served. With it come the fds of its superblock's device, of that of its files of pressure where
 /// they have one, of others of the same superblocks where the process tells the kernel of sizes by those, and of its cgroup directories,
 /// in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serve {
     /// When its init began, in ticks since the boot.
     pub born: u64,
@@ -88,32 +92,39 @@ impl Serve {
 impl FromStr for Serve {
     type Err = Unknown;
 
+    /// What a line says that older monitors do not write is not so. A line that nobody knows may be about an fd, and so is refused.
     fn from_str(text: &str) -> Result<Self, Unknown> {
-        let mut lines = text.lines();
-        if lines.next() != Some(FIRST) {
+        let (first, rest) = text.split_once('\n').ok_or(Unknown)?;
+        if ![FIRST, BEFORE].contains(&first) {
             return Err(Unknown);
         }
-        let mut value = |key: &str| lines.next().and_then(|line| line.strip_prefix(key)?.strip_prefix(' '));
-        let born = value("born").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let ahead = value("ahead").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let again = value("again").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let waits = value("waits").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let cloned = value("cloned").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let quota = value("quota").and_then(|value| value.parse().ok()).ok_or(Unknown)?;
-        let lines: Vec<&str> = lines.collect();
-        let triggers: Vec<String> =
-            lines.iter().map_while(|line| line.strip_prefix("trigger ").map(str::to_owned)).collect();
-        let controllers = |line: &&str| {
-            let names = line.strip_prefix("directory ")?;
-            Some(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
-        };
-        let directories: Option<Vec<_>> = lines[triggers.len()..].iter().map(controllers).collect();
-        let directories = directories.filter(|all| all.len() <= DIRECTORIES).ok_or(Unknown)?;
-        if triggers.len() > TRIGGERS {
+        let (mut born, mut ahead) = (None, None);
+        let mut serve = Self::default();
+        for (key, value) in rest.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))) {
+            match key {
+                "born" => born = Some(read(value)?),
+                "ahead" => ahead = Some(read(value)?),
+                "again" => serve.again = read(value)?,
+                "waits" => serve.waits = read(value)?,
+                "cloned" => serve.cloned = read(value)?,
+                "quota" => serve.quota = read(value)?,
+                "trigger" => serve.triggers.push(value.to_owned()),
+                "directory" => {
+                    let names = value.split(',').filter(|name| !name.is_empty());
+                    serve.directories.push(names.map(str::to_owned).collect());
+                }
+                _ => return Err(Unknown),
+            }
+        }
+        if serve.directories.len() > DIRECTORIES || serve.triggers.len() > TRIGGERS {
             return Err(Unknown);
         }
-        Ok(Self { born, ahead, again, waits, cloned, quota, triggers, directories })
+        Ok(Self { born: born.ok_or(Unknown)?, ahead: ahead.ok_or(Unknown)?, ..serve })
     }
+}
+
+fn read<T: FromStr>(value: &str) -> Result<T, Unknown> {
+    value.parse().map_err(|_| Unknown)
 }
 
 impl Served {
@@ -180,12 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn what_monitors_of_before_have_written_is_read() {
+        let bare = Serve { born: 12_345, ahead: -7, again: true, ..Serve::default() };
+        let first = "bryo-lxcfs 1\nborn 12345\nahead -7\nagain true\ndirectory memory\ndirectory \n";
+        let directories = vec![vec!["memory".to_owned()], Vec::new()];
+        assert_eq!(first.parse(), Ok(Serve { directories: directories.clone(), ..bare.clone() }));
+        let second = "bryo-lxcfs 2\nborn 12345\nahead -7\nagain true\nwaits true\ntrigger 1 - 10 some 150000 1000000\n\
+                      directory memory\ndirectory \n";
+        let triggers = vec!["1 - 10 some 150000 1000000".to_owned()];
+        assert_eq!(second.parse(), Ok(Serve { waits: true, triggers, directories, ..bare }));
+    }
+
+    #[test]
     fn anything_else_is_refused() {
-        let other = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 1");
-        let many = serve().text() + &"directory x\n".repeat(11);
-        let later = serve().text() + "trigger 1 - 10 some 150000 1000000\n";
+        let other = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 3");
+        let many = serve().text() + &"directory x\n".repeat(14);
+        let waiting = serve().text() + &"trigger 1 - 10 some 150000 1000000\n".repeat(63);
+        let unknown = serve().text() + "devices 3\n";
         let wrong = serve().text().replace("born 1", "born x");
-        for text in ["", "bryo-lxcfs 2", &other, &many, &later, &wrong] {
+        let less = serve().text().replace("ahead -5000000000\n", "");
+        for text in ["", "bryo-lxcfs 2", "bryo-lxcfs 2\n", &other, &many, &waiting, &unknown, &wrong, &less] {
             assert_eq!(text.parse::<Serve>(), Err(Unknown), "{text:?}");
         }
         for text in
