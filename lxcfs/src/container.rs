@@ -13,9 +13,10 @@ use sys::fuse::Next;
 use sys::socket;
 
 use crate::files::{FILES, Facts, History, Load, Need};
-use crate::fuse::{Answer, Contents, Has, Request, Session, Several, Tree};
+use crate::fuse::{self, Answer, Contents, Has, Refused, Request, Session, Several, Tree, Wish};
 use crate::host::Host;
 use crate::load::{Counted, Loads};
+use crate::triggers::Triggers;
 
 /// How many opens of one container may wait for the kernel to take note of a size. Who keeps it from that, by a process that is
 /// stopped while it reads, then gets the rest of his files without.
@@ -35,6 +36,8 @@ pub struct Birth {
 pub struct Container {
     superblocks: Vec<Superblock>,
     seen: Seen,
+    /// What is waited for in the second superblock.
+    triggers: Triggers,
     growing: Arc<AtomicUsize>,
     monitor: Option<OwnedFd>,
 }
@@ -127,6 +130,7 @@ impl Container {
         Self {
             superblocks: devices.into_iter().map(superblock).collect(),
             seen: Seen::new(View::new(directories), birth),
+            triggers: Triggers::default(),
             growing: Arc::default(),
             monitor: None,
         }
@@ -134,13 +138,20 @@ impl Container {
 
     /// Takes over from a process that has died. What that had read and not answered, the kernel asks once more; one before 6.9
     /// does not, and who asked then waits until he is killed. `triggers` is what that has last had kept.
-    pub fn take_over(&mut self, shared: &Shared, triggers: &[String]) {
-        let Self { superblocks, seen, .. } = self;
-        for (which, Superblock { device, session, .. }) in superblocks.iter_mut().enumerate() {
-            let own = if which == WAITS { triggers } else { &[] };
-            let message = session.take_over(own, &mut Shown { seen, shared });
-            send(device, &message);
+    pub fn take_over(&mut self, triggers: &[String]) {
+        let Self { seen, triggers: own, .. } = self;
+        let now = sys::clock::since_boot();
+        // Before it is asked once more for what is written down in them.
+        let woken = guarded(own, |own| {
+            for line in triggers {
+                let _known = own.go_on(line, now, &mut |file| seen.pressure(file));
+            }
+            own.come()
+        });
+        for superblock in &mut self.superblocks {
+            send(&superblock.device, &superblock.session.take_over());
         }
+        self.wake(&woken);
     }
 
     /// Has a quota of processor time count as so many processors.
@@ -176,14 +187,14 @@ impl Container {
         let length = match sys::fuse::next(device.as_fd(), buffer) {
             Ok(Next::Message(length)) => length,
             Ok(Next::Nothing) => return State::Lives,
-            // A device that cannot be read serves nobody; closed, it says so.
+            // What the kernel says else it says at each reading, as of a device that no superblock was made of (EPERM).
             Ok(Next::Gone) | Err(_) => return State::Gone,
         };
-        let answer = superblock.answer(&mut Shown { seen: &mut self.seen, shared }, &buffer[..length]);
+        let triggers = (which == WAITS).then_some(&mut self.triggers);
+        let answer =
+            superblock.answer(&mut Shown { seen: &mut self.seen, shared, triggers }, &buffer[..length]);
         // Who has been answered can rely on his trigger, whoever serves then.
-        if let Some(lines) = superblock.session.other_triggers() {
-            self.keep(&lines);
-        }
+        self.keep();
         match answer {
             Answer::Nothing => {}
             Answer::Reply(message) => send(&device, &message),
@@ -194,25 +205,41 @@ impl Container {
     }
 
     /// Has the monitor keep the triggers, for the process that takes over from this one.
-    fn keep(&self, lines: &[String]) {
+    fn keep(&mut self) {
+        let now = sys::clock::since_boot();
+        let Some(lines) = self.triggers.to_keep(now) else { return };
         let text = types::KEEP.to_owned() + &lines.join("\n");
-        if let Some(monitor) = &self.monitor {
-            // One that is stopped hears nothing; the triggers live as long as this process then.
-            let _unheard = socket::send_now(monitor.as_fd(), text.as_bytes(), &[]);
+        // One that is stopped does not hear it.
+        let told = |monitor: &OwnedFd| socket::send_now(monitor.as_fd(), text.as_bytes(), &[]).is_ok();
+        let is_heard = self.monitor.as_ref().is_none_or(told);
+        self.triggers.told(now, is_heard);
+    }
+
+    /// Returns when there is something to be done for its triggers, since the boot.
+    pub fn due(&self) -> Option<Duration> {
+        self.triggers.due()
+    }
+
+    /// Does it: looks at them, and wakes who waits for one that has come.
+    pub fn look(&mut self) {
+        let Self { seen, triggers, .. } = self;
+        let now = sys::clock::since_boot();
+        let woken = guarded(triggers, |triggers| triggers.look(now, &mut |file| seen.pressure(file)));
+        self.keep();
+        self.wake(&woken);
+    }
+
+    /// Nobody waits in the superblock that is gone, which root of the container may unmount alone.
+    pub fn lose(&mut self, which: usize) {
+        if which == WAITS {
+            let _nobody = self.triggers.close_all(sys::clock::since_boot());
+            self.keep();
         }
     }
 
-    /// Returns when its triggers are to be looked at next, since the boot.
-    pub fn due(&self) -> Option<Duration> {
-        self.superblocks.iter().filter_map(|superblock| superblock.session.due()).min()
-    }
-
-    /// Looks at its triggers, and wakes who waits for one that has come.
-    pub fn look(&mut self, shared: &Shared) {
-        let Self { superblocks, seen, .. } = self;
-        for Superblock { device, session, .. } in superblocks {
-            let woken = session.look(&mut Shown { seen, shared });
-            woken.iter().for_each(|message| send(device, message));
+    fn wake(&self, waiters: &[u64]) {
+        if let Some(Superblock { device, .. }) = self.superblocks.get(WAITS) {
+            waiters.iter().for_each(|waiter| send(device, &fuse::wake(*waiter)));
         }
     }
 
@@ -247,6 +274,12 @@ impl Superblock {
     }
 }
 
+/// Does something with a container's triggers, and returns who is to be woken. A panic costs it these, and nobody else anything.
+fn guarded(triggers: &mut Triggers, work: impl FnOnce(&mut Triggers) -> Vec<u64>) -> Vec<u64> {
+    let woken = catch_unwind(AssertUnwindSafe(|| work(triggers)));
+    woken.unwrap_or_else(|_| triggers.close_all(sys::clock::since_boot()))
+}
+
 /// How much a thread of these has of a stack.
 const STACK: usize = 64 << 10;
 
@@ -278,6 +311,8 @@ fn first_handle() -> u64 {
 pub(crate) struct Shown<'a> {
     pub(crate) seen: &'a mut Seen,
     pub(crate) shared: &'a Shared,
+    /// What is waited for, where somebody may wait.
+    pub(crate) triggers: Option<&'a mut Triggers>,
 }
 
 impl Has for Shown<'_> {
@@ -295,13 +330,24 @@ impl Contents for Shown<'_> {
         self.seen.render(file, of, self.shared)
     }
 
-    fn pressure(&mut self, file: usize) -> sys::Result<Option<String>> {
-        let name = FILES.get(file).and_then(|file| file.pressure());
-        name.map_or(Ok(None), |name| self.seen.view.pressure(name))
+    fn takes(&self, file: usize) -> bool {
+        self.triggers.is_some() && FILES.get(file).is_some_and(|file| file.pressure().is_some())
     }
 
-    fn now(&self) -> Duration {
-        sys::clock::since_boot()
+    fn write(&mut self, file: usize, wish: &Wish<'_>) -> Result<(), Refused> {
+        let Self { seen, triggers, .. } = self;
+        let triggers = triggers.as_mut().ok_or(Refused::Unsupported)?;
+        triggers.write(file, wish, sys::clock::since_boot(), &mut |file| seen.pressure(file))
+    }
+
+    fn ask(&mut self, handle: u64, waiter: Option<u64>) -> Option<bool> {
+        self.triggers.as_mut()?.ask(handle, waiter, sys::clock::since_boot())
+    }
+
+    fn close(&mut self, handle: u64) {
+        if let Some(triggers) = &mut self.triggers {
+            triggers.close(handle, sys::clock::since_boot());
+        }
     }
 }
 
@@ -310,6 +356,12 @@ impl Seen {
     pub fn new(view: View, birth: Birth) -> Self {
         let history = History::default();
         Self { view, birth, counts_quota: false, history, counted: None, latest: None }
+    }
+
+    /// Returns what its group tells of a pressure, by the place of a file in the table; none where none does.
+    fn pressure(&self, file: usize) -> sys::Result<Option<String>> {
+        let name = FILES.get(file).and_then(|file| file.pressure());
+        name.map_or(Ok(None), |name| self.view.pressure(name))
     }
 
     /// Returns the numbers of the processors or nodes that it has.
@@ -451,6 +503,18 @@ mod tests {
         online("0-1\n");
         assert_eq!(seen.render(at, None, &shared).unwrap(), "0-1\n");
         assert_eq!(seen.several(Several::Cpus, &shared).count(), 2);
+    }
+
+    #[test]
+    fn a_panic_costs_a_container_its_triggers_and_who_waits_is_told() {
+        let mut triggers = Triggers::default();
+        let cpu = FILES.iter().position(|file| file.pressure() == Some("cpu.pressure")).unwrap();
+        let wish = Wish { handle: 1, user: 0, text: b"some 150000 1000000", is_again: false };
+        let mut read = |_| Ok(Some("some total=5\n".to_owned()));
+        triggers.write(cpu, &wish, Duration::ZERO, &mut read).unwrap();
+        triggers.ask(1, Some(70), Duration::ZERO);
+        assert_eq!(guarded(&mut triggers, |_| panic!("as by a file of the host's")), [70]);
+        assert_eq!((triggers.ask(1, Some(70), Duration::ZERO), triggers.lines().count()), (None, 0));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Server {
     tree: Arc<Tree>,
     next: u64,
     containers: BTreeMap<u64, Container>,
-    /// When the triggers of containers are to be looked at, since the boot.
+    /// When there is something to be done for the triggers of containers, since the boot.
     looks: BTreeMap<u64, Duration>,
     turns: Turns,
     /// Which container a monitor's connection is of. Its end is the container's, whoever else holds the superblock.
@@ -103,17 +103,17 @@ impl Server {
             if std::mem::take(&mut self.rests) {
                 self.watch.add(self.listener.as_fd(), LISTENER)?;
             }
-            self.look();
             let (asking, others): (Vec<u64>, Vec<u64>) =
                 found.into_iter().partition(|number| self.containers.contains_key(&(number & !SECOND)));
-            let owners: BTreeSet<u64> = asking.iter().map(|number| number & !SECOND).collect();
+            let due = self.due();
+            let owners: BTreeSet<u64> =
+                asking.iter().map(|number| number & !SECOND).chain(due.clone()).collect();
             let answered = self.turns.of(&owners.into_iter().collect::<Vec<_>>());
+            for number in due.into_iter().filter(|number| answered.contains(number)) {
+                self.in_turn(number, Self::look);
+            }
             for number in asking.into_iter().filter(|number| answered.contains(&(number & !SECOND))) {
-                let began = Instant::now();
-                self.serve(number, &mut buffer);
-                if self.containers.contains_key(&(number & !SECOND)) {
-                    self.turns.took(number & !SECOND, began.elapsed());
-                }
+                self.in_turn(number & !SECOND, |own, _| own.serve(number, &mut buffer));
             }
             for number in others {
                 self.ready(number);
@@ -128,6 +128,15 @@ impl Server {
         }
     }
 
+    /// Does something for a container, for which the others wait.
+    fn in_turn(&mut self, owner: u64, work: impl FnOnce(&mut Self, u64)) {
+        let began = Instant::now();
+        work(self, owner);
+        if self.containers.contains_key(&owner) {
+            self.turns.took(owner, began.elapsed());
+        }
+    }
+
     /// Answers a container, in the superblock whose number this is.
     fn serve(&mut self, number: u64, buffer: &mut [u8]) {
         let (owner, which) = (number & !SECOND, usize::from(number & SECOND != 0));
@@ -139,10 +148,15 @@ impl Server {
             (State::Gone, _) => {
                 let device = container.devices().nth(which);
                 let _closed_anyway = device.map(|device| self.watch.remove(device.as_fd()));
+                container.lose(which);
             }
             (State::Lives, _) => {}
         }
-        match container.due() {
+        self.looks_again(owner);
+    }
+
+    fn looks_again(&mut self, owner: u64) {
+        match self.containers.get(&owner).and_then(Container::due) {
             Some(due) => drop(self.looks.insert(owner, due)),
             None => drop(self.looks.remove(&owner)),
         }
@@ -154,18 +168,19 @@ impl Server {
         [look, is_idle.then_some(IDLE)].into_iter().flatten().min()
     }
 
-    /// Looks at the triggers whose time has come.
-    fn look(&mut self) {
+    /// Returns the containers whose triggers are to be looked at now.
+    fn due(&self) -> Vec<u64> {
         if self.looks.is_empty() {
-            return;
+            return Vec::new();
         }
         let now = sys::clock::since_boot();
-        for (number, due) in self.looks.iter_mut().filter(|(_, due)| **due <= now) {
-            if let Some(container) = self.containers.get_mut(number) {
-                container.look(&self.shared);
-                *due = container.due().unwrap_or(now);
-            }
-        }
+        self.looks.iter().filter(|(_, due)| **due <= now).map(|(number, _)| *number).collect()
+    }
+
+    /// Looks at a container's triggers.
+    fn look(&mut self, owner: u64) {
+        self.containers.get_mut(&owner).into_iter().for_each(Container::look);
+        self.looks_again(owner);
     }
 
     fn ready(&mut self, number: u64) {
@@ -258,7 +273,7 @@ impl Server {
             container.count_quota();
         }
         if again {
-            container.take_over(&self.shared, &triggers);
+            container.take_over(&triggers);
             self.looks.extend(container.due().map(|due| (number, due)));
         }
         let files = Served::Files(self.tree.covers().map(str::to_owned).collect());

@@ -301,7 +301,8 @@ impl Inner {
             Viewer::Host => Some(then(&mut OfHost(&self.shared.host))),
             Viewer::Container(known) => {
                 let mut known = guard(&known);
-                Some(then(&mut Shown { seen: &mut known.found.seen, shared: &self.shared }))
+                let seen = &mut known.found.seen;
+                Some(then(&mut Shown { seen, shared: &self.shared, triggers: None }))
             }
         }
     }

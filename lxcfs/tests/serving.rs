@@ -228,7 +228,7 @@ fn pressed(running: &Running, total: u64) -> std::path::PathBuf {
 /// What a container of that group asks of its files of pressure.
 struct Waiting {
     /// Its other files, which are served as long as this end is open.
-    _files: OwnedFd,
+    files: OwnedFd,
     pressure: OwnedFd,
     monitor: OwnedFd,
     node: u64,
@@ -250,7 +250,7 @@ impl Waiting {
         let find =
             |parent, name: &str| number(&ask(&pressure, LOOKUP, parent, &[name.as_bytes(), &[0]].concat()));
         let node = ["proc", "pressure", "cpu"].iter().fold(1, |parent, name| find(parent, name));
-        Self { _files: files, pressure, monitor, node }
+        Self { files, pressure, monitor, node }
     }
 
     fn open(&self) -> u64 {
@@ -279,11 +279,12 @@ impl Waiting {
         let woken = receive(self.pressure.as_fd());
         assert_eq!((woken.len(), number(&woken[16..])), (24, 44));
     }
+}
 
-    fn kept(&self) -> Vec<String> {
-        let said = String::from_utf8(receive(self.monitor.as_fd())).unwrap();
-        said.strip_prefix(types::KEEP).unwrap().lines().map(str::to_owned).collect()
-    }
+/// Returns what a monitor is to keep.
+fn kept(monitor: &OwnedFd) -> Vec<String> {
+    let said = String::from_utf8(receive(monitor.as_fd())).unwrap();
+    said.strip_prefix(types::KEEP).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -299,9 +300,9 @@ fn who_waits_for_pressure_is_woken_also_by_the_next_process() {
     let waiting = Waiting::of(&running, false, Vec::new());
     let handle = waiting.open();
     waiting.write(handle, "some 150000 500000");
-    assert_eq!(waiting.kept().len(), 1);
+    assert_eq!(kept(&waiting.monitor).len(), 1);
     assert_eq!(waiting.poll(handle), READY);
-    let kept = waiting.kept();
+    let lines = kept(&waiting.monitor);
     // Nobody has waited long enough.
     pressed(&running, 150_004);
     assert!(!event::readable(waiting.pressure.as_fd(), Some(Duration::from_millis(300))).unwrap());
@@ -309,15 +310,16 @@ fn who_waits_for_pressure_is_woken_also_by_the_next_process() {
     waiting.is_woken();
     assert_eq!([waiting.poll(handle), waiting.poll(handle)], [READY | URGENT, READY]);
     let next = Running::start();
-    let later = Waiting::of(&next, true, kept);
+    let later = Waiting::of(&next, true, lines);
     pressed(&next, 2_000_000);
     later.is_woken();
     assert_eq!(later.poll(handle), READY | URGENT);
-    // Root of the container may unmount them, and its other files are there.
+    // Root of the container may unmount them: nobody waits there any more, and its other files are there.
     drop(later.pressure);
-    thread::sleep(Duration::from_millis(300));
+    while !kept(&later.monitor).is_empty() {}
     assert!(!next.thread.is_finished());
-    drop((waiting, later._files, later.monitor));
+    assert_eq!(ask(&later.files, 1, 1, b"proc\0").len(), 128);
+    drop((waiting, later.files, later.monitor));
     running.ended();
     next.ended();
 }

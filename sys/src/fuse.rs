@@ -105,11 +105,15 @@ pub fn next(device: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Next> {
         // Not even the shortest message is empty: it is a test's end of a socket that has closed.
         Ok(0) => Ok(Next::Gone),
         Ok(length) => Ok(Next::Message(length)),
-        // ENOENT: who asked was killed just before.
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NOENT) => {
-            Ok(Next::Nothing)
-        }
-        Err(rustix::io::Errno::NODEV) => Ok(Next::Gone),
+        // ENOENT: who asked was killed just before. ENOMEM: the kernel has no memory for it, for now.
+        Err(
+            rustix::io::Errno::AGAIN
+            | rustix::io::Errno::INTR
+            | rustix::io::Errno::NOENT
+            | rustix::io::Errno::NOMEM,
+        ) => Ok(Next::Nothing),
+        // ECONNABORTED: by /sys/fs/fuse/connections, or umount(2) by force.
+        Err(rustix::io::Errno::NODEV | rustix::io::Errno::CONNABORTED) => Ok(Next::Gone),
         Err(e) => Err(e).call(|| format!("read({})", device.as_raw_fd())),
     }
 }

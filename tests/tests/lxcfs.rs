@@ -1256,7 +1256,7 @@ fn who_waits_for_pressure_is_woken_whoever_serves(lab: &Lab) {
     let said = waits.wait().exits(0).stdout.clone();
     inside(&ana, "web", "touch /tmp/stop");
     load.wait().exits(0);
-    let expected = "True Invalid argument Invalid argument\n18 Device or resource busy\n31 Cannot allocate memory\n\
+    let expected = "True Invalid argument Invalid argument\n18 Device or resource busy\n7 Cannot allocate memory\n\
                     19 [] []\n[[2], [2]]\n";
     assert_eq!(said, expected);
     ana.destroy("web");

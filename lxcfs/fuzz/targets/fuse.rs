@@ -8,12 +8,35 @@ use std::time::Duration;
 
 use cgroup::CpuList;
 use libfuzzer_sys::fuzz_target;
-use lxcfs::fuse::{Answer, Contents, Has, Request, Session, Several, Tree};
+use lxcfs::files::FILES;
+use lxcfs::fuse::{Answer, Contents, Has, Refused, Request, Session, Several, Tree, Wish, wake};
+use lxcfs::triggers::{MOST, Triggers};
 
 static TREE: LazyLock<Arc<Tree>> = LazyLock::new(Arc::default);
 
 /// Files whose text grows.
-struct Growing(usize);
+#[derive(Default)]
+struct Growing {
+    size: usize,
+    triggers: Triggers,
+}
+
+impl Growing {
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.size as u64)
+    }
+
+    /// Has something done with the triggers, amid a pressure that grows.
+    fn pressed<T>(
+        &mut self,
+        work: impl FnOnce(&mut Triggers, Duration, &mut dyn FnMut(usize) -> sys::Result<Option<String>>) -> T,
+    ) -> T {
+        self.size += 100_000;
+        let (now, text) =
+            (self.now(), format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={}\n", self.size));
+        work(&mut self.triggers, now, &mut |_| Ok(Some(text.clone())))
+    }
+}
 
 impl Has for Growing {
     fn path(&mut self, _path: &str) -> bool {
@@ -27,26 +50,34 @@ impl Has for Growing {
 
 impl Contents for Growing {
     fn render(&mut self, _file: usize, _of: Option<u32>) -> sys::Result<String> {
-        self.0 += 1500;
-        let text = "x".repeat(self.0 % 9000);
-        if self.0 % 7 == 0 { Err(sys::Error::new(text, sys::Errno::EMFILE)) } else { Ok(text) }
+        self.size += 1500;
+        let text = "x".repeat(self.size % 9000);
+        if self.size % 7 == 0 { Err(sys::Error::new(text, sys::Errno::EMFILE)) } else { Ok(text) }
     }
 
-    fn pressure(&mut self, _file: usize) -> sys::Result<Option<String>> {
-        self.0 += 100_000;
-        Ok(Some(format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={}\n", self.0)))
+    fn takes(&self, file: usize) -> bool {
+        FILES[file].pressure().is_some()
     }
 
-    fn now(&self) -> Duration {
-        Duration::from_micros(self.0 as u64)
+    fn write(&mut self, file: usize, wish: &Wish<'_>) -> Result<(), Refused> {
+        self.pressed(|triggers, now, read| triggers.write(file, wish, now, read))
+    }
+
+    fn ask(&mut self, handle: u64, waiter: Option<u64>) -> Option<bool> {
+        let now = self.now();
+        self.triggers.ask(handle, waiter, now)
+    }
+
+    fn close(&mut self, handle: u64) {
+        let now = self.now();
+        self.triggers.close(handle, now);
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let mut session = Session::new(Arc::clone(&TREE), 5, 1);
-    let mut contents = Growing(0);
+    let mut contents = Growing::default();
     let mut rest = bytes;
-    let mut lines = Vec::new();
     // Each request is behind the other, as long as it says itself.
     while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
         let (message, later) = rest.split_at(length.clamp(4, rest.len()));
@@ -61,13 +92,17 @@ fuzz_target!(|bytes: &[u8]| {
                 check(&answer, request.unique);
             }
         }
-        lines = session.other_triggers().unwrap_or(lines);
-        session.look(&mut contents).iter().for_each(|woken| check(woken, 0));
+        contents.pressed(Triggers::look).into_iter().for_each(|waiter| check(&wake(waiter), 0));
     }
+    check(&session.take_over(), 0);
     // Who takes over knows them all.
-    let mut next = Session::new(Arc::clone(&TREE), 5, 1);
-    next.take_over(&lines, &mut contents);
-    assert_eq!(next.other_triggers().unwrap_or_default(), lines);
+    let lines: Vec<String> = contents.triggers.lines().collect();
+    assert!(lines.len() <= MOST);
+    let mut next = Growing::default();
+    for line in &lines {
+        next.pressed(|triggers, now, read| triggers.go_on(line, now, read)).expect("a line of its own");
+    }
+    assert_eq!(next.triggers.lines().collect::<Vec<_>>(), lines);
 });
 
 fn check(answer: &[u8], unique: u64) {

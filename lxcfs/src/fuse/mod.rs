@@ -8,10 +8,9 @@ mod reply;
 mod request;
 mod session;
 mod tree;
-mod triggers;
 
 pub use request::{Broken, Operation, Request};
-pub use session::{Answer, Contents, Session};
+pub use session::{Answer, Contents, Refused, Session, Wish, wake};
 pub use tree::{Has, Kind, ROOT, Several, Tree};
 
 /// The size of the buffer into which requests are read: the kernel wants one that holds the largest it could send.

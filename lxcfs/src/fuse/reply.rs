@@ -1,7 +1,6 @@
 //! What is answered, as bytes.
 
 use super::tree::Kind;
-use crate::files::FILES;
 
 /// Bytes being written.
 #[derive(Default)]
@@ -60,6 +59,8 @@ pub(super) struct Status {
     pub(super) size: u64,
     /// When it began to exist, in seconds since the epoch.
     pub(super) time: u64,
+    /// Everybody may write into it.
+    pub(super) is_written: bool,
     /// It stays what it is, which of a processor nobody can say.
     pub(super) lasts: bool,
 }
@@ -68,8 +69,7 @@ impl Status {
     fn write(self, bytes: Bytes) -> Bytes {
         let (mode, links) = match self.kind {
             Kind::Directory => (0o040_555, 2),
-            // Whoever may read of a pressure may wait for it, as on the host.
-            Kind::File(at) if FILES.get(at).is_some_and(|file| file.pressure().is_some()) => (0o100_666, 1),
+            Kind::File(_) if self.is_written => (0o100_666, 1),
             Kind::File(_) => (0o100_444, 1),
         };
         let block = 4096;

@@ -8,6 +8,8 @@ pub struct Request<'a> {
     pub unique: u64,
     /// The number of the file or directory that it is about.
     pub node: u64,
+    /// Who asks, as the user namespace of the superblock knows him.
+    pub user: u32,
     /// What is asked.
     pub operation: Operation<'a>,
 }
@@ -150,10 +152,16 @@ impl<'a> Request<'a> {
         let opcode = numbers.u32().ok_or(broken)?;
         let unique = numbers.u64().ok_or(broken)?;
         let node = numbers.u64().ok_or(broken)?;
+        let user = numbers.u32().ok_or(broken)?;
         let broken = Broken { unique: Some(unique) };
         let body = bytes.get(HEADER..).filter(|_| length as usize == bytes.len()).ok_or(broken)?;
         let operation = Operation::parse(opcode, body).ok_or(broken)?;
-        Ok(Self { unique, node, operation })
+        Ok(Self { unique, node, user, operation })
+    }
+
+    /// Tells whether it is asked once more, since the process that had read it has died. Source: the kernel's `FUSE_UNIQUE_RESEND`.
+    pub fn is_again(&self) -> bool {
+        self.unique >> 63 != 0
     }
 }
 
@@ -227,7 +235,7 @@ pub(super) mod tests {
     #[test]
     fn requests_are_read_as_the_kernel_writes_them() {
         let name = written(opcode::LOOKUP, 1, b"proc\0");
-        let lookup = Request { unique: 7, node: 1, operation: Operation::Lookup(b"proc") };
+        let lookup = Request { unique: 7, node: 1, user: 0, operation: Operation::Lookup(b"proc") };
         assert_eq!(Request::parse(&name), Ok(lookup));
         let body: Vec<u8> =
             [3u64, 4096].iter().flat_map(|n| n.to_ne_bytes()).chain(512u32.to_ne_bytes()).collect();

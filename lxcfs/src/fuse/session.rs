@@ -9,17 +9,14 @@
 //! cuts that to the text's when a read comes back short. Before a longer text is opened, the size must grow again
 //! ([`Answer::Grow`]).
 //!
-//! Nothing is written but triggers, into the files of /proc/pressure; what has come of them is waited for with poll(2).
+//! Nothing is written but what somebody waits for with poll(2), into files that take that ([`Contents::takes`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::opens::{PAGE, Sizes, Texts};
 use super::reply::{self, Bytes, Status};
 use super::request::{Operation, Request};
 use super::tree::{Has, Kind, Tree};
-use super::triggers::{Refused, Triggers};
-use crate::files::{FILES, Trigger, waited};
 
 /// What a request leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +47,6 @@ pub struct Session {
     time: u64,
     texts: Texts,
     sizes: Sizes,
-    triggers: Triggers,
 }
 
 /// What is in the files.
@@ -61,57 +57,91 @@ pub trait Contents: Has {
     /// Something that it shows cannot be read now.
     fn render(&mut self, file: usize, of: Option<u32>) -> sys::Result<String>;
 
-    /// Returns what the container's group tells of a pressure, by the place of its file in the table; none where none does.
-    ///
-    /// # Errors
-    /// It cannot be read now.
-    fn pressure(&mut self, _file: usize) -> sys::Result<Option<String>> {
-        Ok(None)
+    /// Tells whether somebody may write into a file what he waits for there.
+    fn takes(&self, _file: usize) -> bool {
+        false
     }
 
-    /// Returns the time by a clock that is never put back.
-    fn now(&self) -> Duration {
-        Duration::ZERO
+    /// Takes what somebody has written into a file.
+    ///
+    /// # Errors
+    /// He cannot wait for that.
+    fn write(&mut self, _file: usize, _wish: &Wish<'_>) -> Result<(), Refused> {
+        Err(Refused::Unsupported)
     }
+
+    /// Tells whether what was written by an open has come, once each time, and keeps the number by which who waits is woken. None
+    /// where nothing was.
+    fn ask(&mut self, _handle: u64, _waiter: Option<u64>) -> Option<bool> {
+        None
+    }
+
+    /// Forgets what was written by an open that is closed.
+    fn close(&mut self, _handle: u64) {}
+}
+
+/// What somebody writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The open by which he does.
+    pub handle: u64,
+    /// Who he is, as the container knows him.
+    pub user: u32,
+    /// The text.
+    pub text: &'a [u8],
+    /// The process that had read it before has died, and may have kept it.
+    pub is_again: bool,
+}
+
+/// Why it is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The text says nothing that can be waited for.
+    Wrong,
+    /// By this open something is waited for already.
+    Another,
+    /// The container, or this user in it, waits for as much as he may.
+    Many,
+    /// Nobody tells of it in this container.
+    Unsupported,
+    /// What tells of it cannot be read now.
+    Unreadable,
 }
 
 impl Session {
     /// Begins one for a superblock that was made at `time`, in seconds since the epoch. Its opens are counted from `first`.
     pub fn new(tree: Arc<Tree>, time: u64, first: u64) -> Self {
-        let (sizes, triggers) = (Sizes::default(), Triggers::default());
-        Self { tree, time, texts: Texts::new(first), sizes, triggers }
+        Self { tree, time, texts: Texts::new(first), sizes: Sizes::default() }
     }
 
     /// Goes on with a superblock that another process has served, which told the kernel of sizes that nobody knows any more.
-    /// Returns what makes the kernel ask once more what that process has read and not answered. `triggers` is what
-    /// [`Session::other_triggers`] returned there.
-    pub fn take_over(&mut self, triggers: &[String], contents: &mut dyn Contents) -> Vec<u8> {
+    /// Returns what makes the kernel ask once more what that process has read and not answered.
+    pub fn take_over(&mut self) -> Vec<u8> {
         const RESEND: i32 = 7;
         self.sizes.distrust();
-        let now = contents.now();
-        for line in triggers {
-            let _known = self.triggers.go_on(line, now, &mut |file, trigger| felt(contents, file, trigger));
-        }
         reply::message(NOTIFICATION, RESEND, Bytes::default())
     }
 
     /// Answers a request.
     pub fn answer(&mut self, request: &Request<'_>, contents: &mut dyn Contents) -> Answer {
-        let Request { unique, node, operation } = *request;
+        let Request { unique, node, user, operation } = *request;
         let answered = match operation {
             Operation::Unanswered => return Answer::Nothing,
             Operation::Destroy => return Answer::Gone,
             Operation::Init { version, flags, readahead } => init(version, flags, readahead),
             Operation::Lookup(name) => self.lookup(node, name, contents),
-            Operation::GetAttr => self.status(node).map(Status::attributes),
+            Operation::GetAttr => self.status(node, contents).map(Status::attributes),
             Operation::Open { flags } => return self.open(unique, node, flags, contents),
             Operation::Read { handle, offset, size } => self.read(node, handle, offset, size, contents),
-            Operation::Write { handle, text } => self.write(node, handle, text, contents),
-            Operation::SetAttr { what } => self.set_status(node, what),
-            Operation::Poll { handle, waiter } => self.poll(node, handle, waiter),
+            Operation::Write { handle, text } => {
+                let wish = Wish { handle, user, text, is_again: request.is_again() };
+                self.write(node, &wish, contents)
+            }
+            Operation::SetAttr { what } => self.set_status(node, what, contents),
+            Operation::Poll { handle, waiter } => self.poll(node, (handle, waiter), contents),
             Operation::Release { handle } => {
                 self.texts.forget(handle);
-                self.triggers.forget(handle);
+                contents.close(handle);
                 Ok(Bytes::default())
             }
             Operation::OpenDir => match self.tree.kind(node) {
@@ -132,19 +162,20 @@ impl Session {
         })
     }
 
-    fn status(&self, node: u64) -> Result<Status, i32> {
+    fn status(&self, node: u64, contents: &mut dyn Contents) -> Result<Status, i32> {
         let kind = self.tree.kind(node).ok_or(errno::NOENT)?;
         let size = match kind {
             Kind::Directory => 0,
             Kind::File(_) => self.sizes.told(node),
         };
+        let is_written = matches!(kind, Kind::File(at) if contents.takes(at));
         let lasts = self.tree.of(node).is_none();
-        Ok(Status { node, kind, size, time: self.time, lasts })
+        Ok(Status { node, kind, size, time: self.time, is_written, lasts })
     }
 
     fn lookup(&self, node: u64, name: &[u8], contents: &mut dyn Contents) -> Result<Bytes, i32> {
         let found = self.tree.find(node, name, contents).ok_or(errno::NOENT)?;
-        self.status(found).map(Status::entry)
+        self.status(found, contents).map(Status::entry)
     }
 
     fn open(&mut self, unique: u64, node: u64, flags: u32, contents: &mut dyn Contents) -> Answer {
@@ -152,7 +183,7 @@ impl Session {
         const DIRECT: u32 = 1;
         const NO_FLUSH: u32 = 1 << 5;
         let mut render = match self.tree.kind(node) {
-            Some(Kind::File(at)) if flags & ACCESS == 0 || takes_triggers(at) => {
+            Some(Kind::File(at)) if flags & ACCESS == 0 || contents.takes(at) => {
                 self.renderer(node, at, contents)
             }
             Some(Kind::File(_)) => return Answer::Reply(reply::failed(unique, errno::ROFS)),
@@ -169,45 +200,42 @@ impl Session {
         }
     }
 
-    /// Writes a trigger, which is all that can be written.
-    fn write(
-        &mut self,
-        node: u64,
-        handle: u64,
-        text: &[u8],
-        contents: &mut dyn Contents,
-    ) -> Result<Bytes, i32> {
-        let at = self.pressure(node).ok_or(errno::ROFS)?;
-        let trigger = Trigger::parse(text).ok_or(errno::INVAL)?;
-        let told = contents.pressure(at).map_err(|_| errno::IO)?.ok_or(errno::OPNOTSUPP)?;
-        let waited = waited(&told, trigger.share).ok_or(errno::INVAL)?;
-        self.triggers.begin(handle, (at, trigger), waited, contents.now()).map_err(
-            |refused| match refused {
-                Refused::Another => errno::BUSY,
-                Refused::Many => errno::NOMEM,
-            },
-        )?;
-        Ok(Bytes::default().u32s(&[text.len() as u32, 0]))
+    /// Takes what somebody waits for, which is all that can be written.
+    fn write(&self, node: u64, wish: &Wish<'_>, contents: &mut dyn Contents) -> Result<Bytes, i32> {
+        let at = self.written(node, contents).ok_or(errno::ROFS)?;
+        contents.write(at, wish).map_err(|refused| match refused {
+            Refused::Wrong => errno::INVAL,
+            Refused::Another => errno::BUSY,
+            Refused::Many => errno::NOMEM,
+            Refused::Unsupported => errno::OPNOTSUPP,
+            Refused::Unreadable => errno::IO,
+        })?;
+        Ok(Bytes::default().u32s(&[wish.text.len() as u32, 0]))
     }
 
-    /// Lets who opens a file of pressure to write cut it, which changes nothing, and nobody change its mode or owner.
-    fn set_status(&self, node: u64, what: u32) -> Result<Bytes, i32> {
+    /// Lets who opens a file to write into it cut it, which changes nothing, and nobody change its mode or owner.
+    fn set_status(&self, node: u64, what: u32, contents: &mut dyn Contents) -> Result<Bytes, i32> {
         const MODE_OR_OWNER: u32 = 7;
-        self.pressure(node).ok_or(errno::ROFS)?;
+        self.written(node, contents).ok_or(errno::ROFS)?;
         if what & MODE_OR_OWNER != 0 {
             return Err(errno::PERM);
         }
-        self.status(node).map(Status::attributes)
+        self.status(node, contents).map(Status::attributes)
     }
 
-    /// Tells whether a trigger has come. The kernel remembers of the first other file that it need not ask, and asks no more in this
-    /// superblock: files of pressure have one for themselves.
-    fn poll(&mut self, node: u64, handle: u64, waiter: Option<u64>) -> Result<Bytes, i32> {
+    /// Tells whether what is waited for has come. The kernel remembers of the first other file that it need not ask, and asks no more
+    /// in this superblock: files into which somebody may write have one for themselves.
+    fn poll(
+        &self,
+        node: u64,
+        (handle, waiter): (u64, Option<u64>),
+        contents: &mut dyn Contents,
+    ) -> Result<Bytes, i32> {
         const URGENT: u32 = 2;
         const ERROR: u32 = 8;
         const READY: u32 = 0x145;
-        self.pressure(node).ok_or(errno::NOSYS)?;
-        let more = match self.triggers.ask(handle, waiter) {
+        self.written(node, contents).ok_or(errno::NOSYS)?;
+        let more = match contents.ask(handle, waiter) {
             Some(true) => URGENT,
             Some(false) => 0,
             None => URGENT | ERROR,
@@ -215,31 +243,12 @@ impl Session {
         Ok(Bytes::default().u32s(&[READY | more, 0]))
     }
 
-    /// Returns the place in the table of a file that takes triggers.
-    fn pressure(&self, node: u64) -> Option<usize> {
+    /// Returns the place in the table of a file into which somebody may write.
+    fn written(&self, node: u64, contents: &mut dyn Contents) -> Option<usize> {
         match self.tree.kind(node)? {
-            Kind::File(at) if takes_triggers(at) => Some(at),
+            Kind::File(at) if contents.takes(at) => Some(at),
             _ => None,
         }
-    }
-
-    /// Returns when triggers are to be looked at next, by the clock of [`Contents::now`].
-    pub fn due(&self) -> Option<Duration> {
-        self.triggers.due()
-    }
-
-    /// Looks at the triggers, and returns the messages that wake who waits for one.
-    pub fn look(&mut self, contents: &mut dyn Contents) -> Vec<Vec<u8>> {
-        const WOKEN: i32 = 1;
-        let now = contents.now();
-        let woken = self.triggers.look(now, &mut |file, trigger| felt(contents, file, trigger));
-        let message = |waiter: u64| reply::message(NOTIFICATION, WOKEN, Bytes::default().u64s(&[waiter]));
-        woken.into_iter().map(message).collect()
-    }
-
-    /// Returns all triggers, a line each, where they have changed since this was last asked.
-    pub fn other_triggers(&mut self) -> Option<Vec<String>> {
-        self.triggers.others()
     }
 
     /// Returns what renders a file.
@@ -295,13 +304,10 @@ impl Session {
 /// The number of a message that answers no request.
 const NOTIFICATION: u64 = 0;
 
-fn takes_triggers(at: usize) -> bool {
-    FILES.get(at).is_some_and(|file| file.pressure().is_some())
-}
-
-/// Returns how long the container's tasks have waited so far.
-fn felt(contents: &mut dyn Contents, file: usize, trigger: &Trigger) -> Option<u64> {
-    waited(&contents.pressure(file).ok()??, trigger.share)
+/// Returns the message that wakes who waits by a number.
+pub fn wake(waiter: u64) -> Vec<u8> {
+    const WOKEN: i32 = 1;
+    reply::message(NOTIFICATION, WOKEN, Bytes::default().u64s(&[waiter]))
 }
 
 /// Numbers of errors. Source: the kernel's include/uapi/asm-generic/errno{-base,}.h.

@@ -5,7 +5,6 @@ use cgroup::CpuList;
 
 use crate::fuse::opens::OPEN;
 use crate::fuse::tree::tests::Some12;
-use crate::fuse::triggers::MOST;
 use crate::fuse::{ROOT, Several};
 
 /// The text of a file that cannot be rendered now.
@@ -15,6 +14,25 @@ const UNREADABLE: &str = "unreadable";
 struct Same<'a> {
     text: &'a str,
     rendered: &'a mut usize,
+    wished: &'a mut Wished,
+}
+
+/// The one file into which somebody may write, and what becomes of that.
+#[derive(Debug)]
+struct Wished {
+    file: Option<usize>,
+    taken: Result<(), Refused>,
+    has_come: Option<bool>,
+    /// Who has written what, and whose number is to be woken.
+    last: Option<(u64, u32, Vec<u8>, bool)>,
+    waiter: Option<u64>,
+    closed: Option<u64>,
+}
+
+impl Default for Wished {
+    fn default() -> Self {
+        Self { file: None, taken: Ok(()), has_come: None, last: None, waiter: None, closed: None }
+    }
 }
 
 impl Has for Same<'_> {
@@ -36,11 +54,23 @@ impl Contents for Same<'_> {
         Ok(of.map_or_else(|| self.text.to_owned(), |of| of.to_string()))
     }
 
-    fn pressure(&mut self, _file: usize) -> sys::Result<Option<String>> {
-        match self.text {
-            UNREADABLE => Err(sys::Error::new("openat(cpu.pressure)".to_owned(), sys::Errno::EMFILE)),
-            text => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
-        }
+    fn takes(&self, file: usize) -> bool {
+        self.wished.file == Some(file)
+    }
+
+    fn write(&mut self, file: usize, wish: &Wish<'_>) -> Result<(), Refused> {
+        assert_eq!(Some(file), self.wished.file);
+        self.wished.last = Some((wish.handle, wish.user, wish.text.to_vec(), wish.is_again));
+        self.wished.taken
+    }
+
+    fn ask(&mut self, _handle: u64, waiter: Option<u64>) -> Option<bool> {
+        self.wished.waiter = waiter;
+        self.wished.has_come
+    }
+
+    fn close(&mut self, handle: u64) {
+        self.wished.closed = Some(handle);
     }
 }
 
@@ -49,17 +79,23 @@ struct Told {
     session: Session,
     text: String,
     rendered: usize,
+    wished: Wished,
 }
 
 impl Told {
     fn new(text: &str) -> Self {
-        Self { session: Session::new(Arc::new(Tree::new()), 5, 1), text: text.to_owned(), rendered: 0 }
+        let session = Session::new(Arc::new(Tree::new()), 5, 1);
+        Self { session, text: text.to_owned(), rendered: 0, wished: Wished::default() }
     }
 
     fn ask(&mut self, node: u64, operation: Operation<'_>) -> Answer {
-        let (text, rendered) = (&self.text, &mut self.rendered);
-        let request = Request { unique: 9, node, operation };
-        self.session.answer(&request, &mut Same { text, rendered })
+        self.ask_as(9, node, operation)
+    }
+
+    fn ask_as(&mut self, unique: u64, node: u64, operation: Operation<'_>) -> Answer {
+        let Self { session, text, rendered, wished } = self;
+        let request = Request { unique, node, user: 1000, operation };
+        session.answer(&request, &mut Same { text, rendered, wished })
     }
 
     fn node(&self, path: &str) -> u64 {
@@ -132,8 +168,7 @@ fn an_open_that_another_process_answered_is_read_all_the_same() {
 #[test]
 fn who_takes_over_asks_for_what_was_not_answered_and_trusts_no_size() {
     let mut told = Told::new("abc");
-    let (text, rendered) = (&told.text, &mut told.rendered);
-    let resend = told.session.take_over(&[], &mut Same { text, rendered });
+    let resend = told.session.take_over();
     assert_eq!((resend.len(), error(&resend), &resend[8..]), (16, -7, &[0; 8][..]));
     let node = told.node(MEMINFO);
     assert!(matches!(told.ask(node, Operation::Open { flags: 0 }), Answer::Grow(..)));
@@ -269,7 +304,15 @@ const PRESSURE: &str = "proc/pressure/cpu";
 const SOME: &[u8] = b"some 150000 1000000\0";
 
 impl Told {
-    /// Asks something of an open file of pressure, and returns the number of the error.
+    /// Has somebody write into one of the files.
+    fn taking(path: &str) -> Self {
+        let mut told = Self::new("text");
+        let Some(Kind::File(at)) = told.session.tree.kind(told.node(path)) else { panic!("no {path}") };
+        told.wished.file = Some(at);
+        told
+    }
+
+    /// Asks something of the file, and returns the number of the error.
     fn fails(&mut self, operation: Operation<'_>) -> i32 {
         error(&replied(self.ask(self.node(PRESSURE), operation)))
     }
@@ -278,75 +321,59 @@ impl Told {
         let answer = replied(self.ask(self.node(PRESSURE), Operation::Poll { handle, waiter }));
         u32::from_ne_bytes(body(&answer)[..4].try_into().unwrap())
     }
-
-    fn look(&mut self) -> Vec<Vec<u8>> {
-        let (text, rendered) = (&self.text, &mut self.rendered);
-        self.session.look(&mut Same { text, rendered })
-    }
 }
 
 #[test]
-fn a_trigger_is_written_into_a_file_of_pressure_and_waited_for() {
+fn what_is_written_into_a_file_that_takes_it_is_waited_for() {
     const READY: u32 = 0x145;
     const URGENT: u32 = 2;
     const ERROR: u32 = 8;
-    let mut told = Told::new("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+    let mut told = Told::taking(PRESSURE);
     let node = told.node(PRESSURE);
     assert!(matches!(told.ask(node, Operation::Open { flags: 2 }), Answer::Reply(_)));
     let handle = told.open(PRESSURE);
-    assert_eq!(told.session.due(), None);
     // As on the host: who waits for nothing is told so at once.
     assert_eq!(told.ready(handle, None), READY | URGENT | ERROR);
     let written = replied(told.ask(node, Operation::Write { handle, text: SOME }));
     assert_eq!(u32::from_ne_bytes(body(&written)[..4].try_into().unwrap()), SOME.len() as u32);
-    assert!(told.session.due().is_some());
-    assert_eq!(told.ready(handle, Some(99)), READY);
-    assert_eq!(told.look(), Vec::<Vec<u8>>::new());
-    told.text = told.text.replace("total=5", "total=200000");
-    let woken = told.look();
-    let number = |at: usize| u64::from_ne_bytes(woken[0][at..at + 8].try_into().unwrap());
-    assert_eq!((woken.len(), error(&woken[0]), number(8), number(16)), (1, -1, 0, 99));
-    assert_eq!([told.ready(handle, Some(99)), told.ready(handle, Some(99))], [READY | URGENT, READY]);
+    assert_eq!(told.wished.last, Some((handle, 1000, SOME.to_vec(), false)));
+    told.wished.has_come = Some(false);
+    assert_eq!((told.ready(handle, Some(99)), told.wished.waiter), (READY, Some(99)));
+    told.wished.has_come = Some(true);
+    assert_eq!(told.ready(handle, None), READY | URGENT);
+    let woken = wake(99);
+    let number = |at: usize| u64::from_ne_bytes(woken[at..at + 8].try_into().unwrap());
+    assert_eq!((woken.len(), error(&woken), number(8), number(16)), (24, -1, 0, 99));
     told.ask(node, Operation::Release { handle });
-    assert_eq!(told.session.due(), None);
+    assert_eq!(told.wished.closed, Some(handle));
+    // What the process before had read and not answered.
+    told.ask_as(1 << 63 | 9, node, Operation::Write { handle, text: SOME });
+    assert!(told.wished.last.is_some_and(|(.., is_again)| is_again));
 }
 
 #[test]
-fn what_is_no_trigger_or_cannot_be_had_is_refused_as_the_kernel_does() {
-    let mut told = Told::new("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
-    let handle = told.open(PRESSURE);
-    let texts: [&[u8]; 8] = [
-        b"",
-        b"some",
-        b"some 1 499999",
-        b"some 1 10000001",
-        b"some 0 1000000",
-        b"some 1000001 1000000",
-        b"any 150000 1000000",
-        b"some 150000 1000000 150000 1000000",
-    ];
-    for text in texts {
-        assert_eq!(told.fails(Operation::Write { handle, text }), errno::INVAL, "{text:?}");
+fn what_is_not_taken_is_refused_as_the_kernel_does() {
+    let mut told = Told::taking(PRESSURE);
+    for (refused, expected) in [
+        (Refused::Wrong, errno::INVAL),
+        (Refused::Another, errno::BUSY),
+        (Refused::Many, errno::NOMEM),
+        (Refused::Unsupported, errno::OPNOTSUPP),
+        (Refused::Unreadable, errno::IO),
+    ] {
+        told.wished.taken = Err(refused);
+        assert_eq!(told.fails(Operation::Write { handle: 1, text: SOME }), expected, "{refused:?}");
     }
-    // The group tells nothing of all tasks.
-    let full: &[u8] = b"full 150000 1000000";
-    assert_eq!(told.fails(Operation::Write { handle, text: full }), errno::INVAL);
-    told.text = String::new();
-    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::OPNOTSUPP);
-    told.text = UNREADABLE.to_owned();
-    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::IO);
-    told.text = "some total=5\n".to_owned();
-    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), 0);
-    assert_eq!(told.fails(Operation::Write { handle, text: SOME }), errno::BUSY);
-    for more in 1..MOST as u64 {
-        assert_eq!(told.fails(Operation::Write { handle: handle + more, text: SOME }), 0);
-    }
-    assert_eq!(told.fails(Operation::Write { handle: 0, text: SOME }), errno::NOMEM);
+    // Where nobody can wait, nothing can be written.
+    let mut told = Told::new("text");
+    assert_eq!(told.fails(Operation::Open { flags: 2 }), errno::ROFS);
+    assert_eq!(told.fails(Operation::Write { handle: 1, text: SOME }), errno::ROFS);
+    assert_eq!(told.fails(Operation::Poll { handle: 1, waiter: Some(1) }), errno::NOSYS);
 }
 
 #[test]
-fn a_file_of_pressure_may_be_cut_and_keeps_its_mode() {
-    let mut told = Told::new("some total=5\n");
+fn a_file_that_is_written_may_be_cut_and_keeps_its_mode() {
+    let mut told = Told::taking(PRESSURE);
     let mode = |told: &mut Told, path: &str| {
         let status = replied(told.ask(told.node(path), Operation::GetAttr));
         u32::from_ne_bytes(body(&status)[76..80].try_into().unwrap())
@@ -360,24 +387,9 @@ fn a_file_of_pressure_may_be_cut_and_keeps_its_mode() {
 }
 
 #[test]
-fn triggers_go_on_with_who_takes_over() {
-    let mut told = Told::new("some total=5\n");
-    let handle = told.open(PRESSURE);
-    assert_eq!(told.session.other_triggers(), None);
-    told.fails(Operation::Write { handle, text: SOME });
-    told.ready(handle, Some(99));
-    let kept = told.session.other_triggers().unwrap();
-    let mut next = Told::new("some total=1000000\n");
-    let mut contents = Same { text: &next.text, rendered: &mut next.rendered };
-    next.session.take_over(&kept, &mut contents);
-    assert!(next.look().is_empty());
-    next.text = "some total=1150000\n".to_owned();
-    assert_eq!((next.look().len(), next.ready(handle, None) & 2), (1, 2));
-}
-
-#[test]
 fn messages_have_the_lengths_that_the_kernel_expects() {
-    let mut told = Told::new("");
+    let mut told = Told::taking(PRESSURE);
+    told.text = String::new();
     let file = told.node(MEMINFO);
     let lengths = [
         (Operation::Init { version: (7, 45), flags: u64::MAX, readahead: 1 }, ROOT, 64),
@@ -413,13 +425,12 @@ proptest::proptest! {
             0..40,
         ),
     ) {
-        let mut told = Told::new("abcdef");
+        let mut told = Told::taking(PRESSURE);
         for (opcode, node, body) in requests {
             let bytes = crate::fuse::request::tests::written(opcode, node, &body);
             if let Ok(request) = Request::parse(&bytes) {
-                let mut rendered = 0;
-                let mut contents = Same { text: "text", rendered: &mut rendered };
-                let _answer = told.session.answer(&request, &mut contents);
+                let Told { session, text, rendered, wished } = &mut told;
+                let _answer = session.answer(&request, &mut Same { text, rendered, wished });
             }
         }
         proptest::prop_assert!(told.session.texts.len() <= OPEN);
