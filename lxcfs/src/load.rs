@@ -136,3 +136,34 @@ fn now() -> u64 {
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_container_with_many_groups_or_tasks_no_more_than_so_many_are_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        // Numbers that no process can have.
+        let pid = |at: usize| 500_000_000 + at;
+        let group = |name: &str, pids: std::ops::Range<usize>| {
+            let group = root.path().join(name);
+            std::fs::create_dir_all(&group).unwrap();
+            let lines: String = pids.map(|at| format!("{}\n", pid(at))).collect();
+            std::fs::write(group.join("cgroup.procs"), &lines).unwrap();
+            std::fs::write(group.join("cgroup.threads"), &lines).unwrap();
+        };
+        let tasks = |name: &str| {
+            let dir = sys::path::open_dir(&root.path().join(name)).unwrap();
+            let directory =
+                cgroup::view::Directory { version: cgroup::Version::V2, controllers: Vec::new(), dir };
+            look(&cgroup::view::View::new(vec![directory]).tasks().unwrap().unwrap()).tasks
+        };
+        group("many", 0..0);
+        (0..GROUPS + 50).for_each(|at| group(&format!("many/{at}"), at..at + 1));
+        // The container's own is one of them.
+        assert_eq!(tasks("many"), 499);
+        group("full", 0..TASKS + 50);
+        assert_eq!(tasks("full"), 10_000);
+    }
+}
