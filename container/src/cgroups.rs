@@ -306,10 +306,9 @@ impl Cgroups {
     /// Moves the calling process, which shows containers their limits, into a scope of its own, where this container is in one,
     /// which the process outlives. Returns whether that is so.
     pub(crate) fn enter_scope_of_lxcfs(&self) -> bool {
-        // A start waits for the process longer than that.
-        const PATIENCE: Duration = Duration::from_secs(10);
         let Some(socket) = &self.scope else { return false };
-        let entered = cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits", PATIENCE);
+        let entered =
+            cgroup::enter_scope(socket, "bryo-lxcfs", "Shows containers their limits", SCOPE_OF_LXCFS);
         entered.inspect_err(|e| log::info!("bryo-lxcfs has no scope of its own: {e}")).is_ok()
     }
 
@@ -353,6 +352,9 @@ impl Cgroups {
         remove_idle_lxcfs(&self.base);
     }
 }
+
+/// How long the user's systemd may take to give that process a scope, after which it begins without.
+pub(crate) const SCOPE_OF_LXCFS: Duration = Duration::from_secs(10);
 
 /// The cgroup of the process that shows containers their limits.
 const LXCFS: &str = "bryo.lxcfs";

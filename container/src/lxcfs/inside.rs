@@ -17,9 +17,10 @@ use sys::{Errno, cred, event, namespace, socket};
 use types::{MountLine, Serve, Signal};
 
 use super::summon::answer;
-use super::{INSIDE, PATIENCE, Target};
+use super::{INSIDE, PATIENCE, TAKES_OVER, Target};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::logging;
+use crate::plan::LxcfsPlan;
 
 /// What the mount table says of where the files come from.
 const SOURCE: &str = "bryo-lxcfs";
@@ -278,10 +279,19 @@ pub(super) struct Inside {
     process: Option<OwnedFd>,
     /// When it has taken too long.
     pub(super) until: Instant,
-    /// The devices of the superblocks that it has made.
+    /// The devices of the superblocks that it has made: whoever serves them has answered by then.
     pub(super) devices: Option<Devices>,
-    /// To whoever serves that.
-    pub(super) connection: Option<OwnedFd>,
+    /// Whom it has asked to serve them.
+    pub(super) asked: Option<Asked>,
+}
+
+/// Who is asked to serve superblocks that are being made.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) connection: OwnedFd,
+    pub(super) plan: LxcfsPlan,
+    /// When who has not answered is taken for stopped.
+    pub(super) early: Option<Instant>,
 }
 
 /// What it says.
@@ -309,11 +319,23 @@ impl Inside {
                 let told = socket::send(theirs.as_fd(), &said, &[]);
                 process::exit_now(i32::from(told.is_err()))
             }
-            Cloned::Parent { pidfd, .. } => {
-                let process = Some(pidfd);
-                Ok(Self { channel, process, until: Instant::now() + INSIDE, devices: None, connection: None })
-            }
+            Cloned::Parent { pidfd, .. } => Ok(Self { process: Some(pidfd), ..Self::of(channel) }),
         }
+    }
+
+    /// What nothing is known of yet but how it will be heard.
+    pub(super) fn of(channel: OwnedFd) -> Self {
+        Self { channel, process: None, until: Instant::now() + INSIDE, devices: None, asked: None }
+    }
+
+    /// Returns when there is something to be done, whatever is heard.
+    pub(super) fn due(&self) -> Instant {
+        self.asked.as_ref().and_then(|asked| asked.early).map_or(self.until, |early| early.min(self.until))
+    }
+
+    /// Returns who has been asked and has not answered.
+    pub(super) fn unanswering(&mut self) -> Option<&mut Asked> {
+        self.asked.as_mut().filter(|_| self.devices.is_none())
     }
 
     /// Hears what it says.
@@ -377,7 +399,7 @@ fn work(job: &Job<'_>, of: Target<'_>, channel: BorrowedFd<'_>, monitor: i32) ->
     let told = Serve { waits: superblocks.devices().waits(), cloned: spare.is_some(), ..told.clone() };
     socket::send_now(*connection, told.text().as_bytes(), &fds)?;
     drop(spare);
-    let mut files = answer(*connection, PATIENCE)?;
+    let mut files = answer(*connection, TAKES_OVER)?;
     files.retain(|file| *sys || !file.starts_with("sys/"));
     socket::send(channel, DEVICE, &superblocks.devices().fds())?;
     let copies = alone_with_mounts().and_then(|root| superblocks.copies(root.as_fd(), &files))?;

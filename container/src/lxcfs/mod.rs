@@ -10,26 +10,26 @@ mod summon;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sys::{event, process, socket};
 use types::Serve;
 
 pub(crate) use inside::Superblocks;
-use inside::{Devices, Heard, Inside, Job};
+use inside::{Asked, Devices, Heard, Inside, Job};
 use summon::{ANSWER, Last, LastWord, answer, last_word, unanswered};
 pub use summon::{Server, renew};
 pub(crate) use summon::{Summoned, end_hung_of, tidy, tidy_all};
 
-use crate::cgroups::{Cgroups, Payload};
+use crate::cgroups::{Cgroups, Payload, SCOPE_OF_LXCFS};
 use crate::command::{Client, Request};
 use crate::error::{Error, Kind, Result};
 use crate::host::Lxcfs;
 use crate::place::Place;
 use crate::plan::LxcfsPlan;
 
-/// How long another monitor's word with the process, and the process's own, may take.
+/// How long the process's word may take. One that has not said it then is taken for stopped, where it is given more time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it may take to notice that a container is gone. A mount namespace that somebody holds keeps the superblock.
@@ -39,8 +39,15 @@ const NOTICED: Duration = Duration::from_secs(2);
 /// container's that it does not answer, and nobody is told of it.
 const LOOKS: Duration = Duration::from_secs(15);
 
-/// How long who takes over may have to answer. All containers of the user's ask him at once then, and he may have no processor.
+/// How long who takes over may have to answer, and who is asked by a start, be it that another start still holds the lock. All containers
+/// of the user's may ask him at once, and he may have no processor.
 const TAKES_OVER: Duration = Duration::from_secs(20);
+
+/// A systemd of the user's that is slow costs a start no more than that.
+const _: () = assert!(SCOPE_OF_LXCFS.as_secs() < TAKES_OVER.as_secs());
+
+/// How long a start has for the next one at least, where the first has not answered and was killed.
+const NEXT: Duration = Duration::from_secs(10);
 
 /// After how long without anybody to serve the files the container gets the kernel's.
 const GIVEN_UP: Duration = Duration::from_secs(10);
@@ -96,7 +103,8 @@ pub(crate) struct Target<'a> {
 /// and what is asked meanwhile waits for the next one.
 #[derive(Debug)]
 pub struct Serving {
-    plan: LxcfsPlan,
+    /// By which it was last found who serves them.
+    plan: RefCell<LxcfsPlan>,
     born: u64,
     ahead: i64,
     /// The files that there are.
@@ -147,7 +155,7 @@ impl State {
     fn due(&self) -> Option<Instant> {
         match self {
             Self::Asked(_, until) | Self::Lacking(until) | Self::Bare(until) => Some(*until),
-            Self::Changes(work, _) => Some(work.until),
+            Self::Changes(work, _) => Some(work.due()),
             Self::Serves(_) | Self::Over => None,
         }
     }
@@ -174,13 +182,20 @@ impl Serving {
             }
         };
         let mut serving = Self::of_none(plan, init);
+        let Summoned { began, until, .. } = summoned;
         let begun = |summoned: Summoned, again: bool| {
             serving.ask(&summoned, &devices, again, of)?;
-            first_answer(&plan.directory, summoned.0.as_fd()).map(|files| (files, summoned.0))
+            let fd = summoned.connection.as_fd();
+            first_answer(&plan.directory, fd, PATIENCE, summoned.until)
+                .map(|files| (files, summoned.connection))
         };
+        let next = || Summoned::summon(plan, of.cgroups, until.max(Instant::now() + NEXT));
         let (files, connection) = match begun(summoned, false) {
             Err(e) if matches!(e.kind(), Kind::Died | Kind::TimedOut) => {
-                begun(Summoned::summon(plan, of.cgroups)?, true)?
+                next().and_then(|next| begun(next, true)).map_err(|e| match e.kind() {
+                    Kind::TimedOut => unanswered(began.elapsed()),
+                    _ => e,
+                })?
             }
             begun => begun?,
         };
@@ -193,7 +208,7 @@ impl Serving {
     /// Prepares to serve the files of a container with this init, which has none.
     pub(crate) fn of_none(plan: &LxcfsPlan, init: i32) -> Self {
         Self {
-            plan: plan.clone(),
+            plan: RefCell::new(plan.clone()),
             born: process::start_time(init).unwrap_or_else(|| in_ticks(sys::clock::since_boot())),
             ahead: ahead(init),
             files: Vec::new(),
@@ -219,20 +234,20 @@ impl Serving {
             false => devices.cloned(of).inspect_err(|e| log::warn!("cloning /dev/fuse: {e}")).ok(),
         };
         let directories = of.payload.directories_to_view()?;
-        let mut told = self.request(&directories);
+        let mut told = self.request(&self.plan.borrow(), &directories);
         (told.again, told.waits, told.cloned) = (again, devices.waits(), cloned.is_some());
         told.triggers.clone_from(&self.kept.borrow());
         let mut fds: Vec<BorrowedFd<'_>> = cloned.iter().chain([devices]).flat_map(Devices::fds).collect();
         fds.extend(directories.iter().map(|directory| directory.dir.as_fd()));
-        socket::send_now(summoned.0.as_fd(), told.text().as_bytes(), &fds)
+        socket::send_now(summoned.connection.as_fd(), told.text().as_bytes(), &fds)
             .map_err(|e| Error::from(e).of_kind(Kind::Died))
     }
 
     /// Returns what a process is told of the container, for superblocks that nobody has served yet.
-    fn request(&self, directories: &[cgroup::view::Directory]) -> Serve {
+    fn request(&self, plan: &LxcfsPlan, directories: &[cgroup::view::Directory]) -> Serve {
         let directories = directories.iter().map(|directory| directory.controllers.clone()).collect();
         let Self { born, ahead, .. } = *self;
-        let quota = self.plan.quota;
+        let quota = plan.quota;
         let (again, waits, cloned) = (false, false, false);
         Serve { born, ahead, again, waits, cloned, quota, triggers: Vec::new(), directories }
     }
@@ -331,17 +346,24 @@ impl Serving {
             State::Asked(connection, _) => {
                 let fd = connection.as_fd();
                 let is_done = |time| summon::has_come(fd, time);
-                match summon::end_hung(&self.plan.directory, Some(fd), is_done) {
+                match summon::end_hung(&self.directory(), Some(fd), is_done) {
                     None if summon::has_come(fd, Duration::ZERO) => {
                         drop(self.state.replace(State::Asked(connection, Instant::now() + TAKES_OVER)));
                     }
                     _ => self.try_later(&unanswered(TAKES_OVER), of),
                 }
             }
-            State::Bare(_) => match self.cover(of) {
+            State::Bare(_) => match self.cover(self.plan.borrow().clone(), of) {
                 Ok(work) => drop(self.state.replace(State::Changes(work, None))),
                 Err(e) => self.is_bare(&e),
             },
+            State::Changes(mut work, before) if Instant::now() < work.until => {
+                if let Some(asked) = work.unanswering() {
+                    summon::have_go_on(&asked.plan.directory, asked.connection.as_fd());
+                }
+                work.asked.iter_mut().for_each(|asked| asked.early = None);
+                self.state.replace(State::Changes(work, before));
+            }
             State::Changes(mut work, before) => {
                 self.held_up.replace(work.end());
                 self.changed(work, before, Err(unanswered(INSIDE)));
@@ -368,7 +390,8 @@ impl Serving {
         match self.state.take() {
             State::Changes(mut work, before) => {
                 drop(work.end());
-                before.or(work.connection).map_or(State::Over, State::Serves)
+                let asked = work.asked.map(|asked| asked.connection);
+                before.or(asked).map_or(State::Over, State::Serves)
             }
             state => state,
         }
@@ -393,7 +416,7 @@ impl Serving {
         if let LastWord::Said(last) = last_word(fd) {
             return last;
         }
-        let ended = summon::end_hung(&self.plan.directory, Some(fd), |time| summon::has_come(fd, time));
+        let ended = summon::end_hung(&self.directory(), Some(fd), |time| summon::has_come(fd, time));
         ended.or_else(|| match summon::has_come(fd, Duration::ZERO).then(|| last_word(fd)) {
             Some(LastWord::Said(last)) => last,
             _ => None,
@@ -405,7 +428,7 @@ impl Serving {
         let connection = self.connection().map(|connection| connection.try_clone());
         let connection = connection.and_then(std::io::Result::ok);
         let fd = connection.as_ref().map(AsFd::as_fd);
-        let _heard_of = summon::end_hung(&self.plan.directory, fd, |time| summon::has_come(init, time));
+        let _heard_of = summon::end_hung(&self.directory(), fd, |time| summon::has_come(init, time));
     }
 
     /// Closes the devices, by which nobody answers any more. What has been asked is refused: a process that has died may have left a
@@ -431,13 +454,16 @@ impl Serving {
         self.go_on(of);
     }
 
+    fn directory(&self) -> PathBuf {
+        self.plan.borrow().directory.clone()
+    }
+
     fn ask_another(&self, of: Target<'_>) -> Result<OwnedFd> {
         let devices = self.devices.borrow();
         let Some(devices) = &*devices else { return Err(Error::new(Kind::Died, "the superblock is gone")) };
-        let summoned =
-            Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
+        let summoned = Summoned::at_once(&self.plan.borrow(), of.cgroups)?;
         self.ask(&summoned, devices, true, of)?;
-        Ok(summoned.0)
+        Ok(summoned.connection)
     }
 
     fn serves(&self, connection: OwnedFd) {
@@ -479,9 +505,8 @@ impl Serving {
     ///
     /// # Errors
     /// Nobody can be had to serve them, or to put them there.
-    pub(crate) fn begin_to_cover(&mut self, plan: LxcfsPlan, of: Target<'_>) -> Result<()> {
-        self.plan = plan;
-        self.begin_change(|| self.cover(of))
+    pub(crate) fn begin_to_cover(&self, plan: LxcfsPlan, of: Target<'_>) -> Result<()> {
+        self.begin_change(|| self.cover(plan, of))
     }
 
     /// Has the files taken from their places, so that the container sees the kernel's.
@@ -507,14 +532,13 @@ impl Serving {
         Ok(())
     }
 
-    fn cover(&self, of: Target<'_>) -> Result<Inside> {
-        let summoned =
-            Summoned::try_summon(&self.plan, of.cgroups)?.ok_or_else(|| summon::busy(&self.plan))?;
+    fn cover(&self, plan: LxcfsPlan, of: Target<'_>) -> Result<Inside> {
+        let Summoned { connection, .. } = Summoned::at_once(&plan, of.cgroups)?;
         let directories = of.payload.directories_to_view()?;
-        let told = self.request(&directories);
-        let job = Job::Cover { connection: summoned.0.as_fd(), told, directories, sys: self.plan.sys };
+        let told = self.request(&plan, &directories);
+        let job = Job::Cover { connection: connection.as_fd(), told, directories, sys: plan.sys };
         let mut work = self.work(job, of)?;
-        work.connection = Some(summoned.0);
+        work.asked = Some(Asked { connection, plan, early: Some(Instant::now() + PATIENCE) });
         Ok(work)
     }
 
@@ -531,10 +555,17 @@ impl Serving {
     }
 
     /// Work inside is done, or has failed.
-    fn changed(&self, work: Inside, before: Option<OwnedFd>, result: Result<()>) {
-        let Inside { devices, connection, .. } = work;
-        match (&result, connection) {
-            (Ok(()), Some(connection)) => {
+    fn changed(&self, mut work: Inside, before: Option<OwnedFd>, result: Result<()>) {
+        if result.as_ref().is_err_and(|e| e.kind() == Kind::TimedOut)
+            && let Some(Asked { connection, plan, .. }) = work.unanswering()
+        {
+            let fd = connection.as_fd();
+            let _ended_now = summon::end_hung(&plan.directory, Some(fd), |time| summon::has_come(fd, time));
+        }
+        let Inside { devices, asked, .. } = work;
+        match (&result, asked) {
+            (Ok(()), Some(Asked { connection, plan, .. })) => {
+                self.plan.replace(plan);
                 before.iter().for_each(|before| drop(socket::end_sending(before.as_fd())));
                 log::info!("the container sees its own limits");
                 self.devices.replace(devices);
@@ -585,19 +616,27 @@ impl Serving {
     }
 }
 
-/// Waits for a process's answer to a start. One that is stopped goes on after a moment; one that is slow, or is not there yet since the
-/// user's systemd is, has as long as who takes over; and one that does not answer then is killed.
-fn first_answer(directory: &Path, connection: BorrowedFd<'_>) -> Result<Vec<String>> {
-    let until = Instant::now() + TAKES_OVER;
-    let early = answer(connection, PATIENCE);
-    if !early.as_ref().is_err_and(|e| e.kind() == Kind::TimedOut) {
-        return early;
-    }
+/// Waits for a process's answer to a start. One that has not answered `early` may be stopped, and goes on; one that is slow, or is not there
+/// yet since the user's systemd is, has until then; and one that does not answer then is killed.
+fn first_answer(
+    directory: &Path,
+    connection: BorrowedFd<'_>,
+    early: Duration,
+    until: Instant,
+) -> Result<Vec<String>> {
+    let began = Instant::now();
     let left = || until.saturating_duration_since(Instant::now());
+    let answered = answer(connection, early.min(left()));
+    if !answered.as_ref().is_err_and(|e| e.kind() == Kind::TimedOut) {
+        return answered;
+    }
     let killed = summon::end_hung(directory, Some(connection), |_| summon::has_come(connection, left()));
     match killed {
-        Some(_) => early,
-        None => answer(connection, left()),
+        Some(_) => Err(unanswered(began.elapsed())),
+        None => answer(connection, left()).map_err(|e| match e.kind() {
+            Kind::TimedOut => unanswered(began.elapsed()),
+            _ => e,
+        }),
     }
 }
 
@@ -636,6 +675,148 @@ fn read_ahead(offsets: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plan(directory: &Path, quota: bool) -> LxcfsPlan {
+        LxcfsPlan { program: PathBuf::new(), directory: directory.to_owned(), sys: true, quota }
+    }
+
+    /// A process of the program's name that listens in a directory, answers after so many milliseconds, and is killed at the end.
+    struct Slow {
+        process: std::process::Child,
+        directory: tempfile::TempDir,
+        connection: OwnedFd,
+    }
+
+    const DIRECTORY: &str = "BRYO_TEST_DIRECTORY";
+    const AFTER: &str = "BRYO_TEST_AFTER";
+    const NEVER: u64 = 1_000_000;
+
+    impl Slow {
+        fn start(answers_after: u64) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            command.args(["--ignored", "--exact", "lxcfs::tests::a_process_listens_and_answers_late"]);
+            command.env(DIRECTORY, directory.path()).env(AFTER, answers_after.to_string());
+            let process = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+            Self { process, connection: Self::connected(directory.path()), directory }
+        }
+
+        fn connected(directory: &Path) -> OwnedFd {
+            let opened = sys::path::open_dir(directory).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                if let Ok(connection) = socket::connect_at_once(opened.as_fd(), "command") {
+                    return connection;
+                }
+                assert!(Instant::now() < deadline, "it does not listen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+
+        fn pidfd(&self) -> OwnedFd {
+            process::pidfd(i32::try_from(self.process.id()).unwrap()).unwrap()
+        }
+
+        fn stop(&self) {
+            process::send_signal(self.pidfd().as_fd(), types::Signal::new(19).unwrap()).unwrap();
+        }
+
+        /// Has it answer a start in 50 ms, or till the end of so many.
+        fn answer(&self, millis: u64) -> Result<Vec<String>> {
+            let until = Instant::now() + Duration::from_millis(millis);
+            let early = Duration::from_millis(50);
+            first_answer(self.directory.path(), self.connection.as_fd(), early, until)
+        }
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ended_already = self.process.kill();
+            let _reaped = self.process.wait();
+        }
+    }
+
+    #[test]
+    #[ignore = "what who_answers_late_is_not_killed_and_who_does_not_answer_is and its kin wait for"]
+    fn a_process_listens_and_answers_late() {
+        std::fs::write("/proc/self/comm", "bryo-lxcfs").unwrap();
+        let after = std::env::var(AFTER).unwrap().parse().unwrap();
+        let directory = sys::path::open_dir(Path::new(&std::env::var(DIRECTORY).unwrap())).unwrap();
+        let listener = socket::listen_at(directory.as_fd(), "command").unwrap();
+        let asked = socket::accept(listener.as_fd()).unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        socket::send(asked.as_fd(), b"files\nproc/stat", &[]).unwrap();
+        std::thread::sleep(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn who_answers_late_is_not_killed_and_who_does_not_answer_is() {
+        let slow = Slow::start(300);
+        assert_eq!(slow.answer(60_000).unwrap(), ["proc/stat"]);
+        assert!(!process::has_ended(slow.pidfd().as_fd()));
+        let silent = Slow::start(NEVER);
+        let began = Instant::now();
+        let refused = silent.answer(1500).unwrap_err();
+        assert!(process::has_ended(silent.pidfd().as_fd()) && began.elapsed() < Duration::from_secs(30));
+        // As long as it was waited for, and not as the first part of that.
+        assert!(refused.kind() == Kind::TimedOut && !refused.to_string().contains(" 0 "), "{refused}");
+    }
+
+    #[test]
+    fn who_is_stopped_goes_on_and_answers() {
+        let stopped = Slow::start(100);
+        stopped.stop();
+        assert_eq!(stopped.answer(60_000).unwrap(), ["proc/stat"]);
+        let stopped = Slow::start(100);
+        stopped.stop();
+        summon::have_go_on(stopped.directory.path(), stopped.connection.as_fd());
+        assert_eq!(answer(stopped.connection.as_fd(), Duration::from_secs(60)).unwrap(), ["proc/stat"]);
+    }
+
+    #[test]
+    fn what_fails_to_be_shown_is_forgotten_and_what_is_shown_remembered() {
+        let old = plan(Path::new("/old"), false);
+        let new = plan(Path::new("/new"), true);
+        let serving = Serving::of_none(&old, process::own_pid());
+        let (connection, _process) = socket::pair().unwrap();
+        let work = || {
+            let (channel, _inside) = socket::pair().unwrap();
+            let connection = connection.try_clone().unwrap();
+            let asked = Some(Asked { connection, plan: new.clone(), early: None });
+            let mut work = Inside::of(channel);
+            work.asked = asked;
+            work
+        };
+        serving.changed(work(), None, Err(Error::new(Kind::Died, "it has ended")));
+        assert_eq!(*serving.plan.borrow(), old);
+        serving.changed(work(), None, Ok(()));
+        assert_eq!(*serving.plan.borrow(), new);
+    }
+
+    #[test]
+    fn an_init_that_has_begun_to_end_is_found_within_fifteen_seconds() {
+        let (connection, process) = socket::pair().unwrap();
+        let serving = Serving::of_none(&plan(Path::new("/x"), false), process::own_pid());
+        serving.state.replace(State::Serves(connection));
+        assert_eq!(serving.looks(), Some(Duration::from_secs(15)));
+        let is_let_go = |init: i32| {
+            serving.looked.set(Instant::now().checked_sub(LOOKS).unwrap());
+            serving.look_at(init);
+            event::readable(process.as_fd(), Some(Duration::ZERO)).unwrap()
+        };
+        assert!(!is_let_go(process::own_pid()));
+        // It is a zombie until it is waited for.
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(ended.id()).unwrap();
+        let pidfd = process::pidfd(pid).unwrap();
+        assert!(event::readable(pidfd.as_fd(), Some(Duration::from_secs(60))).unwrap());
+        // Just looked at, and not looked at again.
+        serving.look_at(pid);
+        assert!(!event::readable(process.as_fd(), Some(Duration::ZERO)).unwrap());
+        assert!(is_let_go(pid));
+        assert_eq!(serving.looks(), None);
+        ended.wait().unwrap();
+    }
 
     #[test]
     fn the_offset_of_a_clock_is_read() {

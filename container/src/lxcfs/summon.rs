@@ -12,7 +12,7 @@ use sys::process::{self, Cloned, Exit};
 use sys::{Errno, event, socket};
 use types::Served;
 
-use super::{NOTICED, PATIENCE};
+use super::{NOTICED, PATIENCE, TAKES_OVER};
 use crate::cgroups::Cgroups;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::Caller;
@@ -30,43 +30,59 @@ pub(super) const ANSWER: usize = 16 << 10;
 
 /// The process that serves, or is about to: spoken to before there is a superblock, so that it begins while the container does.
 #[derive(Debug)]
-pub(crate) struct Summoned(pub(super) OwnedFd);
+pub(crate) struct Summoned {
+    pub(super) connection: OwnedFd,
+    /// Since when it is waited for, and until when.
+    pub(super) began: Instant,
+    pub(super) until: Instant,
+}
 
 impl Summoned {
+    /// Connects to the process for a start. See [`Summoned::summon`].
+    pub(crate) fn for_start(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Self> {
+        Self::summon(plan, cgroups, Instant::now() + TAKES_OVER)
+    }
+
     /// Connects to the process, which is started if there is none; nobody waits for its first steps.
     ///
     /// # Errors
-    /// It cannot be started, or another start does not let go of its directory.
-    pub(crate) fn summon(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Self::try_summon(plan, cgroups)? {
-                Some(summoned) => return Ok(summoned),
-                None if Instant::now() >= deadline => return Err(busy(plan)),
-                None => std::thread::sleep(Duration::from_millis(2)),
-            }
-        }
+    /// It cannot be started, or another start does not let go of its directory until then.
+    pub(super) fn summon(plan: &LxcfsPlan, cgroups: &Cgroups, until: Instant) -> Result<Self> {
+        let began = Instant::now();
+        let (directory, _lock) = lock(&plan.directory, until)?;
+        let connection = connect(plan, directory.as_fd(), cgroups)?;
+        Ok(Self { connection, began, until })
     }
 
-    /// Does so unless somebody else has the lock. Who is connected, the process does not leave: it is had no longer than that.
-    pub(super) fn try_summon(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Option<Self>> {
-        let Some((directory, _lock)) = try_lock(&plan.directory)? else { return Ok(None) };
-        connect(plan, directory.as_fd(), cgroups).map(|connection| Some(Self(connection)))
+    /// Does so unless somebody else has the lock.
+    pub(super) fn at_once(plan: &LxcfsPlan, cgroups: &Cgroups) -> Result<Self> {
+        Self::summon(plan, cgroups, Instant::now())
     }
 
     /// Says that no superblock will come, and removes the cgroup of a process that ends for that.
     pub(crate) fn end(self, cgroups: &Cgroups) {
-        let told = socket::end_sending(self.0.as_fd()).is_ok();
-        if let Some(LastWord::Said(Some(last))) = told.then(|| last_word(self.0.as_fd())) {
+        let connection = self.connection.as_fd();
+        let told = socket::end_sending(connection).is_ok();
+        if let Some(LastWord::Said(Some(last))) = told.then(|| last_word(connection)) {
             last.wait(cgroups);
         }
     }
 }
 
-/// Says that the lock on the directory cannot be had.
-pub(super) fn busy(plan: &LxcfsPlan) -> Error {
-    Error::new(Kind::Busy, "another start does not let go of it")
-        .doing(format!("taking {}", plan.directory.display()))
+/// Takes the lock on the directory, which another start may hold until the user's systemd has given the process a scope. Who is connected,
+/// the process does not leave: the lock is had no longer than that.
+fn lock(directory: &Path, until: Instant) -> Result<(OwnedFd, OwnedFd)> {
+    const OFTEN: Duration = Duration::from_millis(2);
+    loop {
+        if let Some(locked) = try_lock(directory)? {
+            return Ok(locked);
+        }
+        if Instant::now() >= until {
+            let cause = "another start does not let go of it";
+            return Err(Error::new(Kind::Busy, cause).doing(format!("taking {}", directory.display())));
+        }
+        std::thread::sleep(OFTEN);
+    }
 }
 
 /// The word of a process that it serves nobody any more and ends, with a pidfd of it.
@@ -114,8 +130,7 @@ pub(super) fn end_hung(
     is_done: impl FnOnce(Duration) -> bool,
 ) -> Option<Last> {
     const MOMENT: Duration = Duration::from_secs(1);
-    let anew = || socket::connect_at_once(path::open_dir(directory).ok()?.as_fd(), SOCKET).ok();
-    let hung = connection.and_then(behind).or_else(|| behind(anew()?.as_fd()))?;
+    let hung = who_serves(directory, connection)?;
     // Gently at first: a thread that the kernel has wait for a reader, who waits for an answer, is not ended by SIGKILL.
     process::send_signal(hung.as_fd(), types::Signal::CONT).ok()?;
     if is_done(MOMENT) {
@@ -127,6 +142,18 @@ pub(super) fn end_hung(
     // Who comes next is not to find its socket.
     let _in_time = event::readable(hung.as_fd(), Some(MOMENT));
     Some(Last(Some(hung)))
+}
+
+/// Has the process that serves go on where it is stopped, and is none the wiser if it is not.
+pub(super) fn have_go_on(directory: &Path, connection: BorrowedFd<'_>) {
+    let serves = who_serves(directory, Some(connection));
+    let _gone_anyway = serves.map(|process| process::send_signal(process.as_fd(), types::Signal::CONT));
+}
+
+/// Returns a pidfd of the process that serves by a directory.
+fn who_serves(directory: &Path, connection: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
+    let anew = || socket::connect_at_once(path::open_dir(directory).ok()?.as_fd(), SOCKET).ok();
+    connection.and_then(behind).or_else(|| behind(anew()?.as_fd()))
 }
 
 /// Returns a pidfd of the process that serves, if it is the other end of a connection.
@@ -400,6 +427,22 @@ mod tests {
         drop(listener);
         tidy(&path);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn another_start_is_waited_for_until_it_lets_go_and_no_longer() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("bryo-lxcfs");
+        let held = try_lock(&path).unwrap().unwrap();
+        let moment = Duration::from_millis(50);
+        let refused = lock(&path, Instant::now() + moment).unwrap_err();
+        assert!(refused.kind() == Kind::Busy && refused.to_string().contains("does not let go"), "{refused}");
+        let lets_go = std::thread::spawn(move || {
+            std::thread::sleep(moment);
+            drop(held);
+        });
+        assert!(lock(&path, Instant::now() + Duration::from_secs(60)).is_ok());
+        lets_go.join().unwrap();
     }
 
     #[test]

@@ -398,7 +398,7 @@ impl Server {
         let sealed = memfd::read_sealed(fds.into_iter().next().ok_or_else(none)?)?;
         let lxcfs: Lxcfs = postcard::from_bytes(&sealed).map_err(|_| none())?;
         let shown = plan.limits_shown_by(&lxcfs)?;
-        let mut serving = running.serving.take().unwrap_or_else(|| Serving::of_none(&shown, running.pid));
+        let serving = running.serving.take().unwrap_or_else(|| Serving::of_none(&shown, running.pid));
         let begun = serving.begin_to_cover(shown, running.target(plan, cgroups));
         running.serving = Some(serving);
         begun.map(|()| self.asked_for_files = Some(id))

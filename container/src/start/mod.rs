@@ -133,7 +133,7 @@ impl<'a> Prepared<'a> {
     fn spawn(self) -> Result<Spawned<'a>> {
         match self.clone_child() {
             Ok((child, channel)) => {
-                let summon = |plan| Summoned::summon(plan, self.cgroups);
+                let summon = |plan| Summoned::for_start(plan, self.cgroups);
                 let lxcfs = self.plan.lxcfs.as_ref().map(summon);
                 Ok(Spawned { prepared: self, child, channel, lxcfs })
             }
