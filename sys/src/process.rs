@@ -174,8 +174,6 @@ pub fn is_before_exec(pid: i32) -> Option<bool> {
 /// thread alone does not tell: it may have ended, and others go on. Source: proc_pid_stat(5), field 9, and the kernel's
 /// include/linux/sched.h.
 pub fn is_ending(pid: i32) -> bool {
-    const PF_EXITING: u64 = 4;
-    let ends = |flags: u64| flags & PF_EXITING != 0;
     if !stat_field(pid, 9).is_some_and(ends) {
         return false;
     }
@@ -185,6 +183,27 @@ pub fn is_ending(pid: i32) -> bool {
         flags.is_some_and(|flags| !ends(flags))
     };
     std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| !tasks.flatten().any(goes_on))
+}
+
+fn ends(flags: u64) -> bool {
+    const PF_EXITING: u64 = 4;
+    flags & PF_EXITING != 0
+}
+
+/// Tells as [`is_ending`] of a process whose `stat` in /proc was opened while /proc showed it: with hidepid that shows it no longer. Of one
+/// with several threads it is told when one is left. Source: proc_pid_stat(5), field 20.
+pub fn is_ending_by(stat: BorrowedFd<'_>) -> bool {
+    let mut bytes = [0; 1024];
+    let read = rustix::io::pread(stat, &mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..read]);
+    field_of(&text, 9).is_some_and(ends) && field_of(&text, 20).is_some_and(|threads| threads <= 1)
+}
+
+/// Opens what [`is_ending_by`] reads, in a process's directory of /proc.
+pub fn open_stat(proc_pid: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::openat(proc_pid, "stat", flags, rustix::fs::Mode::empty())
+        .call(|| "openat(/proc/PID, \"stat\")".to_owned())
 }
 
 /// Returns when a process started, in clock ticks since boot. Source: proc_pid_stat(5), field 22.
@@ -221,7 +240,10 @@ pub fn init_of_space(space: BorrowedFd<'_>) -> Option<i32> {
 
 /// Returns a field of /proc/TASK/stat after the second, as the manual page counts them. A task is a process, or below it a thread.
 fn stat_field(task: impl std::fmt::Display, number: usize) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).ok()?;
+    field_of(&std::fs::read_to_string(format!("/proc/{task}/stat")).ok()?, number)
+}
+
+fn field_of(stat: &str, number: usize) -> Option<u64> {
     // The second field, the name in parentheses, may hold anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
@@ -640,15 +662,17 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
         };
-        assert!(!is_ending(pid));
+        let proc = crate::namespace::proc_dir(pid).unwrap();
+        let stat = open_stat(proc.as_fd()).unwrap();
+        assert!(!is_ending(pid) && !is_ending_by(stat.as_fd()));
         within("the first thread ends", &|| state_of(pid) == Some('Z'));
         let others = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
-        let is_ending_then = is_ending(pid);
+        let is_ending_then = is_ending(pid) || is_ending_by(stat.as_fd());
         child.kill().unwrap();
-        within("the killed process ends", &|| is_ending(pid));
+        within("the killed process ends", &|| is_ending(pid) && is_ending_by(stat.as_fd()));
         child.wait().unwrap();
         assert!(others > 1 && !is_ending_then, "{others} threads");
-        assert!(!is_ending(pid), "it is gone");
+        assert!(!is_ending(pid) && !is_ending_by(stat.as_fd()), "it is gone");
     }
 
     #[test]

@@ -464,7 +464,10 @@ fn a_container_ends_by_itself_though_who_has_its_question_is_stopped(lab: &Lab) 
 
 fn a_container_reboots_by_itself_though_who_has_its_question_is_stopped(lab: &Lab) {
     let ana = wishing(lab, "ana");
-    with(&ana, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    ana.busybox("web");
+    ana.append(CONFIG, "lxc.cgroup.memory.limit_in_bytes = 96M\n");
+    // /proc shows the monitor no init.
+    ana.bryo(["start", "web"]).amid("mount -t proc -o hidepid=2 proc /proc").succeeds();
     let first = ana.init_of("web");
     let readers = stop_amid_a_question(&ana, "web");
     ana.lxc("attach", ["-n", "web", "--", "reboot", "-f"]).seconds(120).output();

@@ -275,10 +275,10 @@ impl Serving {
     }
 
     /// Looks, from time to time, whether the container's init has begun to end by itself.
-    pub(crate) fn look_at(&self, init: i32) {
+    pub(crate) fn look_at(&self, init: i32, stat: BorrowedFd<'_>) {
         if !self.ends.get() && self.looked.get().elapsed() >= LOOKS {
             self.looked.set(Instant::now());
-            if process::is_ending(init) {
+            if process::is_ending(init) || process::is_ending_by(stat) {
                 self.let_go();
             }
         }
@@ -799,21 +799,24 @@ mod tests {
         let serving = Serving::of_none(&plan(Path::new("/x"), false), process::own_pid());
         serving.state.replace(State::Serves(connection));
         assert_eq!(serving.looks(), Some(Duration::from_secs(15)));
-        let is_let_go = |init: i32| {
+        let stat = |pid| process::open_stat(sys::namespace::proc_dir(pid).unwrap().as_fd()).unwrap();
+        let is_let_go = |init: i32, stat: &OwnedFd| {
             serving.looked.set(Instant::now().checked_sub(LOOKS).unwrap());
-            serving.look_at(init);
+            serving.look_at(init, stat.as_fd());
             event::readable(process.as_fd(), Some(Duration::ZERO)).unwrap()
         };
-        assert!(!is_let_go(process::own_pid()));
+        let own = process::own_pid();
+        assert!(!is_let_go(own, &stat(own)));
         // It is a zombie until it is waited for.
         let mut ended = std::process::Command::new("true").spawn().unwrap();
         let pid = i32::try_from(ended.id()).unwrap();
         let pidfd = process::pidfd(pid).unwrap();
         assert!(event::readable(pidfd.as_fd(), Some(Duration::from_secs(60))).unwrap());
         // Just looked at, and not looked at again.
-        serving.look_at(pid);
+        serving.look_at(pid, stat(pid).as_fd());
         assert!(!event::readable(process.as_fd(), Some(Duration::ZERO)).unwrap());
-        assert!(is_let_go(pid));
+        // Also where /proc does not show it any more.
+        assert!(is_let_go(i32::MAX, &stat(pid)));
         assert_eq!(serving.looks(), None);
         ended.wait().unwrap();
     }

@@ -155,7 +155,7 @@ impl Server {
                 }
             }
             let target = running.target(plan, cgroups);
-            running.serving.iter().for_each(|serving| serving.look_at(running.pid));
+            running.serving.iter().for_each(|serving| serving.look_at(running.pid, running.stat.as_fd()));
             running.serving.iter().for_each(|serving| serving.go_on(target));
             self.tell_of_files(plan, running);
             self.lead_again(plan, running);

@@ -60,6 +60,8 @@ pub struct Running {
     pub pid: i32,
     /// A pidfd of init.
     pub pidfd: OwnedFd,
+    /// By which /proc tells of init, whether it still shows it or not.
+    pub stat: OwnedFd,
     /// The user namespace, for cleaning up as container root.
     pub user: OwnedFd,
     /// The mark on it.
@@ -86,6 +88,7 @@ pub struct Running {
 struct Child {
     pid: i32,
     pidfd: OwnedFd,
+    stat: OwnedFd,
     user: OwnedFd,
     mark: Option<Mark>,
 }
@@ -168,8 +171,9 @@ impl<'a> Prepared<'a> {
                 drop(theirs);
                 let proc = namespace::proc_dir(pid).doing("opening the namespaces")?;
                 let user = namespace::of_process(proc.as_fd(), "user").doing("opening the namespaces")?;
+                let stat = process::open_stat(proc.as_fd())?;
                 let mark = if self.plan.shares_pids() { Mark::set(proc.as_fd()) } else { None };
-                Ok((Child { pid, pidfd, user, mark }, ours))
+                Ok((Child { pid, pidfd, stat, user, mark }, ours))
             }
         }
     }
@@ -465,6 +469,7 @@ impl Mapped<'_> {
         Running {
             pid: child.pid,
             pidfd: child.pidfd,
+            stat: child.stat,
             user: child.user,
             mark: child.mark,
             cgroup: prepared.cgroup,
