@@ -1112,7 +1112,40 @@ fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
     // Its lines of devices are those of /sys/block, the machine's.
     let iostat = run("LC_ALL=C iostat -c");
     assert!(iostat.contains("(1 CPU)"), "{iostat}");
+    agree_psutil_and_htop(&ana);
     ana.destroy("web");
+}
+
+/// What psutil says of memory, swap, processors and their cores, and whether it was not booted long ago.
+const PSUTIL: &str = "import psutil, time; memory = psutil.virtual_memory(); print(memory.total >> 10, \
+                      memory.available <= memory.total, psutil.swap_memory().free <= psutil.swap_memory().total, \
+                      psutil.cpu_count(), psutil.cpu_count(False), len(psutil.cpu_times(True)), \
+                      time.time() - psutil.boot_time() < 300)";
+
+/// Has htop draw once, and takes from what it draws how.
+const HTOP: &str = "echo q | TERM=xterm COLUMNS=100 LINES=30 htop -C -U | sed 's/\\x1b[^a-zA-Z]*[a-zA-Z]//g'";
+
+fn agree_psutil_and_htop(user: &User<'_>) {
+    let is_there = |file: &str| {
+        let is_there = std::path::Path::new(file).exists();
+        if !is_there {
+            tests::skip(
+                "the_tools_agree_with_the_limits_and_with_each_other",
+                &format!("there is no {file}"),
+            );
+        }
+        is_there
+    };
+    if is_there("/usr/lib/python3/dist-packages/psutil") {
+        let said = user.bryo(["exec", "web", "--", "python3", "-c", PSUTIL]).seconds(60).succeeds();
+        said.stdout_is("98304 True True 1 1 1 True\n");
+    }
+    if is_there("/usr/bin/htop") {
+        let drawn = inside(user, "web", HTOP);
+        assert!(drawn.contains("/96.0M]") && drawn.contains("Uptime: 00:0"), "{drawn}");
+        // One bar, of the only processor.
+        assert_eq!(drawn.matches("%]").count(), 1, "{drawn}");
+    }
 }
 
 fn node_and_java_agree_with_the_limits(lab: &Lab) {

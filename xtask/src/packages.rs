@@ -43,6 +43,8 @@ const NEEDED: &[(&str, &str)] = &[
     (SECCOMP_LIBRARY, "what the compiler of filters is compared with"),
     ("python3-minimal", "reading by splice(2), sendfile(2) and pread(2) in a container"),
     ("sysstat", "iostat, which is to agree with a container's limits"),
+    ("python3-psutil", "the same"),
+    ("htop", "the same"),
     ("lxcfs", "a peer of the bench"),
     ("crun", "a peer of the bench"),
     ("bubblewrap", "a peer of the bench"),
