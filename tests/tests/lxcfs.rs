@@ -533,10 +533,14 @@ fn a_container_starts_though_who_serves_is_slow(lab: &Lab) {
         format!("state={state}; echo FROZEN >$state; echo frozen >~/frozen; sleep 9; echo THAWED >$state");
     let freezes = ana.sh(&freezes).background();
     eventually("it is frozen", || ana.home().join("frozen").exists());
+    // One that runs is shown its limits anew meanwhile.
+    let attaches = ana.bryo(["lxcfs", "attach", "web"]).seconds(60).background();
     ana.lxc("start", ["-n", "db"]).seconds(60).succeeds();
+    attaches.wait().exits(0);
     freezes.wait().exits(0);
     assert_eq!(who_serves(&ana), slow);
     assert_eq!(memory_of(&ana, "db"), Some(64 * 1024));
+    assert!(inside(&ana, "web", "cat /proc/meminfo").starts_with("MemTotal:"));
     ana.destroy("db");
     ana.destroy("web");
 }
