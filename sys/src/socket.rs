@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -118,6 +118,25 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<HostUid> {
 pub fn peer_pid(socket: BorrowedFd<'_>) -> Result<i32> {
     let peer = rustix::net::sockopt::socket_peercred(socket).call(|| "getsockopt(SO_PEERCRED)".to_owned())?;
     Ok(peer.pid.as_raw_nonzero().get())
+}
+
+/// Returns a pidfd of the process at the other end of a connection, whoever has its number by now (Linux 6.5).
+pub fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut fd: libc::c_int = -1;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes an int and its length at the pointers, which outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut length,
+        )
+    };
+    crate::error::cvt(done.into(), || "getsockopt(SO_PEERPIDFD)".to_owned())?;
+    // SAFETY: the call returned a new fd that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Listens on the socket file `name` below `dir`, replacing one that is left over.

@@ -1120,11 +1120,11 @@ fn the_tools_agree_with_the_limits_and_with_each_other(lab: &Lab) {
     ana.destroy("web");
 }
 
-/// What psutil says of memory, swap, processors and their cores, and whether it was not booted long ago.
+/// What psutil says of memory, swap, processors and their cores, and whether init began not long ago.
 const PSUTIL: &str = "import psutil, time; memory = psutil.virtual_memory(); print(memory.total >> 10, \
                       memory.available <= memory.total, psutil.swap_memory().free <= psutil.swap_memory().total, \
                       psutil.cpu_count(), psutil.cpu_count(False), len(psutil.cpu_times(True)), \
-                      time.time() - psutil.boot_time() < 300)";
+                      time.time() - psutil.Process(1).create_time() < 300)";
 
 /// Has htop draw once, and takes from what it draws how.
 const HTOP: &str = "echo q | TERM=xterm COLUMNS=100 LINES=30 htop -C -U | sed 's/\\x1b[^a-zA-Z]*[a-zA-Z]//g'";

@@ -353,10 +353,13 @@ impl Serving {
                     _ => self.try_later(&unanswered(TAKES_OVER), of),
                 }
             }
-            State::Bare(_) => match self.cover(self.plan.borrow().clone(), of) {
-                Ok(work) => drop(self.state.replace(State::Changes(work, None))),
-                Err(e) => self.is_bare(&e),
-            },
+            State::Bare(_) => {
+                let plan = self.plan.borrow().clone();
+                match self.cover(plan, of) {
+                    Ok(work) => drop(self.state.replace(State::Changes(work, None))),
+                    Err(e) => self.is_bare(&e),
+                }
+            }
             State::Changes(mut work, before) if Instant::now() < work.until => {
                 if let Some(asked) = work.unanswering() {
                     summon::have_go_on(&asked.plan.directory, asked.connection.as_fd());

@@ -153,7 +153,10 @@ pub(super) fn have_go_on(directory: &Path, connection: BorrowedFd<'_>) {
 /// Returns a pidfd of the process that serves by a directory.
 fn who_serves(directory: &Path, connection: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
     let anew = || socket::connect_at_once(path::open_dir(directory).ok()?.as_fd(), SOCKET).ok();
-    connection.and_then(behind).or_else(|| behind(anew()?.as_fd()))
+    connection.and_then(behind).or_else(|| {
+        let anew = anew()?;
+        behind(anew.as_fd()).or_else(|| hidden_behind(anew.as_fd()))
+    })
 }
 
 /// Returns a pidfd of the process that serves, if it is the other end of a connection.
@@ -163,6 +166,14 @@ fn behind(connection: BorrowedFd<'_>) -> Option<OwnedFd> {
     // A number may be another's by now. The socket was listened on by the process that became this program.
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     (name.trim_end() == NAME).then_some(pidfd)
+}
+
+/// Returns it where /proc does not show its name (hidepid): whoever listens by now, but for this process. Before Linux 6.5 none.
+fn hidden_behind(connection: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let pid = socket::peer_pid(connection).ok()?;
+    let is_hidden = std::fs::read(format!("/proc/{pid}/comm")).is_err() && pid != process::own_pid();
+    let pidfd = is_hidden.then(|| socket::peer_pidfd(connection).ok())??;
+    (!process::has_ended(pidfd.as_fd())).then_some(pidfd)
 }
 
 /// Does so to what serves by any directory where a container's start would look for it, if that keeps its init from its end.
