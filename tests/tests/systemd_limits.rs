@@ -14,6 +14,7 @@ tests::claims_of_a_modern_host! {
     a_container_reads_and_writes_no_faster_than_it_may;
     every_limit_of_a_container_is_in_its_file;
     a_container_is_shown_its_own_use_of_disks_and_its_own_pressure, not lxc "lxcfs is a service of root's";
+    a_container_is_shown_its_own_use_of_memory_and_of_the_cpus, not lxc "lxcfs is a service of root's";
 }
 
 fn a_process_that_takes_more_memory_than_its_container_may_is_killed(guest: &Guest) {
@@ -163,5 +164,44 @@ fn a_container_is_shown_its_own_use_of_disks_and_its_own_pressure(guest: &Guest)
             (total(&before, "full"), total(&shown, "full"), total(&read(&own), "full"));
         assert!((before..=after).contains(&shown), "{kind}: {before} {shown} {after}");
     }
+    guest.ana("lxc-stop -n web -k").succeeds();
+}
+
+fn a_container_is_shown_its_own_use_of_memory_and_of_the_cpus(guest: &Guest) {
+    guest
+        .start_web(&[
+            "lxc.cgroup2.memory.max=100M",
+            "lxc.cgroup2.memory.swap.max=0",
+            "lxc.cgroup2.cpuset.cpus=1",
+        ])
+        .succeeds();
+    let payload = guest.payload();
+    let uses = "mkdir /m && mount -t tmpfs m /m && dd if=/dev/zero of=/m/f bs=1M count=20 && timeout 2 sh -c \"while :; do :; done\"; true";
+    guest.ana(&format!("lxc-attach -n web -- sh -c '{uses}'")).succeeds();
+    let memory = || read(&payload.join("memory.current")).trim().parse::<u64>().unwrap_or_default() / 1024;
+    let time = || field(&payload.join("cpu.stat"), "usage_usec");
+    let (used_before, time_before) = (memory(), time());
+    let shown = guest.ana("lxc-attach -n web -- cat /proc/meminfo /proc/stat").succeeds().out;
+    let (used_after, time_after) = (memory(), time());
+    let line = |name: &str| -> Vec<u64> {
+        let found = shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        found.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    };
+    let kilobytes = |name| *line(name).first().unwrap_or_else(|| panic!("no {name} in {shown}"));
+    assert_eq!((kilobytes("MemTotal:"), kilobytes("SwapTotal:")), (100 << 10, 0));
+    let shared = field(&payload.join("memory.stat"), "shmem") / 1024;
+    assert!(shared >= 20 << 10 && kilobytes("Shmem:") == shared, "{shared} {shown}");
+    // The command that looks takes some memory itself.
+    const OWN: u64 = 4 << 10;
+    let used = kilobytes("MemTotal:") - kilobytes("MemFree:");
+    let (least, most) = (used_before.min(used_after) - OWN, used_before.max(used_after) + OWN);
+    assert!((least..=most).contains(&used), "{least} {used} {most}");
+    assert!(kilobytes("MemAvailable:") <= kilobytes("MemTotal:") - shared, "{shown}");
+    // User, nice and system, in hundredths; each of them is rounded.
+    let ticks = |name| line(name).iter().take(3).sum::<u64>();
+    let (least, most) = (time_before / 10_000, time_after / 10_000 + 3);
+    assert!(least > 100 && (least - 3..=most).contains(&ticks("cpu ")), "{least} {most} {shown}");
+    // A processor keeps its number.
+    assert_eq!((ticks("cpu1 "), line("cpu0 ").len()), (ticks("cpu "), 0));
     guest.ana("lxc-stop -n web -k").succeeds();
 }

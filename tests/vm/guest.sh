@@ -8,6 +8,7 @@ root=$out/root
 mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
     --include=systemd-sysv,udev,kmod,dbus-user-session,libpam-systemd,uidmap,iproute2,nftables,apparmor,lxc,lxcfs,busybox-static \
     --include=btrfs-progs,dnsmasq-base,passt,fuse3,strace,libcap2-bin,attr,e2fsprogs,procps,zstd,xz-utils,openssh-server,openssh-client,cron \
+    --include=docker.io,docker-cli,podman,crun \
     --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -74,7 +75,8 @@ ln -s ../agent.service "$root/etc/systemd/system/multi-user.target.wants/agent.s
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer systemd-tmpfiles-clean.timer getty@tty1.service serial-getty@ttyS0.service systemd-hwdb-update.service \
     systemd-pcrphase.service systemd-timesyncd.service lxc-net.service lxc.service lxc-monitord.service lxcfs.service \
-    systemd-networkd-wait-online.service cron.service ssh.service; do
+    systemd-networkd-wait-online.service cron.service ssh.service docker.service docker.socket containerd.service \
+    podman.service podman.socket podman-restart.service podman-auto-update.timer podman-clean-transient.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 

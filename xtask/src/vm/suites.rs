@@ -26,12 +26,13 @@ pub(super) struct Suite {
 }
 
 /// All of them.
-pub(super) const ALL: [Suite; 7] = [
+pub(super) const ALL: [Suite; 8] = [
     Suite { name: "systemd", is_usual: true, needs_debian: false, is_for_lxc: true },
     Suite { name: "systemd_limits", is_usual: false, needs_debian: false, is_for_lxc: true },
     Suite { name: "systemd_logins", is_usual: false, needs_debian: false, is_for_lxc: false },
     Suite { name: "systemd_late", is_usual: false, needs_debian: false, is_for_lxc: false },
     Suite { name: "systemd_without_bus", is_usual: false, needs_debian: false, is_for_lxc: false },
+    Suite { name: "systemd_runtimes", is_usual: false, needs_debian: false, is_for_lxc: false },
     Suite { name: "systemd_inside", is_usual: false, needs_debian: true, is_for_lxc: false },
     Suite { name: "apparmor", is_usual: false, needs_debian: true, is_for_lxc: false },
 ];
