@@ -708,8 +708,8 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
 /// What is in such a directory the container's root could not so much as run.
 fn a_template_in_a_closed_directory_runs(lab: &Lab) {
     let ana = lab.user("ana");
-    let number = std::process::id();
-    let dir = format!("/tmp/closed-{number}");
+    // Of the two views at once one user alone has it.
+    let dir = format!("/tmp/closed-{}-{}", std::process::id(), ana.account().uid);
     ana.sh(&format!(
         "mkdir -m 700 {dir}; echo secret >{dir}/beside; printf '#!/bin/sh -e\nls {dir} >${{3#--rootfs=}}/seen\n' >{dir}/mine; chmod 755 {dir}/mine"
     ))
