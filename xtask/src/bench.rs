@@ -24,7 +24,7 @@ const MEASURE: &str = include_str!("bench/measure.sh");
 /// Runs as root beside it, for rows that take root.
 const ROOT: &str = include_str!("bench/root.sh");
 
-/// A Debian tree takes seconds to unpack, so it is unpacked less often than the rest is run.
+/// A Debian tree takes seconds to unpack, and room, so it is unpacked less often than the rest is run.
 const CREATIONS: usize = 5;
 
 /// Measures every row, or the one named, `runs` times, and prints medians, ratios and whether the bars hold.
@@ -50,7 +50,7 @@ pub(crate) fn run(runs: usize, only: Option<&str>, unified: bool, installed: boo
         true => println!("{}", summary::json(runs, &measured)),
         false => {
             println!(
-                "medians and minima of {runs} interleaved runs ({CREATIONS} of create); only ratios carry over"
+                "medians and minima of {runs} interleaved runs ({CREATIONS} of create and unpack); only ratios carry over"
             );
             print!("{}", summary::table(&measured));
             lines.lines().filter(|line| line.starts_with('#')).for_each(|note| println!("{note}"));
@@ -84,7 +84,7 @@ fn view(unified: bool) -> Result<View> {
 /// Measures the groups in one lab, on containers of the same root file system. Returns the measured lines.
 fn measure(runs: usize, groups: &[Group], view: View) -> Result<String> {
     tests::rootfs::busybox()?;
-    if groups.iter().any(|group| matches!(group, Group::Create | Group::Images)) {
+    if groups.iter().any(|group| matches!(group, Group::Unpack | Group::Create | Group::Images)) {
         tests::rootfs::debian()?;
     }
     let lab = Lab::new(view)?;
@@ -101,7 +101,7 @@ fn measure(runs: usize, groups: &[Group], view: View) -> Result<String> {
         lines += &match group {
             Group::Memory => memory::measure(ana)?,
             Group::Lxcfs => lxcfs::measure(&lab, lab.user("ben"), runs)?,
-            Group::Create => timed(ana, *group, runs.min(CREATIONS)),
+            Group::Unpack | Group::Create => timed(ana, *group, runs.min(CREATIONS)),
             _ => timed(ana, *group, runs),
         };
     }

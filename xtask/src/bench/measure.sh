@@ -68,34 +68,86 @@ lists() {
 }
 
 # The tree that tar fills lies beside the container's, on the same file system. What was written is on the disk before the
-# next one begins, so that neither pays for the other.
+# next one begins, so that neither pays for the other, and all stay until the end: ext4 gives the inode of a file that was removed in the
+# last minutes to no new one, and looks at each such inode whenever it makes a file (recently_deleted in fs/ext4/ialloc.c), which took up
+# to ten times as long as all else.
+begin_create() { mkdir -m 777 "$HOME/tree"; }
+
 create() {
     for side in $(rotated "$1" bryo tar); do
         sync -f "$HOME"
         case $side in
-        bryo)
-            timed create $side "$bryo/bryo" create debian "$archive"
-            "$bryo/bryo" destroy debian
-            ;;
+        bryo) timed create $side "$bryo/bryo" create "debian-$1" "$archive" ;;
         tar)
-            mkdir -m 777 "$HOME/tree"
-            inside mkdir "$HOME/tree/rootfs"
+            inside mkdir "$HOME/tree/$1"
             # Bryo leaves device nodes out, and nobody could make them.
-            timed create $side inside sh -c "zstd -dc $archive | tar -x --exclude=./dev/* -C $HOME/tree/rootfs"
-            inside rm -r "$HOME/tree/rootfs"
-            rmdir "$HOME/tree"
+            timed create $side inside sh -c "zstd -dc $archive | tar -x --exclude=./dev/* -C $HOME/tree/$1"
             ;;
         esac
     done
 }
 
-# The image is in the store and unpacked, as it is from the first container on. LXC copies what it has fetched each time: its
-# template `local` is given the same archive, in the form that its server has. The archive with the largest window that is
-# unpacked is made once.
-begin_images() {
-    "$bryo/bryo" image import "$archive" bench/1 && "$bryo/bryo" create debian bench/1 && "$bryo/bryo" destroy debian
+end_create() {
+    for ((run = 0; run < runs; run++)); do
+        "$bryo/bryo" destroy "debian-$run"
+        inside rm -r "$HOME/tree/$run"
+    done
+    rmdir "$HOME/tree"
+}
+
+# The archive with the largest window that is unpacked is made once. Each time another tree is filled, and all stay until the end here too.
+begin_unpack() {
     mkdir -m 777 "$HOME/tree"
     zstd -dc "$archive" | zstd -q -1 --long=27 -o "$HOME/tree/long.tar.zst"
+} >/dev/null 2>&1
+
+unpack() {
+    unpack_from "$1" zst "$archive" zstd
+    unpack_from "$1" xz "${archive%.zst}.xz" xz
+    if [ "$1" = 0 ]; then for kind in zst xz long; do unpacked_in "$kind"; done; fi
+}
+
+# unpack_from NUMBER ROW ARCHIVE DECODER: Bryo's unpacker ends when all is on the disk, and tar earlier, so tar is measured with that too.
+unpack_from() {
+    for side in $(rotated "$1" bryo tar synced); do
+        tree=$HOME/tree/$2-$side-$1
+        inside mkdir "$tree"
+        sync -f "$HOME"
+        case $side in
+        bryo) timed "unpack-$2" bryo unpack_by_bryo "$3" ;;
+        tar) timed "unpack-$2" tar unpack_by_tar "$4 -dc $3" true ;;
+        synced) timed "unpack-$2" synced unpack_by_tar "$4 -dc $3" "sync -f $HOME/tree" ;;
+        esac
+    done
+}
+
+unpack_by_bryo() {
+    inside sh -c "exec $2 $image unpack --archive 3 --root 4 3<$1 4<$tree"
+}
+
+# Device nodes are left out as Bryo does, and nobody could make them.
+unpack_by_tar() { inside sh -c "$1 | tar -x --exclude=./dev/* -C $tree && $2"; }
+
+# unpacked_in KIND: the most memory in kB that the unpacker used.
+unpacked_in() {
+    local from=${archive%.zst}.$1
+    if [ "$1" = long ]; then from=$HOME/tree/long.tar.zst; fi
+    tree=$HOME/tree/memory-$1
+    inside mkdir "$tree"
+    local peak
+    peak=$(set -o pipefail && unpack_by_bryo "$from" "/usr/bin/time -f %M" 2>&1 >/dev/null | tail -n 1)
+    echo "rss-$1 bryo $peak $?"
+}
+
+end_unpack() {
+    inside sh -c "rm -r $HOME/tree/*-*"
+    rm -r "$HOME/tree"
+}
+
+# The image is in the store and unpacked, as it is from the first container on. LXC copies what it has fetched each time: its
+# template `local` is given the same archive, in the form that its server has.
+begin_images() {
+    "$bryo/bryo" image import "$archive" bench/1 && "$bryo/bryo" create debian bench/1 && "$bryo/bryo" destroy debian
 } >/dev/null 2>&1
 
 images() {
@@ -104,45 +156,10 @@ images() {
     "$bryo/bryo" destroy debian
     timed run-image bryo "$bryo/bryo" run bench/1 -- true
     if [ "$1" -ge 5 ]; then return; fi
-    unpack "$1" zst "$archive" zstd
-    unpack "$1" xz "${archive%.zst}.xz" xz
-    for kind in zst xz long; do unpacked_in "$kind"; done
     sync -f "$HOME"
     timed create-image lxc lxc_create
     lxc-destroy -n debian
     timed run-image lxc lxc_run
-}
-
-# unpack NUMBER ROW ARCHIVE DECODER: Bryo's unpacker ends when all is on the disk, and tar earlier, so tar is measured with that too.
-unpack() {
-    for side in $(rotated "$1" bryo tar synced); do
-        inside mkdir "$HOME/tree/rootfs"
-        sync -f "$HOME"
-        case $side in
-        bryo) timed "unpack-$2" bryo unpack_by_bryo "$3" ;;
-        tar) timed "unpack-$2" tar unpack_by_tar "$4 -dc $3" true ;;
-        synced) timed "unpack-$2" synced unpack_by_tar "$4 -dc $3" "sync -f $HOME/tree" ;;
-        esac
-        inside rm -r "$HOME/tree/rootfs"
-    done
-}
-
-unpack_by_bryo() {
-    inside sh -c "exec $2 $image unpack --archive 3 --root 4 3<$1 4<$HOME/tree/rootfs"
-}
-
-# Device nodes are left out as Bryo does, and nobody could make them.
-unpack_by_tar() { inside sh -c "$1 | tar -x --exclude=./dev/* -C $HOME/tree/rootfs && $2"; }
-
-# unpacked_in KIND: the most memory in kB that the unpacker used.
-unpacked_in() {
-    local from=${archive%.zst}.$1
-    if [ "$1" = long ]; then from=$HOME/tree/long.tar.zst; fi
-    inside mkdir "$HOME/tree/rootfs"
-    local peak
-    peak=$(set -o pipefail && unpack_by_bryo "$from" "/usr/bin/time -f %M" 2>&1 >/dev/null | tail -n 1)
-    echo "rss-$1 bryo $peak $?"
-    inside rm -r "$HOME/tree/rootfs"
 }
 
 lxc_create() {
@@ -152,7 +169,6 @@ lxc_create() {
 lxc_run() { lxc_create && lxc-execute -n debian -- true && lxc-destroy -n debian; }
 
 end_images() {
-    rm -r "$HOME/tree"
     "$bryo/bryo" image rm bench/1 >/dev/null 2>&1
 }
 
