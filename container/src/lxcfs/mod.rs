@@ -46,7 +46,8 @@ const TAKES_OVER: Duration = Duration::from_secs(20);
 /// A systemd of the user's that is slow costs a start no more than that.
 const _: () = assert!(SCOPE_OF_LXCFS.as_secs() < TAKES_OVER.as_secs());
 
-/// How long a start has for the next one at least, where the first has not answered and was killed.
+/// How long the process that a start asks has at least, be it that the start has waited for another one, and the next one, where the
+/// first has not answered and was killed.
 const NEXT: Duration = Duration::from_secs(10);
 
 /// After how long without anybody to serve the files the container gets the kernel's.
@@ -182,18 +183,21 @@ impl Serving {
             }
         };
         let mut serving = Self::of_none(plan, init);
-        let Summoned { began, until, .. } = summoned;
-        let begun = |summoned: Summoned, again: bool| {
+        let (asked, waited) = (Instant::now(), summoned.waited);
+        let until = asked + summoned.patience();
+        let begun = |summoned: Summoned, until: Instant, again: bool| {
             serving.ask(&summoned, &devices, again, of)?;
             let fd = summoned.connection.as_fd();
-            first_answer(&plan.directory, fd, PATIENCE, summoned.until)
-                .map(|files| (files, summoned.connection))
+            first_answer(&plan.directory, fd, PATIENCE, until).map(|files| (files, summoned.connection))
         };
-        let next = || Summoned::summon(plan, of.cgroups, until.max(Instant::now() + NEXT));
-        let (files, connection) = match begun(summoned, false) {
+        let next = || {
+            let until = until_of_next(until, Instant::now());
+            begun(Summoned::summon(plan, of.cgroups, until)?, until, true)
+        };
+        let (files, connection) = match begun(summoned, until, false) {
             Err(e) if matches!(e.kind(), Kind::Died | Kind::TimedOut) => {
-                next().and_then(|next| begun(next, true)).map_err(|e| match e.kind() {
-                    Kind::TimedOut => unanswered(began.elapsed()),
+                next().map_err(|e| match e.kind() {
+                    Kind::TimedOut => unanswered(waited + asked.elapsed()),
                     _ => e,
                 })?
             }
@@ -619,6 +623,11 @@ impl Serving {
     }
 }
 
+/// Returns until when the next process has to answer a start, of which the first one had until then.
+fn until_of_next(until: Instant, now: Instant) -> Instant {
+    until.max(now + NEXT)
+}
+
 /// Waits for a process's answer to a start. One that has not answered `early` may be stopped, and goes on; one that is slow, or is not there
 /// yet since the user's systemd is, has until then; and one that does not answer then is killed.
 fn first_answer(
@@ -726,7 +735,10 @@ mod tests {
 
         /// Has it answer a start in 50 ms, or till the end of so many.
         fn answer(&self, millis: u64) -> Result<Vec<String>> {
-            let until = Instant::now() + Duration::from_millis(millis);
+            self.answer_until(Instant::now() + Duration::from_millis(millis))
+        }
+
+        fn answer_until(&self, until: Instant) -> Result<Vec<String>> {
             let early = Duration::from_millis(50);
             first_answer(self.directory.path(), self.connection.as_fd(), early, until)
         }
@@ -763,6 +775,26 @@ mod tests {
         assert!(process::has_ended(silent.pidfd().as_fd()) && began.elapsed() < Duration::from_secs(30));
         // As long as it was waited for, and not as the first part of that.
         assert!(refused.kind() == Kind::TimedOut && !refused.to_string().contains(" 0 "), "{refused}");
+    }
+
+    #[test]
+    fn who_is_asked_long_after_it_was_summoned_has_its_time_to_answer() {
+        let slow = Slow::start(300);
+        let summoned = |waited| Summoned { connection: slow.connection.try_clone().unwrap(), waited };
+        // As long as another start had the lock.
+        let late = summoned(TAKES_OVER * 2);
+        assert_eq!(slow.answer_until(Instant::now() + late.patience()).unwrap(), ["proc/stat"]);
+        assert!(!process::has_ended(slow.pidfd().as_fd()));
+        let seconds = |waited| summoned(Duration::from_secs(waited)).patience().as_secs();
+        assert_eq!([0, 3, 10, 20, 100].map(seconds), [20, 17, 10, 10, 10]);
+    }
+
+    #[test]
+    fn a_start_has_its_next_process_until_thirty_seconds_after_it_has_asked_the_first() {
+        let asked = Instant::now();
+        let after = |seconds| asked + Duration::from_secs(seconds);
+        let of_next = |now| until_of_next(after(20), after(now));
+        assert_eq!([0, 9, 12, 20].map(of_next), [after(20), after(20), after(22), after(30)]);
     }
 
     #[test]

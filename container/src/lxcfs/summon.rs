@@ -12,7 +12,7 @@ use sys::process::{self, Cloned, Exit};
 use sys::{Errno, event, socket};
 use types::Served;
 
-use super::{NOTICED, PATIENCE, TAKES_OVER};
+use super::{NEXT, NOTICED, PATIENCE, TAKES_OVER};
 use crate::cgroups::Cgroups;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::host::Caller;
@@ -32,9 +32,8 @@ pub(super) const ANSWER: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Summoned {
     pub(super) connection: OwnedFd,
-    /// Since when it is waited for, and until when.
-    pub(super) began: Instant,
-    pub(super) until: Instant,
+    /// How long that has waited for another start.
+    pub(super) waited: Duration,
 }
 
 impl Summoned {
@@ -50,8 +49,15 @@ impl Summoned {
     pub(super) fn summon(plan: &LxcfsPlan, cgroups: &Cgroups, until: Instant) -> Result<Self> {
         let began = Instant::now();
         let (directory, _lock) = lock(&plan.directory, until)?;
+        let waited = began.elapsed();
         let connection = connect(plan, directory.as_fd(), cgroups)?;
-        Ok(Self { connection, began, until })
+        Ok(Self { connection, waited })
+    }
+
+    /// Returns how long it has for its answer to a start, from when it is asked: what a start does between, such as its hooks, is not its
+    /// time.
+    pub(super) fn patience(&self) -> Duration {
+        TAKES_OVER.saturating_sub(self.waited).max(NEXT)
     }
 
     /// Does so unless somebody else has the lock.
