@@ -321,10 +321,7 @@ impl Serving {
                 }
                 Err(e) => self.try_later(&e, of),
             },
-            State::Changes(mut work, before) => match work.hear() {
-                Heard::Goes => drop(self.state.replace(State::Changes(work, before))),
-                Heard::Ended(result) => self.changed(work, before, result),
-            },
+            State::Changes(work, before) => self.hear_inside(work, before),
             state => drop(self.state.replace(state)),
         }
     }
@@ -364,17 +361,7 @@ impl Serving {
                     Err(e) => self.is_bare(&e),
                 }
             }
-            State::Changes(mut work, before) if Instant::now() < work.until => {
-                if let Some(asked) = work.unanswering() {
-                    summon::have_go_on(&asked.plan.directory, asked.connection.as_fd());
-                }
-                work.asked.iter_mut().for_each(|asked| asked.early = None);
-                self.state.replace(State::Changes(work, before));
-            }
-            State::Changes(mut work, before) => {
-                self.held_up.replace(work.end());
-                self.changed(work, before, Err(unanswered(INSIDE)));
-            }
+            State::Changes(work, before) => self.go_on_inside(work, before),
             state => drop(self.state.replace(state)),
         }
     }
@@ -561,14 +548,37 @@ impl Serving {
         Inside::begin(job, of)
     }
 
-    /// Work inside is done, or has failed.
-    fn changed(&self, mut work: Inside, before: Option<OwnedFd>, result: Result<()>) {
+    /// Hears who works inside. If he says that whoever he has asked does not answer, that one is killed.
+    fn hear_inside(&self, mut work: Inside, before: Option<OwnedFd>) {
+        let result = match work.hear() {
+            Heard::Goes => return drop(self.state.replace(State::Changes(work, before))),
+            Heard::Ended(result) => result,
+        };
         if result.as_ref().is_err_and(|e| e.kind() == Kind::TimedOut)
             && let Some(Asked { connection, plan, .. }) = work.unanswering()
         {
             let fd = connection.as_fd();
             let _ended_now = summon::end_hung(&plan.directory, Some(fd), |time| summon::has_come(fd, time));
         }
+        self.changed(work, before, result);
+    }
+
+    /// Has whoever was asked go on, who may be stopped, or ends work that has taken too long. For that nobody else is killed: who works
+    /// inside may not have asked yet, or not have said that he was answered, since the container's root holds him up.
+    fn go_on_inside(&self, mut work: Inside, before: Option<OwnedFd>) {
+        if Instant::now() >= work.until {
+            self.held_up.replace(work.end());
+            return self.changed(work, before, Err(unanswered(INSIDE)));
+        }
+        if let Some(asked) = work.unanswering() {
+            summon::have_go_on(&asked.plan.directory, asked.connection.as_fd());
+        }
+        work.asked.iter_mut().for_each(|asked| asked.early = None);
+        self.state.replace(State::Changes(work, before));
+    }
+
+    /// Work inside is done, or has failed.
+    fn changed(&self, work: Inside, before: Option<OwnedFd>, result: Result<()>) {
         let Inside { devices, asked, .. } = work;
         match (&result, asked) {
             (Ok(()), Some(Asked { connection, plan, .. })) => {
@@ -744,6 +754,18 @@ mod tests {
         }
     }
 
+    impl Slow {
+        /// Returns work inside that has asked it, and the other end of that.
+        fn asked(&self) -> (Inside, OwnedFd) {
+            let (channel, inside) = socket::pair().unwrap();
+            let connection = self.connection.try_clone().unwrap();
+            let mut work = Inside::of(channel);
+            let early = Some(Instant::now());
+            work.asked = Some(Asked { connection, plan: plan(self.directory.path(), false), early });
+            (work, inside)
+        }
+    }
+
     impl Drop for Slow {
         fn drop(&mut self) {
             let _ended_already = self.process.kill();
@@ -804,8 +826,28 @@ mod tests {
         assert_eq!(stopped.answer(60_000).unwrap(), ["proc/stat"]);
         let stopped = Slow::start(100);
         stopped.stop();
-        summon::have_go_on(stopped.directory.path(), stopped.connection.as_fd());
+        // Who works inside has asked him.
+        let serving = Serving::of_none(&plan(stopped.directory.path(), false), process::own_pid());
+        let (work, _inside) = stopped.asked();
+        serving.go_on_inside(work, None);
         assert_eq!(answer(stopped.connection.as_fd(), Duration::from_secs(60)).unwrap(), ["proc/stat"]);
+        assert!(serving.patience() > Some(PATIENCE));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_killed_if_who_has_asked_says_so_and_not_for_work_that_is_held_up() {
+        let silent = Slow::start(NEVER);
+        let serving = Serving::of_none(&plan(silent.directory.path(), false), process::own_pid());
+        let (mut work, _inside) = silent.asked();
+        work.until = Instant::now();
+        serving.go_on_inside(work, None);
+        assert!(serving.outcome().is_some_and(|outcome| outcome.is_err()));
+        assert!(!process::has_ended(silent.pidfd().as_fd()));
+        let (work, inside) = silent.asked();
+        let said = postcard::to_stdvec(&unanswered(TAKES_OVER)).unwrap();
+        socket::send(inside.as_fd(), &said, &[]).unwrap();
+        serving.hear_inside(work, None);
+        assert!(process::has_ended(silent.pidfd().as_fd()));
     }
 
     #[test]
