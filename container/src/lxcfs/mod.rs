@@ -384,8 +384,12 @@ impl Serving {
         match self.state.take() {
             State::Changes(mut work, before) => {
                 drop(work.end());
-                let asked = work.asked.map(|asked| asked.connection);
-                before.or(asked).map_or(State::Over, State::Serves)
+                let asked = || {
+                    let Asked { connection, plan, .. } = work.asked?;
+                    self.plan.replace(plan);
+                    Some(connection)
+                };
+                before.or_else(asked).map_or(State::Over, State::Serves)
             }
             state => state,
         }
@@ -868,6 +872,13 @@ mod tests {
         assert_eq!(*serving.plan.borrow(), old);
         serving.changed(work(), None, Ok(()));
         assert_eq!(*serving.plan.borrow(), new);
+        // Who was asked when the container's end begins is looked for where he was asked, unless another one serves until then.
+        for (before, known) in [(Some(connection.try_clone().unwrap()), &old), (None, &new)] {
+            let serving = Serving::of_none(&old, process::own_pid());
+            serving.state.replace(State::Changes(work(), before));
+            serving.let_go();
+            assert_eq!(*serving.plan.borrow(), *known);
+        }
     }
 
     #[test]

@@ -159,10 +159,8 @@ pub(super) fn have_go_on(directory: &Path, connection: BorrowedFd<'_>) {
 /// Returns a pidfd of the process that serves by a directory.
 fn who_serves(directory: &Path, connection: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
     let anew = || socket::connect_at_once(path::open_dir(directory).ok()?.as_fd(), SOCKET).ok();
-    connection.and_then(behind).or_else(|| {
-        let anew = anew()?;
-        behind(anew.as_fd()).or_else(|| hidden_behind(anew.as_fd()))
-    })
+    let end = |of: BorrowedFd<'_>| behind(of).or_else(|| hidden_behind(of));
+    connection.and_then(end).or_else(|| end(anew()?.as_fd()))
 }
 
 /// Returns a pidfd of the process that serves, if it is the other end of a connection.
@@ -174,7 +172,8 @@ fn behind(connection: BorrowedFd<'_>) -> Option<OwnedFd> {
     (name.trim_end() == NAME).then_some(pidfd)
 }
 
-/// Returns it where /proc does not show its name (hidepid): whoever listens by now, but for this process. Before Linux 6.5 none.
+/// Returns it where /proc does not show its name (hidepid): whoever listened when the connection was made, but for this process. Before
+/// Linux 6.5 none.
 fn hidden_behind(connection: BorrowedFd<'_>) -> Option<OwnedFd> {
     let pid = socket::peer_pid(connection).ok()?;
     let is_hidden = std::fs::read(format!("/proc/{pid}/comm")).is_err() && pid != process::own_pid();
