@@ -79,15 +79,19 @@ impl Summoned {
 /// the process does not leave: the lock is had no longer than that.
 fn lock(directory: &Path, until: Instant) -> Result<(OwnedFd, OwnedFd)> {
     const OFTEN: Duration = Duration::from_millis(2);
+    const RARELY: Duration = Duration::from_millis(50);
+    let mut pause = OFTEN;
     loop {
         if let Some(locked) = try_lock(directory)? {
             return Ok(locked);
         }
-        if Instant::now() >= until {
-            let cause = "another start does not let go of it";
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let cause = "another start, which begins bryo-lxcfs, does not let go of it; try again in a moment";
             return Err(Error::new(Kind::Busy, cause).doing(format!("taking {}", directory.display())));
         }
-        std::thread::sleep(OFTEN);
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(RARELY);
     }
 }
 
@@ -452,7 +456,9 @@ mod tests {
         let held = try_lock(&path).unwrap().unwrap();
         let moment = Duration::from_millis(50);
         let refused = lock(&path, Instant::now() + moment).unwrap_err();
-        assert!(refused.kind() == Kind::Busy && refused.to_string().contains("does not let go"), "{refused}");
+        assert!(refused.kind() == Kind::Busy && refused.to_string().contains("try again"), "{refused}");
+        // Who shows a container that runs its limits does not wait.
+        assert!(lock(&path, Instant::now()).is_err_and(|e| e.kind() == Kind::Busy));
         let lets_go = std::thread::spawn(move || {
             std::thread::sleep(moment);
             drop(held);

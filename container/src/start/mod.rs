@@ -171,7 +171,7 @@ impl<'a> Prepared<'a> {
                 drop(theirs);
                 let proc = namespace::proc_dir(pid).doing("opening the namespaces")?;
                 let user = namespace::of_process(proc.as_fd(), "user").doing("opening the namespaces")?;
-                let stat = process::open_stat(proc.as_fd())?;
+                let stat = process::open_stat(proc.as_fd()).doing("opening the namespaces")?;
                 let mark = if self.plan.shares_pids() { Mark::set(proc.as_fd()) } else { None };
                 Ok((Child { pid, pidfd, stat, user, mark }, ours))
             }
