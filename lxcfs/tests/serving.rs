@@ -175,7 +175,7 @@ fn a_monitor_of_before_an_upgrade_has_its_container_served() {
     let running = Running::start();
     let (device, kernel) = socket::pair().unwrap();
     let group = path::open_dir(&pressed(&running, 5)).unwrap();
-    let text = "bryo-lxcfs 1\nborn 0\nahead 0\nagain true\ndirectory \n";
+    let text = "bryo-lxcfs 2\nborn 0\nahead 0\nagain true\ndirectory \n";
     let (served, _monitor) = running.say(text, &[device.as_fd(), group.as_fd()]);
     assert!(matches!(served, Served::Files(files) if files.contains(&"proc/meminfo".to_owned())));
     assert_eq!(receive(kernel.as_fd()).len(), 16, "what has not been answered is asked for once more");

@@ -833,7 +833,7 @@ try:
 except OSError as e:
     sys.exit(type(e).__name__)
 try:
-    s.send(b'bryo-lxcfs 1\\n')
+    s.send(b'bryo-lxcfs 2\\n')
     print('heard', s.recv(1000))
 except (BrokenPipeError, ConnectionResetError):
     print('heard', b'')

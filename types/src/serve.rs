@@ -3,12 +3,9 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-/// The first line, which changes with what follows.
+/// The first line, which changes with what follows, and with the numbers of files, which the kernel keeps for as long as a container runs:
+/// its monitor goes on, whatever is installed meanwhile. That of 1 was written by monitors whose files had other numbers.
 const FIRST: &str = "bryo-lxcfs 2";
-
-/// That of monitors which made one superblock alone, and so say less. They go on until their containers stop, whatever is installed
-/// meanwhile.
-const BEFORE: &str = "bryo-lxcfs 1";
 
 /// The most directories that come with one message.
 const DIRECTORIES: usize = 15;
@@ -95,7 +92,7 @@ impl FromStr for Serve {
     /// What a line says that older monitors do not write is not so. A line that nobody knows may be about an fd, and so is refused.
     fn from_str(text: &str) -> Result<Self, Unknown> {
         let (first, rest) = text.split_once('\n').ok_or(Unknown)?;
-        if ![FIRST, BEFORE].contains(&first) {
+        if first != FIRST {
             return Err(Unknown);
         }
         let (mut born, mut ahead) = (None, None);
@@ -193,24 +190,25 @@ mod tests {
     #[test]
     fn what_monitors_of_before_have_written_is_read() {
         let bare = Serve { born: 12_345, ahead: -7, again: true, ..Serve::default() };
-        let first = "bryo-lxcfs 1\nborn 12345\nahead -7\nagain true\ndirectory memory\ndirectory \n";
         let directories = vec![vec!["memory".to_owned()], Vec::new()];
-        assert_eq!(first.parse(), Ok(Serve { directories: directories.clone(), ..bare.clone() }));
-        let second = "bryo-lxcfs 2\nborn 12345\nahead -7\nagain true\nwaits true\ntrigger 1 - 10 some 150000 1000000\n\
+        let text = "bryo-lxcfs 2\nborn 12345\nahead -7\nagain true\nwaits true\ntrigger 1 - 10 some 150000 1000000\n\
                       directory memory\ndirectory \n";
         let triggers = vec!["1 - 10 some 150000 1000000".to_owned()];
-        assert_eq!(second.parse(), Ok(Serve { waits: true, triggers, directories, ..bare }));
+        assert_eq!(text.parse(), Ok(Serve { waits: true, triggers, directories, ..bare }));
     }
 
     #[test]
     fn anything_else_is_refused() {
         let other = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 3");
+        let before = serve().text().replace("bryo-lxcfs 2", "bryo-lxcfs 1");
         let many = serve().text() + &"directory x\n".repeat(14);
         let waiting = serve().text() + &"trigger 1 - 10 some 150000 1000000\n".repeat(63);
         let unknown = serve().text() + "devices 3\n";
         let wrong = serve().text().replace("born 1", "born x");
         let less = serve().text().replace("ahead -5000000000\n", "");
-        for text in ["", "bryo-lxcfs 2", "bryo-lxcfs 2\n", &other, &many, &waiting, &unknown, &wrong, &less] {
+        let texts =
+            ["", "bryo-lxcfs 2", "bryo-lxcfs 2\n", &other, &before, &many, &waiting, &unknown, &wrong, &less];
+        for text in texts {
             assert_eq!(text.parse::<Serve>(), Err(Unknown), "{text:?}");
         }
         for text in

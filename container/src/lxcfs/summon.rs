@@ -87,7 +87,8 @@ fn lock(directory: &Path, until: Instant) -> Result<(OwnedFd, OwnedFd)> {
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let cause = "another start, which begins bryo-lxcfs, does not let go of it; try again in a moment";
+            let cause =
+                "another start, which begins bryo-lxcfs, does not let go of it; try again in a moment";
             return Err(Error::new(Kind::Busy, cause).doing(format!("taking {}", directory.display())));
         }
         std::thread::sleep(pause.min(left));

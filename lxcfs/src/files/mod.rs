@@ -152,6 +152,9 @@ const NODE: &str = "sys/devices/system/node";
 
 /// All files; of these a container has those that the host has. LXC: its lxcfs has those of /proc but for partitions and
 /// vmstat, and of /sys the processors' as the host has them, but for `online`.
+///
+/// Rows come at the end, and none goes: a container keeps the numbers of files that its first process has given them (see
+/// [`crate::fuse::Tree`]). Names are added by a row of their own.
 const TABLE: &[Row] = &[
     row("proc", &["cpuinfo"], &[Need::Cpus], cpuinfo::render),
     row("proc", &["diskstats"], &[Need::Disks], diskstats::render),

@@ -218,6 +218,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn numbers_stay_since_containers_keep_them_whichever_process_serves() {
+        let tree = Tree::new();
+        let above = |place: usize| (place > 0).then(|| tree.0[place].parent);
+        let path = |place| {
+            let places = std::iter::successors(Some(place), |place| above(*place));
+            let mut names: Vec<&str> = places.map(|place| tree.0[place].name.as_str()).collect();
+            names.reverse();
+            names.join("/")
+        };
+        let lines = (1..tree.0.len()).map(|place| format!("{} {}\n", Tree::number(place, None), path(place)));
+        let numbers: String = lines.collect();
+        // What is new stands at the end; any other change needs another first line of `types::Serve`.
+        assert_eq!(numbers, include_str!("numbers.txt"), "{numbers}");
+    }
+
+    #[test]
     fn every_file_is_found_by_its_path_and_knows_it() {
         let tree = Tree::new();
         assert!((tree.0.len() as u64) < PLACES);
