@@ -16,7 +16,7 @@ use crate::files::{FILES, Facts, History, Load, Need};
 use crate::fuse::{self, Answer, Contents, Has, Refused, Request, Session, Several, Tree, Wish};
 use crate::host::Host;
 use crate::load::{Counted, Loads};
-use crate::triggers::Triggers;
+use crate::triggers::{Read, Triggers, waiter};
 
 /// How many opens of one container may wait for the kernel to take note of a size. Who keeps it from that, by a process that is
 /// stopped while it reads, then gets the rest of his files without.
@@ -142,12 +142,7 @@ impl Container {
         let Self { seen, triggers: own, .. } = self;
         let now = sys::clock::since_boot();
         // Before it is asked once more for what is written down in them.
-        let woken = guarded(own, |own| {
-            for line in triggers {
-                let _known = own.go_on(line, now, &mut |file| seen.pressure(file));
-            }
-            own.come()
-        });
+        let woken = taken_over(own, triggers, now, &mut |file| seen.pressure(file));
         for superblock in &mut self.superblocks {
             send(&superblock.device, &superblock.session.take_over());
         }
@@ -278,6 +273,15 @@ impl Superblock {
 fn guarded(triggers: &mut Triggers, work: impl FnOnce(&mut Triggers) -> Vec<u64>) -> Vec<u64> {
     let woken = catch_unwind(AssertUnwindSafe(|| work(triggers)));
     woken.unwrap_or_else(|_| triggers.close_all(sys::clock::since_boot()))
+}
+
+/// Goes on with what the process before had, and returns who is to be woken. A panic costs the container all of them.
+fn taken_over(triggers: &mut Triggers, lines: &[String], now: Duration, read: Read<'_>) -> Vec<u64> {
+    let woken = catch_unwind(AssertUnwindSafe(|| triggers.take_over(lines, now, read)));
+    woken.unwrap_or_else(|_| {
+        let _among_all = triggers.close_all(now);
+        lines.iter().filter_map(|line| waiter(line)).collect()
+    })
 }
 
 /// How much a thread of these has of a stack.
@@ -515,6 +519,15 @@ mod tests {
         triggers.ask(1, Some(70), Duration::ZERO);
         assert_eq!(guarded(&mut triggers, |_| panic!("as by a file of the host's")), [70]);
         assert_eq!((triggers.ask(1, Some(70), Duration::ZERO), triggers.lines().count()), (None, 0));
+        // Also who waits for one that the next process had not come to yet.
+        let lines = [1, 2].map(|handle| format!("{handle} 7{handle} cpu.pressure some 150000 1000000 0"));
+        let mut reads = 0;
+        let woken = taken_over(&mut triggers, &lines, Duration::ZERO, &mut |_| {
+            reads += 1;
+            assert!(reads < 2, "as by a file of the host's");
+            Ok(Some("some total=5\n".to_owned()))
+        });
+        assert_eq!((woken, triggers.lines().count()), (vec![71, 72], 0));
     }
 
     #[test]

@@ -219,6 +219,18 @@ impl Triggers {
         })
     }
 
+    /// Goes on with what another process had, and returns the numbers of those who are to be woken: who waits for what has come, and who
+    /// waits for what cannot be gone on with, as while there are no fds. He asks then, and is told that there is nothing to wait for.
+    pub fn take_over(&mut self, lines: &[String], now: Duration, read: Read<'_>) -> Vec<u64> {
+        let is_lost = |line: &&String| self.go_on(line, now, &mut *read).is_none();
+        let mut woken: Vec<u64> = lines.iter().filter(is_lost).filter_map(|line| waiter(line)).collect();
+        if !woken.is_empty() {
+            self.are_others(now);
+        }
+        woken.extend(self.come());
+        woken
+    }
+
     /// Goes on with one that another process had, of which nothing is known but its line.
     pub fn go_on(&mut self, line: &str, now: Duration, read: Read<'_>) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
@@ -239,9 +251,14 @@ impl Triggers {
     }
 
     /// Returns the numbers of those who wait for what has come, where the process before may not have woken them.
-    pub fn come(&self) -> Vec<u64> {
-        self.all.values().filter(|watched| watched.has_come).filter_map(|watched| watched.waiter).collect()
+    fn come(&self) -> impl Iterator<Item = u64> {
+        self.all.values().filter(|watched| watched.has_come).filter_map(|watched| watched.waiter)
     }
+}
+
+/// Returns the number of who waits for what a line is about.
+pub fn waiter(line: &str) -> Option<u64> {
+    line.split(' ').nth(1)?.parse().ok()
 }
 
 impl Watched {
@@ -490,9 +507,21 @@ mod tests {
         assert_eq!((triggers.ask(1, Some(70), at(210)), kept(&mut triggers, 210)), (Some(true), None));
         assert!(kept(&mut triggers, 310).is_some_and(|lines| !lines[0].contains("come")));
         let mut next = Triggers::default();
-        next.go_on(&lines[0], at(0), &mut |_| Ok(total(0))).unwrap();
-        assert_eq!(next.come(), [70]);
+        assert_eq!(next.take_over(&lines, at(0), &mut |_| Ok(total(0))), [70]);
         assert_eq!([next.ask(1, Some(70), at(0)), next.ask(1, Some(70), at(0))], [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_can_go_on_with_is_woken_and_told() {
+        let line = |handle: u64| format!("{handle} {} cpu.pressure some 150000 1000000 0", 1000 + handle);
+        let lines: Vec<String> = (0..=MOST as u64).map(line).chain(["x".to_owned()]).collect();
+        let mut next = Triggers::default();
+        assert_eq!(next.take_over(&lines, at(0), &mut |_| Ok(total(0))), [1000 + MOST as u64]);
+        let mut next = Triggers::default();
+        let unreadable = || sys::Error::new("openat(cpu.pressure)".to_owned(), sys::Errno::EMFILE);
+        assert_eq!(next.take_over(&lines[..2], at(0), &mut |_| Err(unreadable())), [1000, 1001]);
+        // The monitor forgets them, too.
+        assert_eq!((next.ask(0, Some(1000), at(0)), kept(&mut next, 0)), (None, Some(Vec::new())));
     }
 
     #[test]
