@@ -1259,7 +1259,7 @@ fn pressure_and_disks_are_the_containers(lab: &Lab) {
 /// As somebody else than root: has triggers refused that are none, waits for one, and says what has come and in how many seconds.
 const WAITS: &str = r#"
 import os, select, sys
-os.setgid(1000)
+os.setgid(1001)
 os.setuid(1000)
 def opened(): return os.open("/proc/pressure/cpu", os.O_RDWR | os.O_NONBLOCK)
 def written(fd, text):

@@ -227,7 +227,8 @@ pub(super) mod tests {
         bytes.extend(opcode.to_ne_bytes());
         bytes.extend(7u64.to_ne_bytes());
         bytes.extend(node.to_ne_bytes());
-        bytes.extend([0; 16]);
+        // Who asks: his user, group and process.
+        bytes.extend([1000u32, 1001, 1002, 0].iter().flat_map(|number| number.to_ne_bytes()));
         bytes.extend(body);
         bytes
     }
@@ -235,7 +236,7 @@ pub(super) mod tests {
     #[test]
     fn requests_are_read_as_the_kernel_writes_them() {
         let name = written(opcode::LOOKUP, 1, b"proc\0");
-        let lookup = Request { unique: 7, node: 1, user: 0, operation: Operation::Lookup(b"proc") };
+        let lookup = Request { unique: 7, node: 1, user: 1000, operation: Operation::Lookup(b"proc") };
         assert_eq!(Request::parse(&name), Ok(lookup));
         let body: Vec<u8> =
             [3u64, 4096].iter().flat_map(|n| n.to_ne_bytes()).chain(512u32.to_ne_bytes()).collect();
