@@ -162,8 +162,8 @@ impl Triggers {
         self.all.values().map(Watched::due).chain(self.tells()).min()
     }
 
-    /// Looks at those whose time has come, and returns the numbers of those who are to be woken. Those that are half as long ahead are
-    /// taken along, so that many cost no more looks than two, and each file is read once.
+    /// Looks at those whose time has come, and returns the numbers of those who are to be woken. Those of whose time half has passed since
+    /// they were last looked at are taken along: so many with one window cost no more looks than two, and each file is read once.
     pub fn look(&mut self, now: Duration, read: Read<'_>) -> Vec<u64> {
         let mut woken = Vec::new();
         if !self.all.values().any(|watched| watched.due() <= now) {
