@@ -160,6 +160,14 @@ fn otherwise(error: &Error, subject: Option<&ContainerName>) -> Option<String> {
         Kind::NoImage => {
             "bryo image ls shows those that are, bryo image ls --remote those of the server".to_owned()
         }
+        // The caller has set no time for these.
+        Kind::TimedOut
+            if ["no answer", "it is not ready", "process "]
+                .iter()
+                .any(|wait| error.cause().starts_with(wait)) =>
+        {
+            "try again: this host is busy, or what was waited for hangs".to_owned()
+        }
         Kind::TimedOut => "--timeout SECONDS gives it more time".to_owned(),
         Kind::Config if is_beside(error.cause()) => format!(
             "mend the file; or bryo config unset {name} publish, which takes all its published ports back"
@@ -281,6 +289,10 @@ mod tests {
         assert_eq!(of(Kind::NotRunning).as_deref(), Some("bryo start web"));
         assert_eq!(of(Kind::Frozen).as_deref(), Some("bryo unfreeze web"));
         assert_eq!(of(Kind::Config), None);
+        let waited =
+            |cause: &str| hint(&Error::new(Kind::TimedOut, cause), Some(&name), || None).unwrap_or_default();
+        assert!(waited("no answer within 20 seconds").starts_with("try again"));
+        assert!(waited("its 5 s are over").starts_with("--timeout"));
         let wrong = Error::new(Kind::Config, "/lxc/web/bryo.toml:1:1: there is no setting 'ports' here");
         assert!(hint(&wrong, Some(&name), || None).is_some_and(|hint| hint.contains("unset web publish")));
     }
