@@ -609,9 +609,13 @@ for file in /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /srv/ana;
     echo secret >$file; chown UID $file; chmod 600 $file
 done"#;
 
-/// Has a key in the session's keyring, and becomes the command. Source: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING is 1.
+/// Has a key in the session's keyring and in the user's, and becomes the command. Source: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING is 1.
 const KEY: &str = r#"my @key = ("user", "of-ana", "secret");
-syscall(KEYCTL, 1, 0) > 0 && syscall(ADD_KEY, @key, 6, -3) > 0 or die "no key: $!"; exec @ARGV"#;
+syscall(KEYCTL, 1, 0) > 0 && syscall(ADD_KEY, @key, 6, -3) > 0 && syscall(ADD_KEY, @key, 6, -4) > 0 or die "no key: $!"; exec @ARGV"#;
+
+/// Takes the keys of the user's keyring by its number. Source: keyctl(2), KEYCTL_LINK is 8.
+const LINK: &str = r#"open(KEYS, "<", "/proc/keys") or exit 1;
+for (<KEYS>) { /^(\w+) .* _uid\.[0-9]/ && syscall(KEYCTL, 8, hex $1, -3) == 0 and exit 0 } exit 1"#;
 
 /// Listens under an abstract name, with System V memory and a terminal, until it is ended. Source: ipc(5), shmget(2), IPC_PRIVATE is 0.
 const OTHER: &str = r#"use Socket; $^F = 9;
@@ -643,6 +647,7 @@ if unshare --cgroup --mount sh -c 'mount -t cgroup2 none /mnt && find /mnt -writ
 if ipcs -m | grep -q ' 4096 '; then reached "System V memory"; fi
 if perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, pack_sockaddr_un("\0of-ana-$A")) or exit 1'; then reached "abstract socket"; fi
 if perl -e '@key = ("user", "of-ana"); syscall(KEYCTL, 10, -3, @key, 0) > 0 or exit 1'; then reached key; fi
+if perl -e '{LINK}'; then reached "the user's keyring"; fi
 echo changed >{home}/precious || true
 for node in null zero full random urandom tty; do [ -c /dev/$node ] || reached "no $node"; done
 if ! perl -MPOSIX -e 'open(P, "+<", "/dev/ptmx") or exit 1'; then reached "no terminals"; fi
@@ -698,6 +703,7 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
             .stdout_is("kept");
         ana.sh(&format!("{bryo} destroy web")).succeeds();
     }
+    ana.sh(&with_numbers("perl -e 'syscall(KEYCTL, 7, -4)'")).succeeds();
     ana.sh("ipcrm -m $(cat memory)").succeeds();
     other.kill();
     other.wait();

@@ -29,6 +29,7 @@ use crate::host::{Caller, IdWriter};
 use crate::idmap;
 use crate::place::from_io;
 use crate::root::Root;
+use crate::security::seccomp;
 use crate::stage::{self, Reach, Stage};
 
 /// A program that fills a root file system.
@@ -326,7 +327,7 @@ impl Supervised<'_> {
             if !is_mapped || process::has_ended(supervisor) {
                 return Err(Error::new(Kind::Died, "its ids are not mapped"));
             }
-            keep_apart();
+            keep_apart()?;
             if self.alone {
                 squashfs::silence()?;
             }
@@ -340,11 +341,15 @@ impl Supervised<'_> {
     }
 }
 
-/// Keeps what comes of this process from the keys of the caller's session, and from processes and abstract sockets of others.
-fn keep_apart() {
+/// Keeps what comes of this process from the caller's keys, and from processes and abstract sockets of others.
+///
+/// The session's keys are not all: /proc/keys tells the number of the keyring that belongs to an id, and whoever has that id may link it into
+/// a keyring of his own, and reads what is in it. So no call is left that finds or takes a key. Source: keyrings(7), user-keyring(7).
+fn keep_apart() -> Result<()> {
     // A quota of keys may be used up, and before Linux 6.12 less is known of Landlock.
     let _keyring = sys::keyring::join_new_session();
     let _scoped = sys::landlock::keep_to_itself();
+    seccomp::refuse(&["add_key", "keyctl", "request_key"])?.install()
 }
 
 /// Does the work of a program's supervisor where /proc shows what comes of it alone: processes of the caller's own id would else lead to what

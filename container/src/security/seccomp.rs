@@ -13,6 +13,8 @@ use super::abi::{Abi, is_a_call, nearest_call};
 use super::compile::compile;
 use crate::error::{Doing, Error, Kind, Result};
 
+const EPERM: u16 = 1;
+
 /// A filter, ready for the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
@@ -63,13 +65,27 @@ fn stored(i: &Instruction) -> (u16, u8, u8, u32) {
     (i.code, i.jump_true, i.jump_false, i.operand)
 }
 
+/// Returns a filter for a process of Bryo's own, and what it starts, under which these calls answer EPERM, in each way to call the kernel.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn refuse(calls: &[&str]) -> Result<Filter> {
+    let refused = |(at, call): (usize, &&str)| Rule {
+        line: at + 1,
+        section: Section::All,
+        call: Call::Name((*call).to_owned()),
+        args: Vec::new(),
+        action: Action::Errno(EPERM),
+    };
+    own(Profile { default: Action::Allow, rules: calls.iter().enumerate().map(refused).collect() })
+}
+
 /// Returns a filter for a process of Bryo's own, under which these calls are made, those of `some` where all conditions on their
 /// arguments hold, and all others answer EPERM.
 ///
 /// # Errors
 /// As [`compile`].
 pub(crate) fn allow_only(calls: &[&str], some: &[(&str, &[ArgTest])]) -> Result<Filter> {
-    const EPERM: u16 = 1;
     let all = calls.iter().map(|call| (*call, &[][..]));
     let allowed = |(at, (call, tests)): (usize, (&str, &[ArgTest]))| Rule {
         line: at + 1,
@@ -79,7 +95,10 @@ pub(crate) fn allow_only(calls: &[&str], some: &[(&str, &[ArgTest])]) -> Result<
         action: Action::Allow,
     };
     let rules = all.chain(some.iter().copied()).enumerate().map(allowed).collect();
-    let profile = Profile { default: Action::Errno(EPERM), rules };
+    own(Profile { default: Action::Errno(EPERM), rules })
+}
+
+fn own(profile: Profile) -> Result<Filter> {
     let program = compile(&[&profile], Abi::native())?;
     Ok(Filter { profile: "own".to_owned(), one_id: false, program: program.iter().map(stored).collect() })
 }
