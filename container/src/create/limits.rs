@@ -3,6 +3,7 @@
 //! LXC: takes both in the order of the lines, so the `userns.conf` that images include clears `lxc.cap.drop`, and a template sets
 //! any limit anew.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::text;
@@ -23,6 +24,8 @@ const KEYS: [&str; 9] = [
 const DROP: &str = "lxc.cap.drop";
 const KEEP: &str = "lxc.cap.keep";
 const NET: &str = "lxc.net.";
+const PRLIMIT: &str = "lxc.prlimit.";
+const FORWARDING: &str = "lxc.sysctl.net.ipv4.ip_forward";
 
 /// The limits of a configuration: each key with its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +67,12 @@ impl Limits {
         }
     }
 
+    /// Tells whether a key is another name of a limit, and none that the user has written.
+    fn is_other_name(&self, key: &str) -> bool {
+        let is_own = self.0.iter().any(|(known, _)| known == key);
+        is_limit(key) && !is_own && self.0.iter().any(|(known, _)| one_name(known) == one_name(key))
+    }
+
     /// Tells whether a container is to have no network: each of its devices is none, and any other would be one.
     fn has_no_network(&self) -> bool {
         let mut types =
@@ -71,7 +80,7 @@ impl Limits {
         types.peek().is_some() && types.all(|(_, values)| values.iter().all(|value| value == "empty"))
     }
 
-    /// Writes those again that an include has taken back.
+    /// Writes those again that an include has taken back, or set by another name, which goes.
     ///
     /// # Errors
     /// The configuration cannot be read.
@@ -79,8 +88,18 @@ impl Limits {
         if self.0.is_empty() {
             return Ok(());
         }
-        let wrong = |problems: config::Problems| Error::new(Kind::Config, problems.to_string());
-        let now = config::parse(&config.text(), Path::new("config")).map_err(wrong)?.config;
+        let read = |config: &text::Builder| {
+            let wrong = |problems: config::Problems| Error::new(Kind::Config, problems.to_string());
+            Ok::<_, Error>(config::parse(&config.text(), Path::new("config")).map_err(wrong)?.config)
+        };
+        let given: BTreeSet<String> = config::trace_text(&config.text(), Path::new("config"))
+            .into_iter()
+            .map(|given| given.key)
+            .collect();
+        let now = read(config)?;
+        let others = given.iter().filter(|key| self.is_other_name(key) && !values(&now, key).is_empty());
+        others.into_iter().try_for_each(|key| config.set(key, ""))?;
+        let now = read(config)?;
         for (key, wanted) in &self.0 {
             let there = values(&now, key);
             wanted
@@ -118,11 +137,21 @@ const ALIASES: [(&str, &[&str]); 8] = [
     ("lxc.cgroup.blkio.weight_device", &["lxc.cgroup.blkio.bfq.weight_device"]),
 ];
 
+/// Tells whether a kernel parameter says which devices forward packets, as one says for all of them. Source: the kernel's ip-sysctl.rst.
+fn is_forwarding(key: &str) -> bool {
+    key.starts_with("lxc.sysctl.net.ipv4.conf.") && key.ends_with(".forwarding")
+}
+
 /// Returns one name for all keys that set the same: a dot of a kernel parameter may be a slash, the number of a device may begin with zeros,
-/// and a limit of a cgroup may have several files.
+/// a resource has a number too, and a limit of a cgroup may have several files.
 fn one_name(key: &str) -> String {
     if key.starts_with("lxc.sysctl.") {
-        return key.replace('/', ".");
+        let key = key.replace('/', ".");
+        return if is_forwarding(&key) { FORWARDING.to_owned() } else { key };
+    }
+    if let Some(name) = key.strip_prefix(PRLIMIT) {
+        let limit = config::Prlimit { name: name.to_owned(), soft: None, hard: None };
+        return limit.resource().map_or_else(|| key.to_owned(), |number| format!("{PRLIMIT}{number}"));
     }
     if let Some(rest) = key.strip_prefix(NET) {
         let (number, part) = rest.split_once('.').unwrap_or((rest, ""));
@@ -147,6 +176,7 @@ mod tests {
 lxc.cap.drop = net_raw sys_time
 lxc.cap.drop = syslog
 lxc.prlimit.nofile = 100
+lxc.prlimit.9 = 1000000000
 lxc.cgroup2.memory.max = 1G
 lxc.cgroup2.cpu.weight = 10
 lxc.cgroup2.cpu.max = 1000 10000
@@ -171,6 +201,8 @@ lxc.uts.name = web
             ("lxc.cap.drop", ""),
             ("lxc.cap.keep", "sys_admin"),
             ("lxc.prlimit.nofile", "unlimited"),
+            ("lxc.prlimit.7", "unlimited"),
+            ("lxc.prlimit.as", "unlimited"),
             ("lxc.cgroup2.memory.max", "max"),
             ("lxc.no_new_privs", "0"),
             ("lxc.net.0.link", "other"),
@@ -183,6 +215,8 @@ lxc.uts.name = web
             ("lxc.cgroup.cpu.cfs_period_us", "1000"),
             ("lxc.sysctl.net/ipv4/ip_forward", "1"),
             ("lxc.sysctl.net.ipv4/ip_forward", "1"),
+            ("lxc.sysctl.net.ipv4.conf.all.forwarding", "1"),
+            ("lxc.sysctl.net/ipv4/conf/eth0/forwarding", "1"),
             ("lxc.sysctl.net.core.somaxconn", "99"),
         ] {
             assert!(limits.forbid(key, value), "{key} = {value}");
@@ -190,12 +224,14 @@ lxc.uts.name = web
         for (key, value) in [
             ("lxc.cap.drop", "sys_boot"),
             ("lxc.prlimit.nproc", "10"),
+            ("lxc.prlimit.5", "10"),
             ("lxc.cgroup2.memory.high", "1M"),
             ("lxc.cgroup2.devices.deny", "a"),
             ("lxc.net.1.type", "veth"),
             ("lxc.net.0.mtu", "1400"),
             ("lxc.cgroup.cpu.idle", "0"),
             ("lxc.sysctl.net.ipv4.ip_nonlocal_bind", "1"),
+            ("lxc.sysctl.net.ipv4.conf.all.mc_forwarding", "1"),
             ("lxc.uts.name", "db"),
         ] {
             assert!(!limits.forbid(key, value), "{key} = {value}");
@@ -220,7 +256,8 @@ lxc.uts.name = web
         let file = dir.path().join("userns.conf");
         std::fs::write(
             &file,
-            "lxc.cap.drop =\nlxc.cap.keep =\nlxc.cgroup2.memory.max =\nlxc.cap.drop = sys_boot\n",
+            "lxc.cap.drop =\nlxc.cap.keep =\nlxc.cgroup2.memory.max =\nlxc.cap.drop = sys_boot\n\
+             lxc.prlimit.7 = 900\nlxc.cgroup2.cpu.idle = 1\nlxc.prlimit.nproc = 5\nlxc.sysctl.net/ipv4/ip_forward = 1\n",
         )
         .unwrap();
         let limits = limits(BASE);
@@ -238,5 +275,15 @@ lxc.uts.name = web
         assert_eq!(dropped, ["net_raw", "sys_boot", "sys_time", "syslog"]);
         assert_eq!(now.get("lxc.cgroup2.memory.max").unwrap().trim(), "1G");
         assert_eq!(now.get("lxc.no_new_privs").unwrap().trim(), "1");
+        for (key, value) in [
+            ("lxc.prlimit.7", ""),
+            ("lxc.cgroup2.cpu.idle", ""),
+            ("lxc.sysctl.net/ipv4/ip_forward", ""),
+            ("lxc.sysctl.net.ipv4.ip_forward", "0"),
+            ("lxc.prlimit.nofile", "100"),
+            ("lxc.prlimit.nproc", "5"),
+        ] {
+            assert_eq!(now.get(key).unwrap_or_default().trim(), value, "{key}");
+        }
     }
 }
