@@ -9,7 +9,7 @@
 //! has a newer build.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use config::images::{Form, Record, machine};
 use container::{Doing, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
-use sys::Errno;
 use types::Digest;
 
 use crate::context::from_io;
@@ -34,11 +33,19 @@ const MAX: u64 = 4 << 20;
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
 
-/// The file, or its directory, locked, and the mode that the file is to have.
+/// The file beside it that is locked, `.NAME.lock`, which goes with the lock.
 #[derive(Debug)]
-struct Held {
+struct Held<'a> {
+    dir: BorrowedFd<'a>,
+    name: OsString,
     _locked: OwnedFd,
-    mode: u32,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Where it stays the next one takes it.
+        let _stays = sys::path::remove_file(self.dir, &self.name);
+    }
 }
 
 /// What is asked for.
@@ -164,12 +171,19 @@ impl Lock {
         };
         let dir = sys::path::open_dir(dir).doing_with(doing)?;
         // Of two who write, the second adds to what the first has written.
-        let held = self.hold(dir.as_fd()).doing_with(doing)?;
+        let file = path.file_name().unwrap_or(OsStr::new(FILE));
+        let _held = self.hold(dir.as_fd(), file).doing_with(doing)?;
         let mut all = self.read()?;
         all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
         let text = serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
-        let file = path.file_name().unwrap_or(OsStr::new(FILE));
-        sys::path::replace(dir.as_fd(), file, held.mode, text.as_bytes()).doing_with(doing)
+        let mode = std::fs::metadata(path).ok().map(|found| found.mode() & 0o777);
+        sys::path::replace(dir.as_fd(), file, mode.unwrap_or(0o666), text.as_bytes()).doing_with(doing)?;
+        // The umask is for new files.
+        let keep = |mode| {
+            let written = sys::path::open_read_at(dir.as_fd(), Path::new(file))?;
+            sys::path::set_mode(written.as_fd(), mode)
+        };
+        mode.map_or(Ok(()), keep).doing_with(doing)
     }
 
     /// Tells whether the file says so already: then it need not be one that can be written.
@@ -178,55 +192,32 @@ impl Lock {
         Ok(all.images.get(name).and_then(|kinds| kinds.get(machine().as_str())) == Some(entry))
     }
 
-    /// Waits for the lock of the file, or where it is not there for that of its directory: a file that were made to be locked would stay
-    /// behind, empty, when its maker is killed. Who waits longer than a moment is told for whom.
-    fn hold(&self, dir: BorrowedFd<'_>) -> Result<Held> {
-        let (path, begun, mut told) = (self.path(), Instant::now(), false);
+    /// Waits for the lock. It is on a file of its own, which is the caller's alone: the one that is written, or its directory, may be locked
+    /// by who has started this command, or by anybody who reads it. Who waits longer than a moment is told for whom.
+    fn hold<'a>(&self, dir: BorrowedFd<'a>, file: &OsStr) -> Result<Held<'a>> {
+        let mut name = OsString::from(".");
+        name.push(file);
+        name.push(".lock");
+        let (begun, mut told) = (Instant::now(), false);
         loop {
-            let found = match self.open() {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-                found => Some(found.map_err(from_io)?),
-            };
-            let locked = found.as_ref().map_or(dir, AsFd::as_fd);
-            if sys::path::try_lock(locked)? {
-                // Who had it before has put another file at its place.
-                let of = |found: std::fs::Metadata| (found.dev(), found.ino());
-                let own = found.as_ref().map(File::metadata).transpose().map_err(from_io)?;
-                let mode = own.as_ref().map_or(0o666, |found| found.mode() & 0o777);
-                if std::fs::metadata(path).ok().map(of) == own.map(of) {
-                    let locked = match found {
-                        Some(file) => file.into(),
-                        None => dir.try_clone_to_owned().map_err(from_io)?,
-                    };
-                    return Ok(Held { _locked: locked, mode });
-                }
-                if found.is_none() {
-                    sys::path::unlock(dir)?;
+            let locked = sys::path::open_or_make(dir, &name, 0o600)?;
+            if sys::path::try_lock(locked.as_fd())? {
+                // Who had it before has removed it, and somebody may have made the next.
+                let own = sys::path::status(locked.as_fd())?;
+                let there = sys::path::status_at(dir, &name);
+                if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)) {
+                    return Ok(Held { dir, name, _locked: locked });
                 }
                 continue;
             }
             if !told && begun.elapsed() > TOLD_AFTER {
-                let holder = sys::file::lock_holder(locked);
+                let holder = sys::file::lock_holder(locked.as_fd());
                 let whose =
                     holder.map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
-                output::note(&format!("{whose} writes {}; this one waits for it", path.display()));
+                output::note(&format!("{whose} writes {}; this one waits for it", self.path().display()));
                 told = true;
             }
             std::thread::sleep(TICK);
-        }
-    }
-
-    /// Opens the file to lock it. It is replaced, not written, but file systems of the network lock for writers alone.
-    fn open(&self) -> std::io::Result<File> {
-        match File::options().read(true).write(true).open(self.path()) {
-            Err(e)
-                if [Errno::EACCES, Errno::EROFS]
-                    .map(|errno| Some(errno as i32))
-                    .contains(&e.raw_os_error()) =>
-            {
-                File::open(self.path())
-            }
-            opened => opened,
         }
     }
 
@@ -306,22 +297,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_to_be_locked_and_what_is_known_is_not_written() {
+    fn what_is_locked_goes_with_the_lock_and_what_is_known_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let lock = Lock { locked: false, lock: Some(path.clone()) };
         let place = sys::path::open_dir(dir.path()).unwrap();
-        let held = lock.hold(place.as_fd()).unwrap();
+        let held = lock.hold(place.as_fd(), OsStr::new(FILE)).unwrap();
+        assert_eq!(std::fs::metadata(dir.path().join(".bryo.lock.lock")).unwrap().mode() & 0o777, 0o600);
+        // Who has started this one may hold the directory, and the file.
+        assert!(sys::path::try_lock(place.as_fd()).unwrap());
+        drop(held);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        drop((held, place));
         lock.keep("debian/13", &record(1)).unwrap();
         let file = || std::fs::metadata(&path).unwrap();
         let before = file().ino();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o464)).unwrap();
+        let other = File::open(&path).unwrap();
+        assert!(sys::path::try_lock(other.as_fd()).unwrap());
         lock.keep("debian/13", &record(1)).unwrap();
         assert_eq!(file().ino(), before);
         lock.keep("alpine/3", &record(2)).unwrap();
-        assert_eq!((file().mode() & 0o777, lock.names().unwrap().len()), (0o444, 2));
+        assert_eq!((file().mode() & 0o777, lock.names().unwrap().len()), (0o464, 2));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_ne!(file().ino(), before);
     }
 

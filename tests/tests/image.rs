@@ -655,7 +655,7 @@ fn all_names_of_a_lock_that_are_wrong_are_told_at_once(lab: &Lab) {
 fn who_waits_for_a_lock_is_told_for_whom(lab: &Lab) {
     let ana = lab.user("ana");
     let _server = serves(ana);
-    let holder = ana.sh("exec flock bryo.lock sleep 86423").background();
+    let holder = ana.sh("exec flock .bryo.lock.lock sleep 86423").background();
     let held = |process: &tests::Process| process.command == "sleep 86423";
     within(60, "the file is locked", || ana.processes().iter().any(held));
     let pull = ana.sh("bryo image pull debian/13 --lock bryo.lock 2>said; echo $? >ended").background();
