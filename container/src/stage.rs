@@ -7,13 +7,15 @@
 //! somebody reads when the template has ended. A program in a closed directory elsewhere is shown in the same way, alone.
 //!
 //! Where the caller's own id is the container's too, no mode is in the way. So what is the caller's alone is covered always: home
-//! and the session's directory. Where that id is mapped ([`Reach::Own`]) so are the directories for temporary files, where agents have
-//! their sockets, and those of services that ask who calls; of devices there are those that every program needs, with terminals of its
-//! own; and what is left of the host, its cgroups too, can be read alone.
+//! and the session's directory, wherever they are mounted. Where that id is mapped ([`Reach::Own`]) so are the directories for temporary
+//! files, where agents have their sockets, and those of services that ask who calls, `/run` as a whole: a service may come later, or make
+//! its socket anew, which nothing that covered the old one would cover. Of devices there are those that every program needs, with terminals
+//! of its own; and what is left of the host, its cgroups too, can be read alone.
 //!
 //! LXC: maps the caller's own id into the namespace of the template, which then may do to all of the caller's files what the
 //! caller may.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use sys::mount::{self, Depth, attr};
 use sys::path::{self, Links};
+use types::{HostUid, MountLine};
 
 use crate::error::{Doing, Result};
 use crate::host::{self, Caller};
@@ -29,29 +32,20 @@ use crate::rootfs;
 
 /// Where programs keep what is for a while; POSIX memory is covered with the devices.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
-/// Services that do for a caller what they do for nobody else, because of his id or of a group that a map of one id keeps; the sessions
-/// of `screen`, and letters.
-const SERVICES: [&str; 20] = [
-    "/run/buildkit",
-    "/run/containerd",
-    "/run/crio",
-    "/run/dbus",
-    "/run/docker",
-    "/run/docker.sock",
-    "/run/incus",
-    "/run/libvirt",
-    "/run/lxd",
-    "/run/podman",
-    "/run/screen",
-    "/run/snapd.socket",
-    "/run/snapd-snap.socket",
-    "/run/udisks2",
-    "/run/virtlogd",
-    "/var/lib/incus/unix.socket",
-    "/var/lib/incus/unix.socket.user",
-    "/var/lib/lxd/unix.socket",
-    "/var/mail",
-    "/var/snap/lxd/common/lxd/unix.socket",
+/// Where services have their sockets, and the sessions of `screen`.
+const RUN: &str = "/run";
+/// Elsewhere, services that do for a caller what they do for nobody else, because of his id or of a group that a map of one id keeps; and
+/// letters.
+const SERVICES: [&str; 5] =
+    ["/nix/var/nix/daemon-socket", "/var/lib/incus", "/var/lib/lxd", "/var/mail", "/var/snap/lxd/common/lxd"];
+/// What a program needs of [`RUN`], where it is there: how names are resolved, and NixOS's programs.
+const SHOWN: [&str; 6] = [
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/resolvconf/resolv.conf",
+    "/run/nscd/socket",
+    "/run/current-system",
 ];
 /// How much, in MiB, and how many files, a template may have in a directory that is covered: they are in memory.
 pub(crate) const SIZE: u32 = 256;
@@ -80,7 +74,7 @@ pub(crate) struct Stage {
     pub(crate) config: String,
     /// A file of the caller's that is to be there as well, where it would be covered.
     pub(crate) program: PathBuf,
-    /// Directories of which nothing else is to be seen, and files of which nothing is.
+    /// Directories of which nothing else is to be seen.
     pub(crate) covered: Vec<PathBuf>,
     /// What else of the host there is.
     pub(crate) reach: Reach,
@@ -92,24 +86,36 @@ pub(crate) struct Taken {
     stage: Stage,
     covers: Vec<Cover>,
     rootfs: OwnedFd,
-    program: Option<OwnedFd>,
+    shown: Vec<Shown>,
     devices: Option<Devices>,
 }
 
-/// What is covered: by an empty directory, or a file that is no more what it was.
+/// A directory that an empty one covers.
 #[derive(Debug)]
 struct Cover {
     path: PathBuf,
     place: OwnedFd,
-    nothing: Option<OwnedFd>,
 }
 
 impl Cover {
     fn take(path: PathBuf) -> Result<Self> {
-        let place = path::take(&path)?;
-        let nothing = || mount::copy(path::take(Path::new("/dev/null"))?.as_fd(), Path::new(""), Depth::One);
-        let nothing = if path::is_dir(place.as_fd())? { None } else { Some(nothing()?) };
-        Ok(Self { path, place, nothing })
+        Ok(Self { place: path::take(&path)?, path })
+    }
+}
+
+/// A file or directory that is seen, read-only, where it would be covered.
+#[derive(Debug)]
+struct Shown {
+    path: PathBuf,
+    mount: OwnedFd,
+}
+
+impl Shown {
+    fn take(path: PathBuf) -> Result<Self> {
+        let mount = mount::copy(path::take(&path)?.as_fd(), Path::new(""), Depth::One)?;
+        // It may be the caller's, whose id may be the program's.
+        mount::set_attributes(mount.as_fd(), attr::RDONLY, 0, None, Depth::One)?;
+        Ok(Self { path, mount })
     }
 }
 
@@ -153,20 +159,15 @@ impl Stage {
         let rootfs = path::take(&self.dir.join("rootfs"))?;
         let covers: Vec<Cover> =
             outermost(self.closed()).into_iter().map(Cover::take).collect::<Result<_>>()?;
-        let is_covered = covers.iter().any(|cover| self.program.starts_with(&cover.path));
-        let program = is_covered.then(|| {
-            let file = path::take(&self.program)?;
-            let shown = mount::copy(file.as_fd(), Path::new(""), Depth::One)?;
-            // It is the caller's, whose id may be the program's.
-            mount::set_attributes(shown.as_fd(), attr::RDONLY, 0, None, Depth::One)?;
-            sys::Result::Ok(shown)
-        });
+        let is_covered = |path: &PathBuf| covers.iter().any(|cover| path.starts_with(&cover.path));
+        let shown = [self.program.clone()].into_iter().chain(needed(self.reach)).filter(is_covered);
+        let shown = shown.map(Shown::take).collect::<Result<_>>()?;
         let devices = (self.reach == Reach::Own).then(Devices::take).transpose()?;
         Ok(Taken {
             rootfs: mount::copy(rootfs.as_fd(), Path::new(""), Depth::One)?,
-            program: program.transpose()?,
             stage: self.clone(),
             covers,
+            shown,
             devices,
         })
     }
@@ -201,48 +202,57 @@ impl Taken {
         let dir = path::open_dir(&self.stage.dir)?;
         let text = self.stage.config.as_bytes();
         path::replace_unsynced(dir.as_fd(), OsStr::new("config"), 0o644, text)?;
-        // Where the caller stands may be covered, and reached by `..` all the same.
+        // Where the caller stands may be covered, or removed, and reach what is covered by `..` all the same.
         let is_covered = |here: &Path| self.covers.iter().any(|cover| here.starts_with(&cover.path));
-        if std::env::current_dir().is_ok_and(|here| is_covered(&here)) {
+        let is_open = std::env::current_dir().is_ok_and(|here| !is_covered(&here));
+        if self.stage.reach == Reach::Own || !is_open {
             std::env::set_current_dir("/").map_err(from_io).doing("leaving the working directory")?;
         }
         Ok(())
     }
 
-    /// Covers a directory by an empty one, with those parts at their places that are below it; a file by nothing.
+    /// Covers a directory by an empty one, with those parts at their places that are below it.
     fn cover(&self, cover: &Cover) -> Result<()> {
-        if let Some(nothing) = &cover.nothing {
-            return Ok(mount::attach(nothing.as_fd(), cover.place.as_fd())?);
-        }
-        let Stage { dir, program, .. } = &self.stage;
         let below = |path: &Path| path.strip_prefix(&cover.path).map(Path::to_owned).ok();
         let empty = empty("1777")?;
         let root = empty.as_fd();
         let make_dir = |path: &Path| path::make_dirs_in(root, path, Links::Refuse, 0o755);
-        let rootfs = below(&dir.join("rootfs")).map(|rootfs| make_dir(&rootfs)).transpose()?;
-        let shown = match (&self.program, below(program)) {
-            (Some(file), Some(path)) => {
-                path.parent().filter(|dir| *dir != Path::new("")).map(make_dir).transpose()?;
-                Some((file, path::make_file_in(root, &path, Links::Refuse)?))
-            }
-            _ => None,
-        };
+        let rootfs = below(&self.stage.dir.join("rootfs")).map(|rootfs| make_dir(&rootfs)).transpose()?;
+        let mut places = Vec::new();
+        for shown in &self.shown {
+            let Some(path) = below(&shown.path) else { continue };
+            let place = match path::is_dir(shown.mount.as_fd())? {
+                true => make_dir(&path)?,
+                false => path::make_file_in(root, &path, Links::Refuse)?,
+            };
+            places.push((&shown.mount, place));
+        }
         mount::attach(root, cover.place.as_fd())?;
         rootfs.map_or(Ok(()), |place| mount::attach(self.rootfs.as_fd(), place.as_fd()))?;
-        shown.map_or(Ok(()), |(file, place)| mount::attach(file.as_fd(), place.as_fd()))?;
-        Ok(())
+        Ok(places.iter().try_for_each(|(mount, place)| mount::attach(mount.as_fd(), place.as_fd()))?)
     }
+}
+
+/// Returns what a program needs of [`RUN`], where that is covered.
+fn needed(reach: Reach) -> impl Iterator<Item = PathBuf> {
+    let place = |path: &&str| match Path::new(path) {
+        path if path.starts_with(RUN) => path.exists().then(|| path.to_owned()),
+        // It is a link where a service writes it.
+        path => path.canonicalize().ok(),
+    };
+    let wanted = SHOWN.iter().filter(move |_| reach == Reach::Own);
+    wanted.filter_map(place).filter(|path| path.starts_with(RUN)).collect::<BTreeSet<_>>().into_iter()
 }
 
 /// Returns what of the caller's no template sees: home and the directory of the session; and where the caller's own id is the
 /// container's too, the directories in which his programs keep temporary files and sockets, and the services that know him.
 pub(crate) fn own_places(caller: &Caller, is_mapped: bool) -> Vec<PathBuf> {
-    let homes = [std::env::home_dir(), host::login_home(caller)];
-    let session = [
-        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        Some(format!("/run/user/{}", caller.uid).into()),
-    ];
-    let own = homes.into_iter().chain(session).flatten();
+    // Who is root of a user namespace has the home of who he is outside.
+    let ids: Vec<HostUid> = [caller.uid].into_iter().chain(host::outside(caller.uid)).collect();
+    let homes = [std::env::home_dir()].into_iter().chain(ids.iter().map(|id| host::login_home(*id)));
+    let sessions = [std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)]
+        .into_iter()
+        .chain(ids.iter().map(|uid| Some(format!("/run/user/{uid}").into())));
     // Without a home of one's own it is `/`, or another that all programs need.
     let is_own = |dir: &PathBuf| {
         let found = std::fs::metadata(dir);
@@ -250,12 +260,40 @@ pub(crate) fn own_places(caller: &Caller, is_mapped: bool) -> Vec<PathBuf> {
             && dir != Path::new("/")
             && found.is_ok_and(|found| found.uid() == caller.uid.0 && found.is_dir())
     };
-    let others =
-        TEMPORARY.iter().chain(&SERVICES).map(PathBuf::from).filter(|path| is_mapped && path.exists());
-    let mut all: Vec<PathBuf> = own.filter(is_own).chain(others).collect();
-    all.sort();
-    all.dedup();
-    all
+    let own: Vec<PathBuf> = homes.chain(sessions).flatten().filter(is_own).collect();
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = String::from_utf8_lossy(&mounts);
+    let canonical = own.iter().filter_map(|dir| dir.canonicalize().ok());
+    let again: Vec<PathBuf> = canonical.flat_map(|dir| elsewhere(&dir, &mounts)).filter(is_own).collect();
+    let others = TEMPORARY.iter().chain(&SERVICES).chain([&RUN]).map(PathBuf::from);
+    let others = others.filter(|path| is_mapped && path.is_dir());
+    own.into_iter().chain(again).chain(others).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Tells whether a directory is covered for what services have there, not the caller.
+pub(crate) fn is_of_services(dir: &Path) -> bool {
+    SERVICES.iter().chain([&RUN]).any(|known| dir == Path::new(known))
+}
+
+/// Returns where else a directory is, and parts of it: in other mounts of its file system, from the text of /proc/self/mountinfo.
+fn elsewhere(dir: &Path, mountinfo: &str) -> Vec<PathBuf> {
+    let path = |escaped: &str| PathBuf::from(MountLine::unescaped(escaped));
+    let mounts = MountLine::all(mountinfo).map(|line| (line.device, path(line.root), path(line.point)));
+    let mounts: Vec<_> = mounts.collect();
+    let holds = |(.., point): &&(&str, PathBuf, PathBuf)| dir.starts_with(point);
+    // Of several at one place the last one is seen.
+    let holder = mounts.iter().filter(holds).max_by_key(|(.., point)| point.components().count());
+    let Some((device, root, point)) = holder else { return Vec::new() };
+    let Ok(below) = dir.strip_prefix(point) else { return Vec::new() };
+    let inner = root.join(below);
+    let others = mounts.iter().filter(|(of, ..)| of == device).filter_map(|(_, root, point)| {
+        match (inner.strip_prefix(root), root.starts_with(&inner)) {
+            (Ok(rest), _) => Some(point.join(rest)),
+            (Err(_), true) => Some(point.clone()),
+            (Err(_), false) => None,
+        }
+    });
+    others.filter(|other| !other.starts_with(dir)).collect()
 }
 
 /// Returns the first directory on the way to another, itself included, that not everybody may walk through.
@@ -327,5 +365,39 @@ mod tests {
         assert!(!all.contains(&PathBuf::from("/")));
         let others = own_places(&caller, false);
         assert!(TEMPORARY.iter().chain(&SERVICES).all(|path| !others.contains(&path.into())));
+        assert!(all.contains(&RUN.into()) && !others.contains(&RUN.into()));
+    }
+
+    #[test]
+    fn a_home_is_found_in_each_mount_of_its_file_system() {
+        let found = |mounts: &[&str]| {
+            let line = |(at, mount): (usize, &&str)| {
+                let [device, root, point] = mount.split(' ').collect::<Vec<_>>()[..] else {
+                    panic!("{mount}")
+                };
+                format!("{} 1 {device} {root} {point} rw - ext4 /dev/x rw\n", at + 2)
+            };
+            let mountinfo: String = mounts.iter().enumerate().map(line).collect();
+            let found = elsewhere(Path::new("/home/ana"), &mountinfo);
+            found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(found(&[]), none);
+        assert_eq!(found(&["8:1 / /", "8:2 / /home", "0:5 / /proc"]), none);
+        assert_eq!(found(&["8:1 / /", "8:1 /data/home /home"]), ["/data/home/ana"]);
+        // A whole file system beside one of its directories, as of ostree and btrfs.
+        assert_eq!(
+            found(&["8:1 / /sysroot", "8:1 /deploy/1 /", "8:1 /var/home /home"]),
+            ["/sysroot/var/home/ana"]
+        );
+        assert_eq!(
+            found(&["0:30 /@ /", "0:30 /@home /home", "0:30 / /mnt/all\\040of"]),
+            ["/mnt/all of/@home/ana"]
+        );
+        // A part of it, and what is another's.
+        assert_eq!(
+            found(&["8:1 / /", "8:1 /home/ana/work /work", "8:1 /home/anabel /x", "8:3 /home/ana /y"]),
+            ["/work"]
+        );
     }
 }

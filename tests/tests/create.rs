@@ -594,20 +594,28 @@ fn a_template_that_fails_leaves_nothing(lab: &Lab) {
     assert!(!ana.lxcpath().join("web").exists());
 }
 
-/// Files of services that know their callers, on a host that may have none of those; letters; and the files of one that is somebody's in
-/// the place of home.
+/// Files of services that know their callers, on a host that may have none of those, made anew and more of them while the template runs;
+/// letters; the files of one that is somebody's in the place of home; and home once more.
 const SERVICES: &str = r#"mount -t tmpfs none /mnt
 mkdir /mnt/run
 mount --rbind /run /mnt/run
 mount -t tmpfs -o mode=755 none /run
-mkdir /run/bryo-lab /run/dbus
+mkdir /run/bryo-lab /run/dbus /run/later
 mount --rbind /mnt/run/bryo-lab /run/bryo-lab
 umount --lazy /mnt
 mount -t tmpfs none /var/mail
 mount -t tmpfs -o mode=755 none /srv
-for file in /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /srv/ana; do
-    echo secret >$file; chown UID $file; chmod 600 $file
-done"#;
+mkdir /srv/again
+mount --bind HOME /srv/again
+have() { for file; do echo secret >$file; chown UID $file; chmod 600 $file; done }
+have /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /srv/ana
+(
+    tries=0
+    until [ -e HOME/.local/share/lxc/web/rootfs/waits ] || [ $tries = 600 ]; do sleep 0.1; tries=$((tries + 1)); done
+    rm /run/docker.sock
+    have /run/docker.sock /run/later/socket
+    touch /srv/made
+) &"#;
 
 /// Has a key in the session's keyring and in the user's, and becomes the command. Source: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING is 1.
 const KEY: &str = r#"my @key = ("user", "of-ana", "secret");
@@ -628,8 +636,11 @@ fn reach(ana: &User<'_>) -> String {
     format!(
         r#"root=${{3#--rootfs=}}
 reached() {{ echo "$1" >>$root/reached; }}
-for file in {home}/precious {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /var/tmp/of-ana-$A /dev/shm/of-ana-$A \
-    /run/docker.sock /run/dbus/system_bus_socket /var/mail/ana /proc/[0-9]*/root{home}/precious; do
+touch $root/waits
+tries=0
+until [ -e /srv/made ]; do tries=$((tries + 1)); [ $tries -lt 600 ] || {{ reached nothing; break; }}; sleep 0.1; done
+for file in {home}/precious /srv/again/precious precious ../precious of-ana-$A {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /var/tmp/of-ana-$A /dev/shm/of-ana-$A \
+    /run/docker.sock /run/later/socket /run/dbus/system_bus_socket /var/mail/ana /proc/[0-9]*/root{home}/precious; do
     if cat "$file" 2>/dev/null | grep -q .; then reached "$file"; fi
 done
 if ls /run/bryo-lab/runtime/{uid} | grep -q .; then reached runtime; fi
@@ -681,16 +692,20 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
     tests::within(60, "the other process runs", || ana.processes().iter().any(there));
     writes_template(&ana, "reach", &with_numbers(&reach(&ana)));
     // Home is what the system says, whatever is in the environment.
-    let elsewhere = format!("env HOME=/tmp/of-ana-{number} bryo -P $PWD/.local/share/lxc");
-    let template = "$PWD/.local/share/bryo/templates/lxc-reach";
-    for (bryo, options) in [
-        ("bryo", "-t reach".to_owned()),
-        (&elsewhere, format!("--me -t {template}")),
-        ("setpriv --no-new-privs bryo", "-t reach".to_owned()),
+    let elsewhere = format!("env HOME=/tmp/of-ana-{number} bryo -P $home/.local/share/lxc");
+    let template = "$home/.local/share/bryo/templates/lxc-reach";
+    let services =
+        SERVICES.replace("UID", &uid.to_string()).replace("HOME", &ana.home().display().to_string());
+    for (place, bryo, options) in [
+        (".", "bryo", "-t reach".to_owned()),
+        ("/dev/shm", &elsewhere, format!("--me -t {template}")),
+        ("gone && rmdir $home/gone", "setpriv --no-new-privs bryo", "-t reach".to_owned()),
     ] {
         let created = ana
-            .sh(&format!("exec perl key.pl {bryo} create web {options}"))
-            .amid(SERVICES.replace("UID", &uid.to_string()))
+            .sh(&format!(
+                "home=$PWD; mkdir gone; cd {place}; exec perl $home/key.pl {bryo} create web {options}"
+            ))
+            .amid(&services)
             .in_session()
             .env("SECRET", "1")
             .env("SSH_AUTH_SOCK", "/tmp/agent")
@@ -701,7 +716,7 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
         ana.sh("cat precious; cat .local/share/lxc/web/rootfs/reached 2>&1 | grep -v 'No such file'")
             .exits(1)
             .stdout_is("kept");
-        ana.sh(&format!("{bryo} destroy web")).succeeds();
+        ana.sh(&format!("home=$PWD; rm -fd gone; {bryo} destroy web")).succeeds();
     }
     ana.sh(&with_numbers("perl -e 'syscall(KEYCTL, 7, -4)'")).succeeds();
     ana.sh("ipcrm -m $(cat memory)").succeeds();

@@ -7,6 +7,8 @@ pub struct MountLine<'a> {
     pub id: u32,
     /// The number of the mount that it is on.
     pub parent: u32,
+    /// The number of the file system's device, `MAJOR:MINOR`.
+    pub device: &'a str,
     /// The directory of the file system that it shows.
     pub root: &'a str,
     /// Where it is.
@@ -27,16 +29,23 @@ impl<'a> MountLine<'a> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut fields = mount.split(' ');
         let (id, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let (root, point, options) = (fields.nth(1)?, fields.next()?, fields.next()?);
+        let (device, root) = (fields.next()?, fields.next()?);
+        let (point, options) = (fields.next()?, fields.next()?);
         let mut of_filesystem = filesystem.split(' ');
         let (fstype, source) = (of_filesystem.next()?, of_filesystem.next().unwrap_or_default());
         let fs_options = of_filesystem.next().unwrap_or_default();
-        Some(Self { id, parent, root, point, options, fstype, source, fs_options })
+        Some(Self { id, parent, device, root, point, options, fstype, source, fs_options })
     }
 
     /// Reads all lines.
     pub fn all(mountinfo: &'a str) -> impl DoubleEndedIterator<Item = Self> {
         mountinfo.lines().filter_map(Self::parse)
+    }
+
+    /// Resolves the escapes of a path of such a line.
+    pub fn unescaped(path: &str) -> String {
+        let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+        escapes.iter().fold(path.to_owned(), |path, (escape, meant)| path.replace(escape, meant))
     }
 
     /// Tells whether the mount has an option.
@@ -62,10 +71,12 @@ mod tests {
     fn a_line_has_optional_fields_or_none() {
         let plain = MountLine::parse("22 1 0:21 / /proc rw,nosuid - proc proc rw,hidepid=2").unwrap();
         assert_eq!((plain.id, plain.parent, plain.root, plain.point), (22, 1, "/", "/proc"));
+        assert_eq!(plain.device, "0:21");
         assert_eq!((plain.fstype, plain.fs_options), ("proc", "rw,hidepid=2"));
         assert!(plain.has_option("nosuid") && !plain.has_option("no"));
         let shared = MountLine::parse("23 22 0:5 /a\\040b /mnt ro shared:1 master:2 - tmpfs own rw").unwrap();
         assert_eq!((shared.root, shared.options, shared.fstype), ("/a\\040b", "ro", "tmpfs"));
+        assert_eq!(MountLine::unescaped("/a\\040b\\134040"), "/a b\\040");
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Filling<'_> {
         let file = std::fs::canonicalize(&program.file).map_err(from_io)?;
         let rootfs = dir.join("rootfs").display().to_string();
         let config = format!("{config}lxc.rootfs.path = dir:{rootfs}\n");
-        let covered = self.covered();
+        let (covered, has_own_id) = (self.covered(), self.has_own_id());
         let supervised = Supervised {
             words: self.words(&program.call, &dir, rootfs),
             environment: program.environment.clone(),
@@ -161,9 +161,10 @@ impl Filling<'_> {
         };
         self.supervise(&file, &dir, config, &supervised, |exit, dir| match exit {
             Exit::Code(0) => read_config(dir),
-            exit => {
-                Err(Error::new(Kind::Image, format!("it ended with {}{}", shown(exit), lacked(&covered))))
-            }
+            exit => Err(Error::new(
+                Kind::Image,
+                format!("it ended with {}{}", shown(exit), lacked(&covered, has_own_id)),
+            )),
         })
     }
 
@@ -395,14 +396,17 @@ fn mount_own_proc() -> Result<()> {
 }
 
 /// Says why a program may have failed on its stage, for a process there: it lacks what is covered, or room in the place of it.
-fn lacked(covered: &[PathBuf]) -> String {
+fn lacked(covered: &[PathBuf], has_own_id: bool) -> String {
     let dirs: Vec<&PathBuf> = covered.iter().filter(|path| path.is_dir()).collect();
     let is_full = |dir: &&&PathBuf| {
         let left = sys::filesystem::of(dir);
         left.is_ok_and(|left| left.free_bytes == 0 || left.free_inodes == Some(0))
     };
-    let all =
-        |dirs: &[&PathBuf]| dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+    let named = || {
+        let own = dirs.iter().filter(|dir| !stage::is_of_services(dir)).map(|dir| dir.display().to_string());
+        own.chain(has_own_id.then(|| "/dev/shm".to_owned())).collect::<Vec<_>>().join(", ")
+    };
+    let read_only = if has_own_id { ", and the host is read-only" } else { "" };
     match dirs.iter().find(is_full) {
         Some(full) => format!(
             ": in the place of {} it had {} MB of memory, which are used up",
@@ -410,7 +414,7 @@ fn lacked(covered: &[PathBuf]) -> String {
             stage::SIZE
         ),
         None if dirs.is_empty() => String::new(),
-        None => format!(", and sees nothing of what is in {}", all(&dirs)),
+        None => format!(", and sees nothing of what is in {}{read_only}", named()),
     }
 }
 

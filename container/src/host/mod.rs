@@ -157,6 +157,21 @@ pub(crate) fn mapped(text: &str) -> Vec<IdRange> {
     text.lines().filter_map(range).collect()
 }
 
+/// Returns who somebody of this user namespace is in the one above, where /proc tells. Source: user_namespaces(7).
+pub(crate) fn outside(uid: HostUid) -> Option<HostUid> {
+    mapped_to(&std::fs::read_to_string("/proc/self/uid_map").ok()?, uid)
+}
+
+fn mapped_to(text: &str, uid: HostUid) -> Option<HostUid> {
+    let outside = |line: &str| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let (inside, outside, count) = (fields.next()??, fields.next()??, fields.next()??);
+        let above = uid.0.checked_sub(inside).filter(|above| *above < count)?;
+        outside.checked_add(above).map(HostUid)
+    };
+    text.lines().find_map(outside)
+}
+
 /// A systemd of the caller's own, which gives scopes with what is delegated to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager {
@@ -366,9 +381,9 @@ pub(crate) fn login_shell(caller: &Caller) -> Option<String> {
 }
 
 /// Returns the caller's home as the system knows it, whatever the environment says.
-pub(crate) fn login_home(caller: &Caller) -> Option<PathBuf> {
+pub(crate) fn login_home(uid: HostUid) -> Option<PathBuf> {
     use uzers::os::unix::UserExt;
-    uzers::get_user_by_uid(caller.uid.0).map(|user| user.home_dir().to_owned())
+    uzers::get_user_by_uid(uid.0).map(|user| user.home_dir().to_owned())
 }
 
 /// Reads a system file; one that is missing, forbidden or too large grants nothing.
@@ -427,6 +442,20 @@ fn id_writer(caller: &Caller, helpers: &Helpers, no_new_privs: bool) -> IdWriter
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_root_of_a_user_namespace_is_somebody_outside() {
+        let outside = |text, uid| mapped_to(text, HostUid(uid)).map(|uid| uid.0);
+        let text = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(
+            [0, 1, 65_536, 65_537].map(|uid| outside(text, uid)),
+            [Some(1000), Some(100_000), Some(165_535), None]
+        );
+        assert_eq!(
+            (outside("0 0 4294967295\n", 1000), outside("0 x 1\n", 0), outside("", 0)),
+            (Some(1000), None, None)
+        );
+    }
 
     #[test]
     fn programs_lie_in_libexec_or_side_by_side() {

@@ -215,17 +215,11 @@ fn uncover(own: BorrowedFd<'_>) -> Result<()> {
     // What was put over another comes later, and goes first. Each is tried: that of a copy which the container has made of its /proc may
     // be gone with another, or out of reach.
     let covers = MountLine::all(&mounts).rev().filter(|mount| mount.source == SOURCE);
-    let taken = covers.map(|cover| match mount::detach(Path::new(&unescaped(cover.point))) {
+    let taken = covers.map(|cover| match mount::detach(Path::new(&MountLine::unescaped(cover.point))) {
         Err(e) if matches!(e.errno(), Errno::EINVAL | Errno::ENOENT) => Ok(()),
         detached => detached.doing_with(|| format!("unmounting {}", cover.point)),
     });
     taken.collect::<Vec<_>>().into_iter().collect()
-}
-
-/// Resolves the escapes of the mount table. Source: proc_pid_mountinfo(5).
-fn unescaped(point: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(point.to_owned(), |point, (escape, meant)| point.replace(escape, meant))
 }
 
 /// Answers all that was asked by a device with an error, also what a process that has died had read and not answered.
