@@ -57,7 +57,19 @@ fn settings_files(is_root: bool) -> Vec<PathBuf> {
 /// LXC: has those of root then, which he cannot write.
 pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
-    sys::cred::real_uid().0 == 0 && std::fs::metadata("/").is_ok_and(|found| found.uid() == 0)
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let slash = std::fs::metadata("/").map(|found| found.uid()).ok();
+    let nobody = read("/proc/sys/kernel/overflowuid").trim().parse().unwrap_or(65_534);
+    is_root_of_system(sys::cred::real_uid().0, slash, nobody, &read("/proc/self/uid_map"))
+}
+
+fn is_root_of_system(uid: u32, slash: Option<u32>, nobody: u32, uid_map: &str) -> bool {
+    uid == 0 && (slash != Some(nobody) || is_whole(uid_map))
+}
+
+/// Tells whether a map of ids is that of a system: there the root directory may belong to the user that has the number of nobody.
+fn is_whole(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 impl Context {
@@ -269,4 +281,28 @@ pub(crate) fn wrong(problems: config::Problems) -> Error {
 /// Turns a failure of the standard library into the library's error.
 pub(crate) fn from_io(error: std::io::Error) -> Error {
     Error::new(Kind::Kernel(error.raw_os_error().unwrap_or(0)), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "         0          0 4294967295\n";
+
+    #[test]
+    fn root_is_root_of_a_system_whoever_has_its_root_directory_but_nobody_of_a_user_namespace() {
+        let is_root = |uid, slash, map| is_root_of_system(uid, slash, 65_534, map);
+        for slash in [Some(0), Some(1000), Some(65_534), None] {
+            assert!(is_root(0, slash, WHOLE) && !is_root(1000, slash, WHOLE), "{slash:?}");
+        }
+        assert!(is_root(0, Some(0), "0 1000 1\n") && !is_root(0, Some(65_534), "0 1000 1\n"));
+    }
+
+    #[test]
+    fn a_map_of_all_ids_alone_is_that_of_a_system() {
+        assert!(is_whole(WHOLE));
+        for map in ["", "0 1000 1\n", "0 0 1\n", "0 0 65536\n65536 65536 4294901759\n", "1 1 4294967295\n"] {
+            assert!(!is_whole(map), "{map}");
+        }
+    }
 }
