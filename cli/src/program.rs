@@ -181,7 +181,9 @@ impl Errors {
     fn keep_the_end(&mut self) {
         let too_much = self.read.len().saturating_sub(MAX_ERRORS);
         if too_much > 0 {
-            let line = self.read[too_much..].iter().position(|byte| *byte == b'\n');
+            // The last line stays, as much of it as there is room for.
+            let kept = &self.read[too_much..self.read.len() - 1];
+            let line = kept.iter().position(|byte| *byte == b'\n');
             self.read.drain(..line.map_or(too_much, |line| too_much + line + 1));
         }
     }
@@ -230,6 +232,9 @@ mod tests {
         let very_much = "yes 'sh: something else' | head -n 200000 >&2; ";
         let failed = sh(&format!("{very_much}echo 'sh: no such image' >&2; exit 1")).unwrap_err();
         assert_eq!(failed.cause(), "no such image");
+        // Nor is anything left out of which there is more than room in one line.
+        let failed = sh(&format!("printf 'x%0{}d\\n' 7 >&2; exit 1", 2 * MAX_ERRORS)).unwrap_err();
+        assert!(failed.cause().ends_with("0007"), "{}", failed.cause().len());
     }
 
     #[test]
