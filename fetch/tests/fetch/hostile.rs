@@ -1,5 +1,7 @@
 //! What a hostile server tries, or who stands between.
 
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
 use crate::run::{Scratch, program};
@@ -217,4 +219,44 @@ fn what_is_forbidden_counts_as_missing_where_a_signature_is_asked_for_all_the_sa
     server.has("streams/v1/index.json", Answer::Status(403));
     pull().assert_refused(&["streams/v1/index.json", "the server answers 403"]);
     assert!(scratch.pull(&server.url(), "debian/13/amd64").status == Some(1));
+}
+
+#[test]
+fn a_good_signature_counts_where_another_form_of_it_is_forbidden() {
+    let (server, image, scratch) = streams();
+    let dir = tempfile::tempdir().unwrap();
+    let gpg = |words: &[&str]| {
+        let mut gpg = Command::new("gpg");
+        gpg.args(["--batch", "--quiet", "--passphrase", ""]).args(words).env("GNUPGHOME", dir.path());
+        assert!(
+            gpg.current_dir(dir.path()).stderr(Stdio::null()).status().unwrap().success(),
+            "gpg {words:?}"
+        );
+    };
+    gpg(&["--quick-generate-key", "images@example.org", "ed25519", "sign", "never"]);
+    gpg(&["--output", "keys.gpg", "--export"]);
+    for path in ["index", "images"] {
+        let text = server.text(&format!("streams/v1/{path}.json"));
+        std::fs::write(dir.path().join("text"), text).unwrap();
+        gpg(&["--yes", "--output", "signature", "--detach-sign", "text"]);
+        server.has(&format!("streams/v1/{path}.sjson"), Answer::Status(403));
+        server.has(&format!("streams/v1/{path}.json.asc"), Answer::Status(403));
+        let signature = std::fs::read(dir.path().join("signature")).unwrap();
+        server.has(&format!("streams/v1/{path}.json.gpg"), Answer::File(signature));
+    }
+    let ended = Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", dir.path()).status();
+    assert!(ended.unwrap().success());
+    let pull = || {
+        let mut pull = scratch.pulling(&server.url(), "debian/13/amd64");
+        crate::run::Ended::from(pull.arg("--keyring").arg(dir.path().join("keys.gpg")).output().unwrap())
+    };
+    // One of another text, behind the same answers, is refused.
+    let other = server.text("streams/v1/index.json.gpg");
+    let own = server.text("streams/v1/images.json.gpg");
+    server.has("streams/v1/images.json.gpg", Answer::File(other));
+    pull().assert_refused(&["streams/v1/images.json"]);
+    scratch.assert_nothing_of(&image.rootfs);
+    server.has("streams/v1/images.json.gpg", Answer::File(own));
+    pull().report();
+    scratch.assert_has(&image.rootfs);
 }

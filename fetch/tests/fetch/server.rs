@@ -107,6 +107,14 @@ impl Server {
         self.has(path, Answer::File(text.into()));
     }
 
+    /// Returns the file that a path is answered by.
+    pub(crate) fn text(&self, path: &str) -> Vec<u8> {
+        match &self.answers.lock().unwrap()[path][0] {
+            Answer::File(bytes) => bytes.clone(),
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
     /// Says what is to be shown in `Authorization` for paths that begin so.
     pub(crate) fn wants(&self, start: &str, challenge: &str, shown: &str) {
         let [start, challenge, shown] = [start, challenge, shown].map(str::to_owned);
