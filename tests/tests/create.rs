@@ -639,7 +639,7 @@ reached() {{ echo "$1" >>$root/reached; }}
 touch $root/waits
 tries=0
 until [ -e /srv/made ]; do tries=$((tries + 1)); [ $tries -lt 600 ] || {{ reached nothing; break; }}; sleep 0.1; done
-for file in {home}/precious /srv/again/precious precious ../precious of-ana-$A {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /var/tmp/of-ana-$A /dev/shm/of-ana-$A \
+for file in {home}/precious /srv/again/precious precious ../key of-ana-$A {home}/.ssh/key /run/bryo-lab/runtime/{uid}/bus /tmp/of-ana-$A/key /var/tmp/of-ana-$A /dev/shm/of-ana-$A \
     /run/docker.sock /run/later/socket /run/dbus/system_bus_socket /var/mail/ana /proc/[0-9]*/root{home}/precious; do
     if cat "$file" 2>/dev/null | grep -q .; then reached "$file"; fi
 done
@@ -699,11 +699,11 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
     for (place, bryo, options) in [
         (".", "bryo", "-t reach".to_owned()),
         ("/dev/shm", &elsewhere, format!("--me -t {template}")),
-        ("gone && rmdir $home/gone", "setpriv --no-new-privs bryo", "-t reach".to_owned()),
+        ("gone/deep && rmdir $home/gone/deep", "setpriv --no-new-privs bryo", "-t reach".to_owned()),
     ] {
         let created = ana
             .sh(&format!(
-                "home=$PWD; mkdir gone; cd {place}; exec perl $home/key.pl {bryo} create web {options}"
+                "home=$PWD; mkdir -p gone/deep; echo secret >gone/key; cd {place}; exec perl $home/key.pl {bryo} create web {options}"
             ))
             .amid(&services)
             .in_session()
@@ -716,7 +716,7 @@ fn a_template_with_the_callers_own_id_reaches_nothing_of_the_callers(lab: &Lab) 
         ana.sh("cat precious; cat .local/share/lxc/web/rootfs/reached 2>&1 | grep -v 'No such file'")
             .exits(1)
             .stdout_is("kept");
-        ana.sh(&format!("home=$PWD; rm -fd gone; {bryo} destroy web")).succeeds();
+        ana.sh(&format!("home=$PWD; rm -r gone; {bryo} destroy web")).succeeds();
     }
     ana.sh(&with_numbers("perl -e 'syscall(KEYCTL, 7, -4)'")).succeeds();
     ana.sh("ipcrm -m $(cat memory)").succeeds();
