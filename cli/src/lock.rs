@@ -29,6 +29,9 @@ const FILE: &str = "bryo.lock";
 /// The longest that is read.
 const MAX: u64 = 4 << 20;
 
+/// The mode of the file that is locked.
+const MODE: u32 = 0o600;
+
 /// How long somebody waits for another before it is told, and between two looks.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
@@ -38,13 +41,24 @@ const TICK: Duration = Duration::from_millis(20);
 struct Held<'a> {
     dir: BorrowedFd<'a>,
     name: OsString,
-    _locked: OwnedFd,
+    locked: OwnedFd,
+}
+
+impl Held<'_> {
+    /// Tells whether it has its name still: who had it before has removed it, and somebody may have made the next.
+    fn is_there(&self) -> Result<bool> {
+        let own = sys::path::status(self.locked.as_fd())?;
+        let there = sys::path::status_at(self.dir, &self.name);
+        Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)))
+    }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // Where it stays the next one takes it.
-        let _stays = sys::path::remove_file(self.dir, &self.name);
+        // Where it stays the next one takes it. Somebody may have removed it by hand, and another made the next.
+        if self.is_there().unwrap_or(false) {
+            let _stays = sys::path::remove_file(self.dir, &self.name);
+        }
     }
 }
 
@@ -177,13 +191,12 @@ impl Lock {
         all.images.entry(name.to_owned()).or_default().insert(machine().to_string(), entry);
         let text = serde_json::to_string_pretty(&all).map_err(|error| self.wrong(&error.to_string()))? + "\n";
         let mode = std::fs::metadata(path).ok().map(|found| found.mode() & 0o777);
-        sys::path::replace(dir.as_fd(), file, mode.unwrap_or(0o666), text.as_bytes()).doing_with(doing)?;
         // The umask is for new files.
-        let keep = |mode| {
-            let written = sys::path::open_read_at(dir.as_fd(), Path::new(file))?;
-            sys::path::set_mode(written.as_fd(), mode)
+        let written = match mode {
+            Some(mode) => sys::path::replace_exactly(dir.as_fd(), file, mode, text.as_bytes()),
+            None => sys::path::replace(dir.as_fd(), file, 0o666, text.as_bytes()),
         };
-        mode.map_or(Ok(()), keep).doing_with(doing)
+        written.doing_with(doing)
     }
 
     /// Tells whether the file says so already: then it need not be one that can be written.
@@ -193,32 +206,60 @@ impl Lock {
     }
 
     /// Waits for the lock. It is on a file of its own, which is the caller's alone: the one that is written, or its directory, may be locked
-    /// by who has started this command, or by anybody who reads it. Who waits longer than a moment is told for whom.
+    /// by who has started this command, or by anybody who reads it. Who waits longer than a moment is told for whom; for another user's
+    /// command nobody waits long, since one that was killed has left the file, which that user alone can take.
     fn hold<'a>(&self, dir: BorrowedFd<'a>, file: &OsStr) -> Result<Held<'a>> {
         let mut name = OsString::from(".");
         name.push(file);
         name.push(".lock");
         let (begun, mut told) = (Instant::now(), false);
         loop {
-            let locked = sys::path::open_or_make(dir, &name, 0o600)?;
-            if sys::path::try_lock(locked.as_fd())? {
-                // Who had it before has removed it, and somebody may have made the next.
-                let own = sys::path::status(locked.as_fd())?;
-                let there = sys::path::status_at(dir, &name);
-                if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)) {
-                    return Ok(Held { dir, name, _locked: locked });
+            match sys::path::open_or_make(dir, &name, MODE) {
+                Ok(locked) => {
+                    let held = sys::path::try_lock(locked.as_fd())?;
+                    if held {
+                        // What a command has left that locks files by their names may have another mode.
+                        sys::path::set_mode(locked.as_fd(), MODE)?;
+                        let held = Held { dir, name: name.clone(), locked };
+                        if held.is_there()? {
+                            return Ok(held);
+                        }
+                        continue;
+                    }
+                    if !told && begun.elapsed() > TOLD_AFTER {
+                        let holder = sys::file::lock_holder(locked.as_fd());
+                        let whose = holder
+                            .map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
+                        output::note(&format!(
+                            "{whose} writes {}; this one waits for it",
+                            self.path().display()
+                        ));
+                        told = true;
+                    }
                 }
-                continue;
-            }
-            if !told && begun.elapsed() > TOLD_AFTER {
-                let holder = sys::file::lock_holder(locked.as_fd());
-                let whose =
-                    holder.map_or_else(|| "another command".to_owned(), |pid| format!("process {pid}"));
-                output::note(&format!("{whose} writes {}; this one waits for it", self.path().display()));
-                told = true;
+                Err(e) if e.errno() == sys::Errno::EACCES => match sys::path::status_at(dir, &name) {
+                    Ok(_) if begun.elapsed() <= TOLD_AFTER => {}
+                    Ok(of) => return Err(self.of_another(&name, of.st_uid)),
+                    // It may have gone meanwhile; where it was never there the directory is not to be written.
+                    Err(_) if begun.elapsed() <= TOLD_AFTER => {}
+                    Err(_) => return Err(e.into()),
+                },
+                Err(e) => return Err(e.into()),
             }
             std::thread::sleep(TICK);
         }
+    }
+
+    /// Says that another user's lock is in the way.
+    fn of_another(&self, name: &OsStr, uid: u32) -> Error {
+        let path = self.path().with_file_name(name);
+        Error::new(
+            Kind::Busy,
+            format!(
+                "user {uid} has {}: a command of that user's writes, or was killed and has left it, and then it can be removed",
+                path.display()
+            ),
+        )
     }
 
     /// Says why what is not of a server or registry is refused: there is nobody from whom another machine could have the same.

@@ -202,10 +202,24 @@ pub fn write_existing(dir: BorrowedFd<'_>, name: &Path, bytes: &[u8]) -> Result<
 /// Replaces the file `name` below `dir` by one with the given bytes: a new file, synced, then renamed over it, and the
 /// directory synced. Whatever fails, `name` is the old file or the new one, and nothing else is left.
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
-    replace_by(dir, name, mode, bytes, true)
+    replace_by(dir, name, ModeOf::New(mode), bytes, true)
 }
 
-fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: bool) -> Result<()> {
+/// As [`replace`], but with exactly that mode, whatever the umask.
+pub fn replace_exactly(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
+    replace_by(dir, name, ModeOf::Kept(mode), bytes, true)
+}
+
+/// The mode of a file that is written.
+#[derive(Clone, Copy, Debug)]
+enum ModeOf {
+    /// The umask takes its part of it.
+    New(u32),
+    /// It is as it is.
+    Kept(u32),
+}
+
+fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: ModeOf, bytes: &[u8], sync: bool) -> Result<()> {
     let mut temporary = OsStr::new(".").to_owned();
     temporary.push(name);
     temporary.push(".new");
@@ -213,9 +227,13 @@ fn replace_by(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8], sync: 
     let _absent = remove_file(dir, &temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let call = || format!("openat({}, {temporary:?}, O_CREAT|O_EXCL)", dir.as_raw_fd());
-    let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(mode)).call(call)?;
+    let (ModeOf::New(made) | ModeOf::Kept(made)) = mode;
+    let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(made)).call(call)?;
     let mut file = std::fs::File::from(fd);
     let mut written = file.write_all(bytes).call(|| format!("write({temporary:?})"));
+    if let ModeOf::Kept(mode) = mode {
+        written = written.and_then(|()| set_mode(file.as_fd(), mode));
+    }
     if sync {
         written = written.and_then(|()| file.sync_all().call(|| format!("fsync({temporary:?})")));
     }
@@ -237,7 +255,7 @@ pub fn sync_dir(dir: BorrowedFd<'_>) -> Result<()> {
 
 /// As [`replace`], but not synced: for a file that means nothing after a crash of the machine.
 pub fn replace_unsynced(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<()> {
-    replace_by(dir, name, mode, bytes, false)
+    replace_by(dir, name, ModeOf::New(mode), bytes, false)
 }
 
 /// Gives the file `from` below `dir` the name `to`, in place of what has that name.
@@ -395,12 +413,6 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(e) => Err(e).call(|| format!("flock({}, LOCK_EX|LOCK_NB)", fd.as_raw_fd())),
     }
-}
-
-/// Gives such a lock back before the file is closed.
-pub fn unlock(fd: BorrowedFd<'_>) -> Result<()> {
-    rustix::fs::flock(fd, rustix::fs::FlockOperation::Unlock)
-        .call(|| format!("flock({}, LOCK_UN)", fd.as_raw_fd()))
 }
 
 /// Returns the offset of an open file, which everybody who inherited it shares.

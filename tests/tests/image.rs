@@ -1,6 +1,7 @@
 //! Images: from a server, a registry or a file into the store, and from there to containers that share them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -668,6 +669,16 @@ fn who_waits_for_a_lock_is_told_for_whom(lab: &Lab) {
     ana.sh("cat ended; grep -c digest bryo.lock; ls -A | grep lock")
         .succeeds()
         .stdout_is("0\n1\nbryo.lock\n");
+    // Another user's is in the way, and nobody knows whether it is in use.
+    let other = ana.home().join(".bryo.lock.lock");
+    let made =
+        fs::write(&other, "").and_then(|()| fs::set_permissions(&other, Permissions::from_mode(0o600)));
+    made.expect("a file of another user's");
+    ana.sh("bryo image pull debian/trixie --lock bryo.lock")
+        .exits(1)
+        .stderr_contains("has .bryo.lock.lock: a command of that user's writes, or was killed");
+    fs::remove_file(&other).expect("it is removed");
+    ana.sh("grep -c digest bryo.lock").succeeds().stdout_is("1\n");
 }
 
 /// It has no digest that anybody could write down.
