@@ -36,8 +36,15 @@ const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 const RUN: &str = "/run";
 /// Elsewhere, services that do for a caller what they do for nobody else, because of his id or of a group that a map of one id keeps; and
 /// letters.
-const SERVICES: [&str; 5] =
-    ["/nix/var/nix/daemon-socket", "/var/lib/incus", "/var/lib/lxd", "/var/mail", "/var/snap/lxd/common/lxd"];
+const SERVICES: [&str; 7] = [
+    "/nix/var/nix/daemon-socket",
+    "/var/lib/gssproxy",
+    "/var/lib/incus",
+    "/var/lib/lxd",
+    "/var/lib/mysql",
+    "/var/mail",
+    "/var/snap/lxd/common/lxd",
+];
 /// What a program needs of [`RUN`], where it is there: how names are resolved, and NixOS's programs.
 const SHOWN: [&str; 6] = [
     "/etc/resolv.conf",
@@ -160,8 +167,10 @@ impl Stage {
         let covers: Vec<Cover> =
             outermost(self.closed()).into_iter().map(Cover::take).collect::<Result<_>>()?;
         let is_covered = |path: &PathBuf| covers.iter().any(|cover| path.starts_with(&cover.path));
-        let shown = [self.program.clone()].into_iter().chain(needed(self.reach)).filter(is_covered);
-        let shown = shown.map(Shown::take).collect::<Result<_>>()?;
+        let program = [self.program.clone()].into_iter().filter(is_covered).map(Shown::take);
+        let mut shown = program.collect::<Result<Vec<_>>>()?;
+        // What is not there, or no more, is not shown.
+        shown.extend(needed(self.reach).filter(is_covered).filter_map(|path| Shown::take(path).ok()));
         let devices = (self.reach == Reach::Own).then(Devices::take).transpose()?;
         Ok(Taken {
             rootfs: mount::copy(rootfs.as_fd(), Path::new(""), Depth::One)?,
@@ -236,7 +245,7 @@ impl Taken {
 /// Returns what a program needs of [`RUN`], where that is covered.
 fn needed(reach: Reach) -> impl Iterator<Item = PathBuf> {
     let place = |path: &&str| match Path::new(path) {
-        path if path.starts_with(RUN) => path.exists().then(|| path.to_owned()),
+        path if path.starts_with(RUN) => Some(path.to_owned()),
         // It is a link where a service writes it.
         path => path.canonicalize().ok(),
     };
@@ -260,19 +269,20 @@ pub(crate) fn own_places(caller: &Caller, is_mapped: bool) -> Vec<PathBuf> {
             && dir != Path::new("/")
             && found.is_ok_and(|found| found.uid() == caller.uid.0 && found.is_dir())
     };
-    let own: Vec<PathBuf> = homes.chain(sessions).flatten().filter(is_own).collect();
+    let own = homes.chain(sessions).flatten().filter(is_own);
+    let others = TEMPORARY.iter().chain(&SERVICES).chain([&RUN]).map(PathBuf::from);
+    let all: Vec<PathBuf> = own.chain(others.filter(|path| is_mapped && path.is_dir())).collect();
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let mounts = String::from_utf8_lossy(&mounts);
-    let canonical = own.iter().filter_map(|dir| dir.canonicalize().ok());
-    let again: Vec<PathBuf> = canonical.flat_map(|dir| elsewhere(&dir, &mounts)).filter(is_own).collect();
-    let others = TEMPORARY.iter().chain(&SERVICES).chain([&RUN]).map(PathBuf::from);
-    let others = others.filter(|path| is_mapped && path.is_dir());
-    own.into_iter().chain(again).chain(others).collect::<BTreeSet<_>>().into_iter().collect()
+    let canonical = all.iter().filter_map(|dir| dir.canonicalize().ok());
+    let again: Vec<PathBuf> = canonical.flat_map(|dir| elsewhere(&dir, &mounts)).collect();
+    let again = again.into_iter().filter(|dir| dir.is_dir());
+    all.into_iter().chain(again).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Tells whether a directory is covered for what services have there, not the caller.
-pub(crate) fn is_of_services(dir: &Path) -> bool {
-    SERVICES.iter().chain([&RUN]).any(|known| dir == Path::new(known))
+/// Tells whether a directory is covered for a service's sake whose files no program misses.
+pub(crate) fn is_of_service(dir: &Path) -> bool {
+    SERVICES.iter().any(|known| dir == Path::new(known))
 }
 
 /// Returns where else a directory is, and parts of it: in other mounts of its file system, from the text of /proc/self/mountinfo.
@@ -293,7 +303,8 @@ fn elsewhere(dir: &Path, mountinfo: &str) -> Vec<PathBuf> {
             (Err(_), false) => None,
         }
     });
-    others.filter(|other| !other.starts_with(dir)).collect()
+    // Of what such a directory is below, the other covers see to the directory itself.
+    others.filter(|other| !other.starts_with(dir) && !dir.starts_with(other)).collect()
 }
 
 /// Returns the first directory on the way to another, itself included, that not everybody may walk through.
@@ -399,5 +410,7 @@ mod tests {
             found(&["8:1 / /", "8:1 /home/ana/work /work", "8:1 /home/anabel /x", "8:3 /home/ana /y"]),
             ["/work"]
         );
+        // A root directory that lies in a home is no part of it to be covered.
+        assert_eq!(found(&["8:1 /home/ana/root /", "8:1 /home /home"]), none);
     }
 }

@@ -345,7 +345,7 @@ impl Supervised<'_> {
 /// Keeps what comes of this process from the caller's keys, and from processes and abstract sockets of others.
 ///
 /// The session's keys are not all: /proc/keys tells the number of the keyring that belongs to an id, and whoever has that id may link it into
-/// a keyring of his own, and reads what is in it. So no call is left that finds or takes a key. Source: keyrings(7), user-keyring(7).
+/// a keyring of his own, and reads what is in it. So no call of keyrings(7) is left. Source: also user-keyring(7).
 fn keep_apart() -> Result<()> {
     // A quota of keys may be used up, and before Linux 6.12 less is known of Landlock.
     let _keyring = sys::keyring::join_new_session();
@@ -403,7 +403,7 @@ fn lacked(covered: &[PathBuf], has_own_id: bool) -> String {
         left.is_ok_and(|left| left.free_bytes == 0 || left.free_inodes == Some(0))
     };
     let named = || {
-        let own = dirs.iter().filter(|dir| !stage::is_of_services(dir)).map(|dir| dir.display().to_string());
+        let own = dirs.iter().filter(|dir| !stage::is_of_service(dir)).map(|dir| dir.display().to_string());
         own.chain(has_own_id.then(|| "/dev/shm".to_owned())).collect::<Vec<_>>().join(", ")
     };
     let read_only = if has_own_id { ", and the host is read-only" } else { "" };

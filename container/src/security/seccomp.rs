@@ -70,6 +70,10 @@ fn stored(i: &Instruction) -> (u16, u8, u8, u32) {
 /// # Errors
 /// As [`compile`].
 pub(crate) fn refuse(calls: &[&str]) -> Result<Filter> {
+    own(refusing(calls))
+}
+
+fn refusing(calls: &[&str]) -> Profile {
     let refused = |(at, call): (usize, &&str)| Rule {
         line: at + 1,
         section: Section::All,
@@ -77,7 +81,7 @@ pub(crate) fn refuse(calls: &[&str]) -> Result<Filter> {
         args: Vec::new(),
         action: Action::Errno(EPERM),
     };
-    own(Profile { default: Action::Allow, rules: calls.iter().enumerate().map(refused).collect() })
+    Profile { default: Action::Allow, rules: calls.iter().enumerate().map(refused).collect() }
 }
 
 /// Returns a filter for a process of Bryo's own, under which these calls are made, those of `some` where all conditions on their

@@ -47,6 +47,20 @@ fn the_baseline_refuses_in_every_way_to_call() {
 }
 
 #[test]
+fn what_is_refused_is_so_in_every_way_to_call() {
+    let refused = refusing(&["add_key", "keyctl", "request_key"]);
+    for abi in ABIS {
+        for name in ["add_key", "keyctl", "request_key"] {
+            assert_eq!(answer(&[&refused], abi, name, [0; 6]), errno(1), "{name}");
+        }
+        assert_eq!(answer(&[&refused], abi, "read", [0; 6]), ALLOW);
+    }
+    let program = refuse(&["keyctl"]).unwrap().program;
+    let own = compile(&[&refusing(&["keyctl"])], Abi::native()).unwrap();
+    assert_eq!(program, own.iter().map(stored).collect::<Vec<_>>());
+}
+
+#[test]
 fn calls_of_x32_and_of_unknown_architectures_are_not_there() {
     let baseline = shipped(share::BASELINE).unwrap();
     let program = compile(&[&baseline], &[Abi::X8664, Abi::X86]).unwrap();
