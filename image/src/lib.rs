@@ -6,7 +6,7 @@
 //!
 //! From the outside in: `command` reads the request; `stream` decompresses in a thread of its own; `archive` turns
 //! the bytes into entries (with `pax` and `sparse`), whose names `entry_path` has checked; `unpack` gives them to
-//! `tree`, the one place that writes; `copy` feeds the same `tree` from a directory, and
+//! `tree`, the one place that writes, with `flush` beside it; `copy` feeds the same `tree` from a directory, and
 //! `prune` takes out of one what is left out.
 //!
 //! What an image is: [`index`] reads what a server says that it has, [`metadata`] what an image says of itself, [`store`]
@@ -22,6 +22,7 @@ mod describe;
 mod entry_path;
 mod error;
 mod exclude;
+mod flush;
 mod hashed;
 mod ids;
 pub mod index;

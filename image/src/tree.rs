@@ -19,6 +19,7 @@ use sys::{Errno, path};
 
 use crate::entry_path::EntryPath;
 use crate::error::{At, Error, Problem, Shown};
+use crate::flush::Flusher;
 use crate::ids::Ids;
 use crate::xattr::{self, Fate};
 
@@ -65,6 +66,7 @@ pub(crate) struct Tree {
     parents: Vec<(PathBuf, Rc<OwnedFd>)>,
     late: BTreeMap<EntryPath, Attributes>,
     late_bytes: usize,
+    flusher: Flusher,
     pub report: Report,
 }
 
@@ -81,7 +83,8 @@ impl Tree {
         sys::process::set_umask(0);
         let own = Some((sys::cred::real_uid().0, sys::cred::real_gid().0));
         let (parents, late) = (Vec::with_capacity(CACHED), BTreeMap::new());
-        Ok(Self { root, ids, own, parents, late, late_bytes: 0, report: Report::default() })
+        let flusher = Flusher::start(root.as_fd())?;
+        Ok(Self { root, ids, own, parents, late, late_bytes: 0, flusher, report: Report::default() })
     }
 
     /// Has every file given its owner: directories that are there already may have a set-group-ID bit.
@@ -208,6 +211,7 @@ impl Tree {
         for (path, attributes) in std::mem::take(&mut self.late).into_iter().rev() {
             self.finish_directory(&path, &attributes).at(path.as_path())?;
         }
+        drop(self.flusher);
         file::sync_filesystem(self.root.as_fd()).map_err(|e| Error::Whole(e.into()))?;
         Ok(self.report)
     }
