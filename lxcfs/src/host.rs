@@ -13,9 +13,13 @@ use crate::files::FILES;
 /// The most that is taken of a file. The longest, /proc/cpuinfo of a machine with thousands of processors, has some MiB.
 const MOST: usize = 16 << 20;
 
-/// The file that costs the kernel much to write, 10 microseconds for each processor, and says the same for as long as the same
-/// processors are online, but for their frequencies; and how old these may be.
-const COSTLY: (&str, Duration) = ("proc/cpuinfo", Duration::from_secs(1));
+/// The files that cost the kernel much to write, how old their texts may be, and why that is true. Whatever its age, a text counts for as
+/// long as the same processors are online.
+///
+/// - cpuinfo takes 10 microseconds for each processor, and tells nothing else that changes but frequencies.
+/// - stat takes some for each interrupt of each processor, and counts time by hundredths of a second.
+const COSTLY: [(&str, Duration); 2] =
+    [("proc/cpuinfo", Duration::from_secs(1)), ("proc/stat", Duration::from_millis(10))];
 
 /// The host's files, one for each of the table that there is once. Those of processors and nodes are opened when they are read.
 #[derive(Debug)]
@@ -23,8 +27,8 @@ pub struct Host {
     root: PathBuf,
     /// One that cannot be opened is tried again.
     opened: Vec<OnceLock<OwnedFd>>,
-    /// What the costly one has said lately.
-    lately: Mutex<Option<Lately>>,
+    /// What the costly ones have said lately.
+    lately: [Mutex<Option<Lately>>; COSTLY.len()],
 }
 
 /// A text, when it was read, and which processors were online then.
@@ -47,7 +51,7 @@ impl Host {
         Self {
             root: root.into(),
             opened: FILES.iter().map(|_| OnceLock::new()).collect(),
-            lately: Mutex::default(),
+            lately: Default::default(),
         }
     }
 
@@ -68,7 +72,7 @@ impl Host {
         Ok(opened.map_or_else(String::new, |opened| read(cell.get_or_init(|| opened))))
     }
 
-    /// As [`Host::text`], but the costly one is not asked for anew at each reading. `online` is which processors are now, at `now`
+    /// As [`Host::text`], but a costly one is not asked for anew at each reading. `online` is which processors are now, at `now`
     /// since the boot.
     ///
     /// # Errors
@@ -80,13 +84,14 @@ impl Host {
         online: &CpuList,
         now: Duration,
     ) -> Result<String> {
-        let (costly, age) = COSTLY;
-        if FILES.get(at).is_none_or(|file| file.path != costly) {
+        let is_asked = |(path, _): &&(&str, Duration)| FILES.get(at).is_some_and(|file| file.path == *path);
+        let Some((place, (_, age))) = self.lately.iter().zip(&COSTLY).find(|(_, costly)| is_asked(costly))
+        else {
             return self.text(at, of);
-        }
+        };
         // Who panicked with it held has not left half a text.
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_true = |lately: &&Lately| lately.online == *online && now.saturating_sub(lately.at) < age;
+        let mut lately = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_true = |lately: &&Lately| lately.online == *online && now.saturating_sub(lately.at) < *age;
         if let Some(lately) = lately.as_ref().filter(is_true) {
             return Ok(lately.text.clone());
         }
@@ -164,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_costly_is_read_anew_after_a_second_and_when_other_processors_are_online() {
+    fn what_is_costly_is_read_anew_after_its_time_and_when_other_processors_are_online() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("proc")).unwrap();
         let says =
@@ -175,19 +180,20 @@ mod tests {
             let online = CpuList::parse(online).unwrap();
             host.text_of_lately(at, None, &online, Duration::from_millis(millis)).unwrap()
         };
-        ["cpuinfo", "stat"].iter().for_each(|name| says(name, "old"));
-        assert_eq!(
-            (shown("cpuinfo", "0-3", 0), shown("stat", "0-3", 0)),
-            ("old".to_owned(), "old".to_owned())
-        );
-        ["cpuinfo", "stat"].iter().for_each(|name| says(name, "new"));
-        assert_eq!(
-            (shown("cpuinfo", "0-3", 999), shown("stat", "0-3", 0)),
-            ("old".to_owned(), "new".to_owned())
-        );
+        ["cpuinfo", "stat", "meminfo"].iter().for_each(|name| says(name, "old"));
+        ["cpuinfo", "stat", "meminfo"].iter().for_each(|name| assert_eq!(shown(name, "0-3", 0), "old"));
+        ["cpuinfo", "stat", "meminfo"].iter().for_each(|name| says(name, "new"));
+        assert_eq!(shown("meminfo", "0-3", 0), "new");
+        assert_eq!((shown("stat", "0-3", 9), shown("stat", "0-3", 10)), ("old".to_owned(), "new".to_owned()));
+        assert_eq!(shown("cpuinfo", "0-3", 999), "old");
         assert_eq!(shown("cpuinfo", "0-2", 999), "new");
         says("cpuinfo", "newer");
         assert_eq!(shown("cpuinfo", "0-2", 1998), "new");
         assert_eq!(shown("cpuinfo", "0-2", 1999), "newer");
+        says("stat", "newer");
+        assert_eq!(
+            (shown("stat", "0-3", 19), shown("stat", "0-2", 19)),
+            ("new".to_owned(), "newer".to_owned())
+        );
     }
 }
