@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sys::{landlock, process, seccomp};
+use sys::{Errno, landlock, process, seccomp};
 use syscalls::Sysno;
 
 /// How far the process is shut in.
@@ -13,6 +13,9 @@ pub enum Shut {
     /// The kernel has no Landlock of Linux 5.19; the filter is there.
     Partly,
 }
+
+/// What a kernel without it, or a filter of system calls, says of Landlock.
+const NO_LANDLOCK: [Errno; 5] = [Errno::ENOSYS, Errno::EOPNOTSUPP, Errno::EINVAL, Errno::E2BIG, Errno::EPERM];
 
 /// Where it reads; cgroups besides, wherever they are mounted.
 const READ: [&str; 2] = ["/proc", "/sys"];
@@ -92,16 +95,20 @@ const CALLS: &[Sysno] = &[
 /// written, and no other one of the user's looks into it: it knows the numbers of all his containers.
 ///
 /// # Errors
-/// The kernel has no system call filters.
+/// The kernel has no system call filters, or has Landlock and no room for it now.
 pub fn shut_in(own: &Path) -> sys::Result<Shut> {
     process::set_dumpable(false)?;
     process::set_no_new_privs()?;
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let read: Vec<PathBuf> = READ.iter().map(PathBuf::from).chain(cgroups(&mountinfo)).collect();
-    let landlock = landlock::only_read(read.iter().map(PathBuf::as_path), own);
+    let shut = match landlock::only_read(read.iter().map(PathBuf::as_path), own) {
+        Ok(()) => Shut::Fully,
+        Err(e) if NO_LANDLOCK.contains(&e.errno()) => Shut::Partly,
+        Err(e) => return Err(e),
+    };
     let calls: Vec<u32> = CALLS.iter().map(|call| call.id() as u32).collect();
     seccomp::allow_only(&calls)?;
-    Ok(if landlock.is_ok() { Shut::Fully } else { Shut::Partly })
+    Ok(shut)
 }
 
 /// Returns where cgroups are mounted. Source: proc_pid_mountinfo(5). A path with an escape in it is found nowhere.

@@ -99,9 +99,12 @@ pub enum Next {
     Gone,
 }
 
+/// How often a message is read or written about which the kernel says what it need not say again: who asks waits for it.
+const TRIES: usize = 4;
+
 /// Reads the next message. Several processes may: each message is had by one.
 pub fn next(device: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Next> {
-    match rustix::io::read(device, buffer) {
+    let mut read = || match rustix::io::read(device, &mut *buffer) {
         // Not even the shortest message is empty: it is a test's end of a socket that has closed.
         Ok(0) => Ok(Next::Gone),
         Ok(length) => Ok(Next::Message(length)),
@@ -115,16 +118,18 @@ pub fn next(device: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Next> {
         // ECONNABORTED: by /sys/fs/fuse/connections, or umount(2) by force.
         Err(rustix::io::Errno::NODEV | rustix::io::Errno::CONNABORTED) => Ok(Next::Gone),
         Err(e) => Err(e).call(|| format!("read({})", device.as_raw_fd())),
-    }
+    };
+    (1..TRIES).fold(read(), |done, _| done.or_else(|_| read()))
 }
 
 /// Writes an answer or a notification. Nobody may wait for it any more, which is no error.
 pub fn send(device: BorrowedFd<'_>, message: &[u8]) -> Result<()> {
-    match rustix::io::write(device, message) {
+    let write = || match rustix::io::write(device, message) {
         Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => Ok(()),
         Err(e) => Err(crate::Error::new(
             format!("write({}, {} bytes)", device.as_raw_fd(), message.len()),
             Errno::from_raw(e.raw_os_error()),
         )),
-    }
+    };
+    (1..TRIES).fold(write(), |done, _| done.or_else(|_| write()))
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use crate::error::{Result, cvt};
+use crate::error::{Errno, Result, cvt};
 
 /// `struct landlock_ruleset_attr` of Linux 6.12.
 #[repr(C)]
@@ -159,7 +159,11 @@ pub fn only_run<'a>(read: impl Iterator<Item = &'a Path>, run: impl Iterator<Ite
 fn allow(ruleset: &OwnedFd, path: &Path, access: u64) -> Result<()> {
     const LANDLOCK_RULE_PATH_BENEATH: u32 = 1;
     const LANDLOCK_ACCESS_OF_FILES: u64 = 1 | 1 << 1 | 1 << 2 | TRUNCATE | IOCTL_DEV;
-    let Ok(parent) = crate::path::take(path) else { return Ok(()) };
+    let parent = match crate::path::take(path) {
+        // What this process cannot reach needs no rule. Without an fd for it, or the like, it would lack one.
+        Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(()),
+        taken => taken?,
+    };
     let is_dir = crate::path::is_dir(parent.as_fd())?;
     let access = if is_dir { access } else { access & LANDLOCK_ACCESS_OF_FILES };
     let rule = Beneath { allowed_access: access, parent: parent.as_raw_fd() };
@@ -230,6 +234,17 @@ mod tests {
         };
         let skip = format!("SKIP: a_file_elsewhere_is_not_shortened: it takes Linux 6.2 ({skip})\n");
         std::io::Write::write_all(&mut std::io::stderr(), skip.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_looked_at_is_none_that_is_not_there() {
+        let Ok(ruleset) = create(&handled(), "handled_access_fs=...") else {
+            let skip = "SKIP: a_path_that_cannot_be_looked_at_is_none_that_is_not_there: it takes Landlock\n";
+            return std::io::Write::write_all(&mut std::io::stderr(), skip.as_bytes()).unwrap();
+        };
+        allow(&ruleset, Path::new("/is/not/there"), READ_DIR).unwrap();
+        let long = format!("/{}", "x".repeat(300));
+        assert_eq!(allow(&ruleset, Path::new(&long), READ_DIR).unwrap_err().errno(), Errno::ENAMETOOLONG);
     }
 
     #[test]
