@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // The helpers here are parts of tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use config::keys::{self, Shape};
 use config::{Config, Document, Loaded, Problems, fstab, parse, seccomp, system};
 use proptest::prelude::*;
-use tempfile::TempDir;
 
 /// Words of the language, whole and in parts, beside what breaks, quotes and continues lines.
 #[rustfmt::skip]
@@ -88,20 +87,20 @@ fn key_and_lines() -> impl Strategy<Value = (String, Vec<String>)> {
                 if taken { format!("{key} = \"{value}\"") } else { format!("# {key}") }
             });
             let undoing = prop::sample::select(&UNDOING[..])
-                .prop_map(|line| line.replace('@', &INCLUDED.path().join("more.conf").display().to_string()));
+                .prop_map(|line| line.replace('@', &INCLUDED.display().to_string()));
             (Just(name), prop::collection::vec(prop_oneof![line, undoing], 0..6))
         },
     )
 }
 
-/// A file to include that sets keys of every kind.
-static INCLUDED: LazyLock<TempDir> = LazyLock::new(|| {
+/// A file to include that sets keys of every kind. It stays with what is built: nothing of a static is removed at the end.
+static INCLUDED: LazyLock<PathBuf> = LazyLock::new(|| {
     let text = "lxc.uts.name = included\nlxc.group = included\nlxc.cgroup2.memory.max = 1\nlxc.tty.max = 3\n\
                 lxc.sysctl.a = 1\nlxc.net.0.type = veth\nlxc.net.3.link = included\nlxc.prlimit.core = 3\n\
                 lxc.cap.drop =\nlxc.init.cmd = /included\nlxc.network.type = empty\n";
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("more.conf"), text).unwrap();
-    directory
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("more.conf");
+    std::fs::write(&file, text).unwrap();
+    file
 });
 
 fn read(document: &Document) -> Result<Loaded, Problems> {
