@@ -156,12 +156,16 @@ pub fn only_run<'a>(read: impl Iterator<Item = &'a Path>, run: impl Iterator<Ite
     restrict(&ruleset)
 }
 
+/// What opening a path says that will be said again: it is not there, not for this process, or below a mount whose server is gone.
+const UNREACHABLE: [Errno; 6] =
+    [Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES, Errno::ELOOP, Errno::ESTALE, Errno::ENOTCONN];
+
 fn allow(ruleset: &OwnedFd, path: &Path, access: u64) -> Result<()> {
     const LANDLOCK_RULE_PATH_BENEATH: u32 = 1;
     const LANDLOCK_ACCESS_OF_FILES: u64 = 1 | 1 << 1 | 1 << 2 | TRUNCATE | IOCTL_DEV;
     let parent = match crate::path::take(path) {
         // What this process cannot reach needs no rule. Without an fd for it, or the like, it would lack one.
-        Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(()),
+        Err(e) if UNREACHABLE.contains(&e.errno()) => return Ok(()),
         taken => taken?,
     };
     let is_dir = crate::path::is_dir(parent.as_fd())?;
