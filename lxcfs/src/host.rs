@@ -96,7 +96,8 @@ impl Host {
             return Ok(lately.text.clone());
         }
         let text = self.text(at, of)?;
-        *lately = Some(Lately { text: text.clone(), at: now, online: online.clone() });
+        // An empty one could not be read, and may be at the next try.
+        *lately = (!text.is_empty()).then(|| Lately { text: text.clone(), at: now, online: online.clone() });
         Ok(text)
     }
 
@@ -195,5 +196,9 @@ mod tests {
             (shown("stat", "0-3", 19), shown("stat", "0-2", 19)),
             ("new".to_owned(), "newer".to_owned())
         );
+        says("stat", "");
+        assert_eq!(shown("stat", "0-2", 40), "");
+        says("stat", "back");
+        assert_eq!(shown("stat", "0-2", 40), "back");
     }
 }
